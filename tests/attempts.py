@@ -80,7 +80,7 @@ class Scenario:
 @contextmanager
 def two_tenants(platform: Installation) -> Iterator[Scenario]:
     """Two new tenants. The extensions that lead out are there, as if we had installed them."""
-    tenant = platform.create(friendlyName="Attacker")
+    tenant = platform.create(friendlyName="Attacker", ownerEmail="attacker@example.org")
     neighbour = platform.create(friendlyName="Unsuspecting", ownerEmail="someone@example.org")
     with platform.superuser(dbname=tenant["database_name"]) as server:
         server.execute(

@@ -4,6 +4,7 @@ from attempts import Attempt
 from attempts_crossings import CROSSINGS
 from attempts_disk import DISK
 from attempts_endpoints import ENDPOINTS_OF_OTHERS
+from attempts_insights import INSIGHTS
 from attempts_pooled import POOLED_CLIENTS
 from attempts_server import CODE, SERVER
 from attempts_shared import SHARED
@@ -21,6 +22,7 @@ SECTIONS: dict[str, tuple[Attempt, ...]] = {
     "Disk beyond the quota": DISK,
     "From session to session": CROSSINGS,
     "Shared resources": SHARED,
+    "Insights": INSIGHTS,
     "Transaction IDs": TRANSACTION_IDS,
     "From one pooled client to the next": POOLED_CLIENTS,
 }

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from attempts import DIRECT, ENDPOINTS, POOLED, THROUGH, Attempt, Lift, Scenario, grant, statement
-from clients import login
+from clients import eventually, login
 
 MIB = 2**20
 ENDED = "ended"
@@ -107,6 +107,30 @@ def _policies(scenario: Scenario, endpoint: str) -> str:
     return THROUGH
 
 
+def texts_size(scenario: Scenario) -> int:
+    """What the texts of statements take, which pg_stat_statements stores for all tenants."""
+    folder = scenario.platform.home / "clusters" / "shared-1" / "data" / "pg_stat_tmp"
+    return (folder / "pgss_query_texts.stat").stat().st_size
+
+
+def long_statements(count: int) -> Iterator[str]:
+    """Different statements of 4 MiB each; a constant would be left out of what is stored."""
+    for number in range(count):
+        yield f"SELECT /* {'x' * 4 * MIB} */ {', '.join('1' * (number + 1))}"
+
+
+def _texts(scenario: Scenario, endpoint: str) -> str:
+    with _small(scenario) as made:
+        for text in long_statements(32):
+            with suppress(psycopg.Error), login(made[_STRINGS[endpoint]]) as session:
+                session.execute(text.encode())
+        try:
+            eventually(lambda: texts_size(scenario) < 64 * MIB, seconds=20)
+        except AssertionError:
+            return THROUGH
+    return ENDED
+
+
 def _attempt(
     name: str, shown: str, tries: Callable[[Scenario, str], str], endpoints: Any
 ) -> Attempt:
@@ -132,6 +156,15 @@ DISK: tuple[Attempt, ...] = (
         "12 policies that name a role 200,000 times each",
         _policies,
         (DIRECT,),
+    ),
+    Attempt(
+        "fill-statement-texts",
+        "32 different statements of 4 MiB",
+        "the worker looks each second, forgets them beyond 64 MiB, and has no more recorded",
+        _texts,
+        ENDED,
+        _UNWATCHED,
+        ENDPOINTS,
     ),
     statement(
         "emit-wal-message",

@@ -27,6 +27,7 @@ from tenantry.pg.clusters import Cluster
 from tenantry.services.activity import Activity
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.databases.sampling import sample
+from tenantry.services.insights.statement_texts import StatementTexts
 from tenantry.services.lock_table import keep_free
 from tenantry.services.login_floods import LoginFloods
 from tenantry.services.observations.interpreting import observe
@@ -43,6 +44,7 @@ _FLEET_SECONDS = 1
 _CLUSTERS_SECONDS = 60
 _OVERUSE_SECONDS = 1
 _LOG_SECONDS = 0.5
+_TEXTS_SECONDS = 1
 _CATALOGS_SECONDS = 5
 _LOGINS_SECONDS = 1
 _TRANSACTION_IDS_SECONDS = 5
@@ -141,12 +143,14 @@ async def _keep_backups(platform: Platform) -> None:
 def _watch(tasks: asyncio.TaskGroup, platform: Platform, cluster: Cluster) -> None:
     """Start the jobs that protect the tenants of one shared cluster from each other."""
     transaction_ids = Watch(cluster.address, cluster.data)
+    texts = StatementTexts(cluster)
     overuse, address = platform.overuse, cluster.address
     for seconds, what, job in (
         (_LOCKS_SECONDS, "lock table", lambda: keep_free(address, cluster.pid())),
         (_OVERUSE_SECONDS, "overuse", lambda: overuse.watch(cluster)),
         (_CATALOGS_SECONDS, "shared catalogs", lambda: overuse.vacuum_catalogs(cluster)),
         (_TRANSACTION_IDS_SECONDS, "transaction IDs", transaction_ids.look),
+        (_TEXTS_SECONDS, "statement texts", texts.look),
         (_VISITORS_SECONDS, "visitors", lambda: visitors.drop_abandoned(address)),
     ):
         tasks.create_task(_every(seconds, what, job))

@@ -6,6 +6,7 @@ each must be one that has been reviewed.
 """
 
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import pglast
 import pytest
 
 from answers import data, problem
-from clients import VISITORS, ask, do, eventually
+from clients import VISITORS, ask, do, eventually, login
 from harness import Installation
 from imported import ended
 from tenantry.pg.names import arrival_roles
@@ -125,6 +126,35 @@ class Scenario:
     def path(self, what: str, database: Row | None = None) -> str:
         return f"/api/databases/{(database or self.tenant)['id']}/{what}"
 
+    def look_at_insights(self) -> None:
+        self._look_at_locks()
+        data(self.api.get(self.path("tables")))
+        data(self.api.get(self.path("queries")))
+        for read_only in (True, False):
+            asked = {"sql": "TABLE public.planted", "analyze": True, "read_only": read_only}
+            answer = self.api.post(self.path("explain"), json=asked)
+            assert answer.status_code == (422 if read_only else 200), answer.text  # the policy's
+
+    def _look_at_locks(self) -> None:
+        """Ask for the locks while a session waits for a table."""
+        url = self.tenant["connection_string"]
+        with login(url) as first, login(url) as second:
+            first.execute("BEGIN; LOCK TABLE planted")
+            waiting = threading.Thread(target=second.execute, args=["TABLE planted"])
+            waiting.start()
+            eventually(
+                lambda: (
+                    [
+                        each["lock"]["relation"]
+                        for each in data(self.api.get(self.path("locks")))
+                        if each["lock"]
+                    ]
+                    == ["public.planted"]
+                )
+            )
+            first.execute("ROLLBACK")
+            waiting.join(60)
+
     def traces(self, database_name: str) -> set[tuple[str, str, frozenset[str]]]:
         """Who ran what in a database: place, session's role, and what that was a member of."""
         with self.platform.superuser(dbname=database_name) as inside:
@@ -183,6 +213,7 @@ def test_whatever_is_done_runs_planted_code_as_that_tenant_alone(scenario: Scena
     scenario.over(api.post(scenario.path("migrations"), json={"files": [file]}))
     data(api.get(scenario.path("migrations")))
     data(api.get(scenario.path("vacuum-full")))
+    scenario.look_at_insights()
     scenario.over(api.post(scenario.path("vacuum-full"), json={"tables": ["public.planted"]}))
     data(api.post(scenario.path("rotate-password")))
     url = data(api.post(scenario.path("rotate-password")))["connection_string"]

@@ -64,6 +64,21 @@ def test_names_stay() -> None:
     assert said == """ALTER TABLE "o'clock" ADD passwort text DEFAULT '***'"""
 
 
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("SELECT * FROM t1 WHERE a = 7 AND b IN ('x', E'y', $$z$$)",
+         "SELECT * FROM t1 WHERE a = ? AND b IN ('', '', '***')"),
+        ("SELECT $1, 1.5e3, .5, -7, 0xff, 1_000 -- 9", "SELECT $1, ?, ?, -?, ?, ?  "),
+        ('SELECT "a 1".b2 FROM t LIMIT 10', 'SELECT "a 1".b2 FROM t LIMIT ?'),
+        ("SELECT 'cut off", "SELECT '***'"),
+        ("SET timezone = 'UTC'", "SET timezone = '***'"),
+    ],
+)  # fmt: skip
+def test_constants_are_removed(statement: str, said: str) -> None:
+    assert redaction.without_constants(statement) == said
+
+
 pieces = st.sampled_from(
     ["'", "''", '"', "$$", "$a$", "\\", "\\'", "--", "/*", "*/", "\n", " ", "E'", "x", "password"]
 )

@@ -150,6 +150,10 @@ class StandingRoleRestored(Change):
     """One of the platform's own roles, or its privileges."""
 
 
+class StatementsForgotten(Change):
+    """The statistics of statements of all databases, whose texts took too much of the disk."""
+
+
 class VisibilityLimited(Change):
     """What a tenant sees of other tenants in the catalogs of its database."""
 

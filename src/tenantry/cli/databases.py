@@ -15,8 +15,11 @@ from tenantry.cli import (
     imports,
     limits,
     output,
+    queries,
     restores,
+    sessions,
     statement_log,
+    tables,
     vacuuming,
 )
 from tenantry.cli.client import Page, Row, connect
@@ -30,6 +33,14 @@ app = typer.Typer(help="Databases: create, look at, change, connect, delete.", n
 app.command("url")(connecting.url)
 app.command("env")(env_file.env)
 app.command("vacuum-full")(vacuuming.vacuum_full)
+app.command("sessions")(sessions.sessions)
+app.command("locks")(sessions.locks)
+app.command("cancel")(sessions.cancel)
+app.command("terminate")(sessions.terminate)
+app.command("tables")(tables.tables)
+app.command("indexes")(tables.indexes)
+app.command("queries")(queries.queries)
+app.command("explain")(queries.explain)
 app.command("replaced")(restores.replaced)
 app.command("logs")(statement_log.logs)
 app.command("log-settings")(statement_log.log_settings)

@@ -58,8 +58,8 @@ def text_of(read: Callable[..., dt.datetime], *words: str) -> Callable[[str], st
 def _moment(text: str, direction: int, words: str) -> dt.datetime:
     now = dt.datetime.now(dt.UTC)
     text = text.strip()
-    if span := re.fullmatch(_SPAN, text.lower()):
-        return now.replace(microsecond=0) + direction * int(span[1]) * _UNITS[span[2]]
+    if ago := re.fullmatch(_SPAN, text.lower()):
+        return now.replace(microsecond=0) + direction * int(ago[1]) * _UNITS[ago[2]]
     is_clock = re.fullmatch(_CLOCK, text) is not None
     try:
         if is_clock:
@@ -83,12 +83,15 @@ def distance(text: str | None, *, now: dt.datetime | None = None) -> str:
     if not text:
         return "-"
     seconds = ((now or dt.datetime.now(dt.UTC)) - dt.datetime.fromisoformat(text)).total_seconds()
-    size = abs(seconds)
+    return span(seconds) if seconds >= 0 else f"in {span(-seconds)}"
+
+
+def span(seconds: float) -> str:
+    """Format a duration: ``42 s``, ``3 h``."""
     unit, length = next(
-        ((unit, length) for unit, length, end in _STEPS if size < end), ("d", 86_400)
+        ((unit, length) for unit, length, end in _STEPS if seconds < end), ("d", 86_400)
     )
-    span = f"{round(size / length)} {unit}"
-    return span if seconds >= 0 else f"in {span}"
+    return f"{round(seconds / length)} {unit}"
 
 
 def is_future(text: str | None) -> bool:

@@ -16,6 +16,7 @@ COMMANDS = {
     "GET /api/databases/{id}/backups": "tenantry backup list DATABASE",
     "GET /api/databases/{id}/proofs": "tenantry backup proofs DATABASE",
     "GET /api/databases/{id}/replaced": "tenantry db replaced DATABASE",
+    "GET /api/databases/{id}/sessions": "tenantry db sessions DATABASE",
     "GET /api/databases/{id}/vacuum-full": "tenantry db vacuum-full DATABASE --dry-run",
     "GET /api/migrations/{id}": "tenantry operation show {id}",
     "GET /api/operations": "tenantry operation list",

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.events import StandingRoleRestored, emit
-from tenantry.pg import names, visibility
+from tenantry.pg import names, statement_statistics, visibility
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import (
     ADMIN,
@@ -272,6 +272,7 @@ async def ensure_hardened(address: Address, *, version: int) -> None:
             )
         )
         wanted = await visibility.wanted(admin)
+    await statement_statistics.ensure(address)
     async with connect(address, user=ADMIN, dbname=TEMPLATE) as admin:
         await admin.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
     await visibility.ensure(address, TEMPLATE, wanted)

@@ -30,18 +30,22 @@ async def bounded(address: Address, role: str, seconds: float) -> AsyncIterator[
     Raises StatementTooLong in place of any error that the block raises after that.
     """
     ended = False
+    looking = asyncio.Lock()
 
     async def watch() -> None:
         nonlocal ended
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            with suppress(TenantryError, psycopg.Error):
-                ended = await _end(address, role, seconds + _GRACE_SECONDS) or ended
+            async with looking:
+                with suppress(TenantryError, psycopg.Error):
+                    ended = await _end(address, role, seconds + _GRACE_SECONDS) or ended
 
     watching = asyncio.create_task(watch())
     try:
         yield
     except Exception as error:
+        async with looking:  # the look that ended the session may not have its answer yet
+            pass
         if not ended:
             raise
         raise StatementTooLong(

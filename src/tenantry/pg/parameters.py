@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from tenantry.pg import statement_statistics
+
 _MIB = 1024 * 1024
 _NOTIFY_PAGES = 16_384  # of 8 KiB: 128 MiB
 
@@ -128,6 +130,7 @@ def shared_parameters(sizing: Sizing, *, version: int, certificate: str) -> dict
         "autovacuum_max_workers": "4",
         "temp_file_limit": "10GB",
         "track_io_timing": "on",
+        **statement_statistics.PARAMETERS,
     }
     if version >= 16:  # noqa: PLR2004 (reserved_connections came with 16)
         parameters["reserved_connections"] = str(sizing.reserved - sizing.reserved // 2)

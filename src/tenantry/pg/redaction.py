@@ -7,6 +7,7 @@ is never parsed, and no text takes long.
 """
 
 import re
+from collections.abc import Callable
 
 REMOVED = "'***'"
 _SUSPICIOUS = re.compile(
@@ -31,7 +32,7 @@ _PIECES = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 
-
+_NUMBER = re.compile(r"(?<![\w$.])\.?\d[\w.]*+")
 # A value needs no quotes there.
 _SETS = re.compile(
     r"\s*(?:alter\s+(?:role|user|database)\b.*?\b)?set\s+(?:session\s+|local\s+)?"
@@ -47,13 +48,21 @@ def is_suspicious(statement: str) -> bool:
 
 def redact(statement: str) -> str:
     """Return the statement without possible secrets, never longer. A second call is a no-op."""
-    if not is_suspicious(statement):
-        return statement
+    return _without_literals(statement) if is_suspicious(statement) else statement
+
+
+def without_constants(statement: str) -> str:
+    """Return the statement without its constants and comments: it shows no data then."""
+    return _without_literals(statement, between=lambda text: _NUMBER.sub("?", text))
+
+
+def _without_literals(statement: str, *, between: Callable[[str], str] = str) -> str:
+    """Return the statement without literals and comments; ``between`` changes other text."""
     if sets := _SETS.match(statement):
         return statement[: sets.end()] + _instead_of(statement[sets.end() :])
     said, at = [], 0
     for piece in _PIECES.finditer(statement):
-        said.append(statement[at : piece.start()])
+        said.append(between(statement[at : piece.start()]))
         at = piece.end()
         if piece["literal"] is None:
             said.append(piece[0] if piece["name"] else " ")
@@ -64,7 +73,7 @@ def redact(statement: str) -> str:
             # Without standard_conforming_strings the literal continues behind its apparent end.
             at = len(statement)
             break
-    said.append(statement[at:])
+    said.append(between(statement[at:]))
     return "".join(said)
 
 

@@ -44,6 +44,7 @@ from tenantry.services.drills.service import Drills
 from tenantry.services.extensions.service import Extensions
 from tenantry.services.home_files import HomeKeeper
 from tenantry.services.imports.service import Imports
+from tenantry.services.insights.service import Insights
 from tenantry.services.network.endpoints import PoolerEndpoint, PostgresEndpoint
 from tenantry.services.network.service import Network
 from tenantry.services.operations.service import Operations
@@ -94,6 +95,7 @@ class Platform:
     roles: Roles
     passwords: Passwords
     extensions: Extensions
+    insights: Insights
     statement_log: StatementLog
     provisioning: Provisioning
     collecting: Collecting
@@ -248,6 +250,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             roles=roles,
             passwords=Passwords(store, databases, roles, days=settings.password_days),
             extensions=Extensions(clusters, databases),
+            insights=Insights(store, clusters, databases, pooler),
             statement_log=StatementLog(clusters, databases, entries),
             collecting=Collecting(
                 store, clusters, pooler, fleet, entries, days=settings.audit_days

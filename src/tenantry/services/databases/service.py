@@ -190,7 +190,7 @@ class Databases:
     async def show(self, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
         """Return one database. Raises NotFound, also for another customer's."""
         async with self._store.transaction(actor) as tx:
-            return await self._find(tx, actor, database_id)
+            return await self.find(tx, actor, database_id)
 
     async def update(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, changes: Changes
@@ -402,7 +402,8 @@ class Databases:
 
     # ── helpers ──────────────────────────────────────────────────────────────
 
-    async def _find(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
+    async def find(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
+        """Return one database in ``tx``. Raises NotFound, also for another customer's."""
         row = await rows.find(tx, database_id, customer_id=actor.customer_id)
         if row is None:
             raise NotFound("There is no such database.", hint="GET /api/databases lists yours.")
@@ -410,7 +411,7 @@ class Databases:
 
     async def lock_active(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
         """Return an active database, locked until ``tx`` ends. Raises NotFound, Conflict."""
-        await self._find(tx, actor, database_id)
+        await self.find(tx, actor, database_id)
         return _active(await self._locked(tx, database_id))
 
     async def active(self, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:

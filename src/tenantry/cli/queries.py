@@ -1,0 +1,159 @@
+"""``tenantry db queries`` and ``explain``: where a database's time goes."""
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from tenantry.base.sizes import readable
+from tenantry.cli import limits, output
+from tenantry.cli.client import Row, connect
+from tenantry.cli.entry_point import Json
+from tenantry.cli.finding import In, Named, find, title
+from tenantry.cli.times import local
+
+Sort = Literal[
+    "total_ms", "mean_ms", "max_ms", "calls", "rows", "blocks_read", "temp_bytes", "wal_bytes"
+]
+
+
+def _text(row: Row) -> str:
+    return " ".join(str(row["query"]).split())
+
+
+def _milliseconds(field: str) -> output.Cell:
+    return lambda row: f"{row[field]:,.1f} ms"
+
+
+def queries(
+    database: Named,
+    *,
+    sort: Annotated[Sort, typer.Option(help="Those first that have most of this.")] = "total_ms",
+    search: Annotated[str | None, typer.Option(help="Only those with this text.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
+    reset: Annotated[bool, typer.Option("--reset", help="Count them again from now on.")] = False,
+    env: In = None,
+    as_json: Json = False,
+) -> None:
+    """List the statements that take most of a database's time, without their constants.
+
+    Examples:
+
+        tenantry db queries shop --sort mean_ms --search orders
+
+        tenantry db queries shop --reset
+    """
+    with connect() as api:
+        row = find(api, database, env)
+        path = f"/api/databases/{row['id']}/queries"
+        if reset:
+            api.post(f"{path}/reset")
+            output.done(f"The statements of {title(row)} are counted again")
+            return
+        page = api.rows(path, limit=limit, sort=sort, search=search)
+    if as_json:
+        output.as_json(page.rows)
+    else:
+        output.table(
+            page.rows,
+            {
+                "TOTAL": _milliseconds("total_ms"),
+                "SHARE": lambda each: f"{each['share']:.1%}",
+                "CALLS": "calls",
+                "MEAN": _milliseconds("mean_ms"),
+                "MAX": _milliseconds("max_ms"),
+                "ROWS": "rows",
+                "HITS": lambda each: (
+                    None if each["cache_hit_ratio"] is None else f"{each['cache_hit_ratio']:.1%}"
+                ),
+                "TEMP": lambda each: readable(each["temp_bytes"]),
+                "QUERY": _text,
+            },
+            empty=f"No statement of {title(row)} was counted.",
+            spare=("TEMP", "HITS", "ROWS", "MAX"),
+        )
+    _report(page.about)
+
+
+def _report(reported: Row) -> None:
+    if reported["incomplete_since"]:
+        output.note(
+            f"Incomplete since {local(reported['incomplete_since'])}: the server has had more"
+            " different statements than it counts.",
+            style="yellow",
+        )
+    else:
+        output.note(f"Counted since {local(reported['counted_since'])}.")
+    if not reported["recorded"]:
+        output.note(
+            "New statements are not recorded for up to an hour: the texts of this database's"
+            " statements took too much space.",
+            style="yellow",
+        )
+
+
+def explain(
+    database: Named,
+    sql: Annotated[
+        str, typer.Argument(metavar="SQL", help="One statement; - reads it from standard input.")
+    ],
+    *,
+    analyze: Annotated[
+        bool, typer.Option("--analyze", help="Execute it, to measure each node.")
+    ] = False,
+    read_write: Annotated[
+        bool, typer.Option("--read-write", help="Let it change something, and roll that back.")
+    ] = False,
+    timeout: Annotated[
+        int | None,
+        typer.Option(parser=limits.parse_time, metavar="TIME", help="At most so long: 10s."),
+    ] = None,
+    env: In = None,
+    as_json: Json = False,
+) -> None:
+    """Show the plan of a statement, with the rights of the owner role. Nothing of it lasts.
+
+    Examples:
+
+        tenantry db explain shop "SELECT * FROM orders WHERE customer_id = 7"
+
+        tenantry db explain shop --analyze - < slow.sql
+    """
+    body: dict[str, object] = {
+        "sql": sys.stdin.read() if sql == "-" else sql,
+        "analyze": analyze,
+        "read_only": not read_write,
+    }
+    if timeout is not None:
+        body["timeout_ms"] = timeout
+    with connect() as api:
+        found = api.post(f"/api/databases/{find(api, database, env)['id']}/explain", body)
+    if as_json:
+        output.as_json(found)
+        return
+    output.table(
+        found["nodes"],
+        {
+            "NODE": _node,
+            "SHARE": lambda each: f"{each['share']:.0%}{' !' if each['expensive'] else ''}",
+            **({"TIME": _milliseconds("self_ms"), "ROWS": "actual_rows"} if analyze else {}),
+            "COST": "self_cost",
+            "PLANNED ROWS": "planned_rows",
+        },
+        empty="The plan has no nodes.",
+    )
+    output.note("! marks nodes that take a fifth of the whole or more, without those below them.")
+    if analyze:
+        output.note(
+            f"Planning took {found['planning_ms']:,.1f} ms, execution"
+            f" {found['execution_ms']:,.1f} ms."
+        )
+
+
+def _node(each: Row) -> str:
+    parts = [str(each["node_type"])]
+    if each["index"]:
+        parts.append(f"using {each['index']}")
+    if each["relation"]:
+        parts.append(f"on {each['relation']}")
+    return "  " * int(each["depth"]) + " ".join(parts)

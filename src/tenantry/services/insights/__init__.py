@@ -1,0 +1,1 @@
+"""Insights: what a database does, such as its sessions and locks."""

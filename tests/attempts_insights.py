@@ -1,0 +1,82 @@
+"""What a tenant asks the REST API for, with a key of its own, to get at others' sessions."""
+
+import httpx
+
+from attempts import DIRECT, THROUGH, Attempt, Scenario, Try
+from clients import do
+
+API = "REST API"
+_OWN = "only sessions of the database's own roles in its own databases are read and signalled"
+
+
+def with_own_key(scenario: Scenario) -> httpx.Client:
+    """Log in to the API as the tenant's customer, with the scopes for its databases."""
+    with scenario.platform.client() as api:
+        asked = {
+            "name": "attempts",
+            "scopes": ["databases:read", "databases:write"],
+            "customerEmail": scenario.tenant["owner_email"],
+        }
+        key = api.post("/api/api-keys", json=asked).json()["data"]["key"]
+    return scenario.platform.client(key)
+
+
+def _asking(method: str, path: str) -> Try:
+    """Try a request, whose success is the way through; the answer is the problem's code."""
+
+    def tries(scenario: Scenario, _: str) -> str:
+        ids = {"id": scenario.tenant["id"], "foreign_id": scenario.neighbour["id"]}
+        with with_own_key(scenario) as api:
+            answer = api.request(method, path.format(**ids, **scenario.words))
+        return THROUGH if answer.is_success else str(answer.json()["code"])
+
+    return tries
+
+
+def _request(name: str, method: str, path: str, held_by: str) -> Attempt:
+    tries, shown = _asking(method, path), f"`{method} {path}`"
+    return Attempt(name, shown, held_by, tries, "not_found", None, endpoints=(API,))
+
+
+_OUT_OF_ROLE = """
+    CREATE OR REPLACE FUNCTION public.out_of_role() RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+        EXECUTE 'RESET ROLE';
+        RETURN (SELECT rolpassword FROM pg_catalog.pg_authid LIMIT 1);
+    END $$
+"""
+
+
+def _explain(scenario: Scenario, which: str, sql: str, first: str = "SELECT 1") -> str:
+    do(scenario.url(DIRECT), first)
+    made = {"id": scenario.tenant["id"], "foreign_id": scenario.neighbour["id"]}[which]
+    with with_own_key(scenario) as api:
+        answer = api.post(f"/api/databases/{made}/explain", json={"sql": sql, "analyze": True})
+    return THROUGH if answer.is_success else str(answer.json()["code"])
+
+
+_ROWS = "rows of other customers do not exist for a customer's key"
+
+INSIGHTS: tuple[Attempt, ...] = (
+    _request("ask-for-sessions", "GET", "/api/databases/{foreign_id}/sessions", _ROWS),
+    _request("ask-for-locks", "GET", "/api/databases/{foreign_id}/locks", _ROWS),
+    _request("ask-for-tables", "GET", "/api/databases/{foreign_id}/tables", _ROWS),
+    _request("ask-for-queries", "GET", "/api/databases/{foreign_id}/queries", _ROWS),
+    _request("reset-queries", "POST", "/api/databases/{foreign_id}/queries/reset", _ROWS),
+    Attempt("explain-as-neighbour", "`POST /api/databases/{foreign_id}/explain`", _ROWS,
+        lambda scenario, _: _explain(scenario, "foreign_id", "SELECT 1"), "not_found", None,
+        (API,)),
+    Attempt("explain-verifiers", "`POST …/explain` of `SELECT rolpassword FROM pg_authid`",
+        "a visitor, with the rights of the tenant's role", lambda scenario, _: _explain(
+            scenario, "id", "SELECT rolpassword FROM pg_authid"), "invalid_input", None, (API,)),
+    Attempt("explain-out-of-role", "`POST …/explain` of a function that does `RESET ROLE`",
+        "the visitor is a member of the tenant's role only", lambda scenario, _: _explain(
+            scenario, "id", "SELECT out_of_role()", _OUT_OF_ROLE), "invalid_input", None, (API,)),
+    _request("end-session-as-neighbour", "POST",
+        "/api/databases/{foreign_id}/sessions/{neighbour_pid}/terminate", _ROWS),
+    _request("end-session-of-neighbour", "POST",
+        "/api/databases/{id}/sessions/{neighbour_pid}/terminate", _OWN),
+    _request("cancel-session-of-neighbour", "POST",
+        "/api/databases/{id}/sessions/{neighbour_pid}/cancel", _OWN),
+    _request("end-session-of-platform", "POST",
+        "/api/databases/{id}/sessions/{platform_pid}/terminate", _OWN),
+)  # fmt: skip
