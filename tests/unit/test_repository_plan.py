@@ -527,6 +527,14 @@ def test_what_is_wrong_is_reported(different: dict[str, Any], level: str, words:
     assert str(alert).startswith("shared-1: ")
 
 
+def test_a_first_backup_that_fails_is_not_called_due() -> None:
+    found = upkeep(repositories=(held(None),), backup_error="no permission")
+    words = [str(each) for each in plan.alerts(found, NOW)]
+    assert any("making the first one failed" in each for each in words)
+    assert any("the last backup failed: no permission" in each for each in words)
+    assert not any("is due" in each for each in words)
+
+
 def test_the_worst_comes_first() -> None:
     found = upkeep(repositories=(UNKNOWN,), archiver=FAILING, waiting=Waiting(9, 900, 0))
     assert [alert.level for alert in plan.alerts(found, NOW)] == ["danger", "warning"]

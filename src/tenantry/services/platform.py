@@ -360,11 +360,11 @@ async def _ready_repositories(settings: Settings, say: Say) -> None:
     problem = await ensure_ready(repositories)
     if problem is not None:
         say(f"Going on although backups are not ready: {problem}")
-    begins = "" if problem else ", and begin with a full one at once"
+    begins = "once it can be used" if problem else "from now on, and begin with a full one at once"
     for new, old in left:
         copied = f"rm -r {new}, cp -a {old} {new}" if new.startswith("/") else f"copy {old} there"
         say(
-            f"Backups go to {new} from now on{begins}. What is in {old} stays there, and its "
+            f"Backups go to {new} {begins}. What is in {old} stays there, and its "
             "moments cannot be restored from the new place. To take them along: tenantry down, "
             f"{copied}, tenantry up"
         )

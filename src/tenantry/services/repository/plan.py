@@ -347,8 +347,16 @@ def _about_repositories(found: Upkeep, now: dt.datetime) -> Iterator[str]:
                 f"{_command(found)} makes one."
             )
         elif last is None and not is_new:
-            made = "the first one is being made" if found.in_progress else "the first one is due"
-            yield f"there is no backup in {each.place} yet, so nothing can be restored: {made}."
+            yield (
+                f"there is no backup in {each.place} yet, so nothing can be restored: "
+                f"{_first(found)}."
+            )
+
+
+def _first(found: Upkeep) -> str:
+    if found.in_progress:
+        return "the first one is being made"
+    return "the first one is due" if found.backup_error is None else "making the first one failed"
 
 
 def _about_backups(found: Upkeep) -> Iterator[str]:

@@ -130,7 +130,8 @@ class SideClusters:
     async def _backups(self, cluster: str, number: int, label: str | None) -> list[Backup]:
         listed = await self._repositories.contents(cluster, [number])
         found = [each for contents in listed for each in contents.backups]
-        if not found and (wrong := next((each.problem for each in listed if each.problem), None)):
+        problems = (looking.state(self._repositories, each).problem for each in listed)
+        if not found and (wrong := next(filter(None, problems), None)):
             raise RepositoryError(
                 f"The repository {self._repositories.places[number - 1]} cannot be read: {wrong}.",
                 hint="Have it mounted, and readable with the key that is in the home; "
