@@ -160,12 +160,14 @@ async def _watch_clusters(tasks: asyncio.TaskGroup, platform: Platform) -> None:
     """Watch every shared cluster, also those that are added later."""
     fleet = Fleet(platform.settings)
     watched: set[str] = set()
-    while True:
+
+    async def watch_new() -> None:
         for cluster in fleet.shared:
             if cluster.name not in watched:
                 watched.add(cluster.name)
                 _watch(tasks, platform, cluster)
-        await pause(_FLEET_SECONDS)
+
+    await _every(_FLEET_SECONDS, "new clusters", watch_new)
 
 
 async def work(platform: Platform) -> None:

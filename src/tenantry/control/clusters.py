@@ -11,6 +11,8 @@ from tenantry.base.ids import new_id
 from tenantry.control.store import Tx
 from tenantry.pg.connections import Address
 
+_ADDITIONS_LOCK = 0x636C7573  # "clus"
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterRow:
@@ -73,6 +75,11 @@ async def ensure(tx: Tx, *, name: str, kind: str, version: int, address: Address
         """,
         (new_id(), name, kind, version, str(address.socket_dir), address.port),
     )
+
+
+async def lock_additions(tx: Tx) -> None:
+    """Make other transactions that add a cluster wait until this one ends."""
+    await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_ADDITIONS_LOCK,))
 
 
 async def insert_unready(

@@ -89,5 +89,10 @@ class ClusterAddFlow:
 
     async def _undo(self, run: AddRun) -> None:
         async with self.store.transaction(audit.PLATFORM) as tx:
-            await rows.remove_unready(tx, run.params.name)
+            row = await rows.find(tx, run.row.resource_id)
+        if row is None or row.ready:  # a ready one may have tenants' databases
+            return
+        # The row last: until then nobody else takes the name, and with it the folder.
         await self._cluster(run).remove()
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            await rows.remove_unready(tx, row.name)

@@ -45,6 +45,7 @@ class ClusterAdditions:
         Raises InvalidInput for a name that cannot be used, Conflict while another one is being
         added, Unavailable if no port is free.
         """
+        await rows.lock_additions(tx)
         found = await rows.every(tx)
         if any(not each.ready for each in found):
             raise Conflict(
