@@ -25,13 +25,14 @@ from tenantry.host.processes import lifeline
 from tenantry.pg import visitors
 from tenantry.pg.clusters import Cluster
 from tenantry.services.activity import Activity
+from tenantry.services.bringing_up import ensure_server_files
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.databases.sampling import sample
 from tenantry.services.insights.statement_texts import StatementTexts
 from tenantry.services.lock_table import keep_free
 from tenantry.services.login_floods import LoginFloods
 from tenantry.services.observations.interpreting import observe
-from tenantry.services.platform import Platform, ensure_server_files, open_platform
+from tenantry.services.platform import Platform, open_platform
 from tenantry.services.pooling import budget, memory
 from tenantry.services.reconciling import Pass
 from tenantry.services.restarts import Restarts

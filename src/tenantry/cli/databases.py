@@ -22,7 +22,7 @@ from tenantry.cli import (
     tables,
     vacuuming,
 )
-from tenantry.cli.client import Page, Row, connect
+from tenantry.cli.client import Api, Page, Row, connect
 from tenantry.cli.connecting import labelled, strings_of
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import Environment, In, Named, find, title
@@ -148,17 +148,22 @@ def create(
             return row
 
         row = customers.send(request, said | chosen, new=new_customer)
-        if as_json:
-            output.as_json(row)
-        else:
-            output.done(f"{title(row)} ({row['environment']}) is ready: {row['database_name']}")
-            _show_strings(row)
-        if blueprint is not None:
-            if not as_json:
-                blueprints.show_roles(row["roles"])
-            blueprints.finish(api, row)
-        elif not as_json and (operation := row.get("operation_id")):
-            imports.show_result(title(row), follow(api, operation)["result"])
+        _show_created(api, row, has_blueprint=blueprint is not None, in_json=as_json)
+
+
+def _show_created(api: Api, row: Row, *, has_blueprint: bool, in_json: bool) -> None:
+    """Show a new database, and follow what gives it its contents."""
+    if in_json:
+        output.as_json(row)
+    else:
+        output.done(f"{title(row)} ({row['environment']}) is ready: {row['database_name']}")
+        _show_strings(row)
+    if has_blueprint:
+        if not in_json:
+            blueprints.show_roles(row["roles"])
+        blueprints.finish(api, row)
+    elif not in_json and (operation := row.get("operation_id")):
+        imports.show_result(title(row), follow(api, operation)["result"])
 
 
 @app.command("list")

@@ -35,8 +35,8 @@ from tenantry.host import (
 )
 from tenantry.services import status as statuses
 from tenantry.services import supervisor, uninstalling
+from tenantry.services.bringing_up import BroughtUp, bring_up
 from tenantry.services.observations.interpreting import observe
-from tenantry.services.platform import BroughtUp, bring_up
 from tenantry.services.recovery.service import require_complete
 
 _READY_SECONDS = 120

@@ -2,7 +2,8 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import psycopg
@@ -26,7 +27,7 @@ from tenantry.pg.connections import PLATFORM, connect
 from tenantry.services import reconciling, supervisor, transaction_ids, versions
 from tenantry.services.backups.plan import failing_backups
 from tenantry.services.cluster_restores.service import every_retained
-from tenantry.services.clusters.fleet import CONTROL, Fleet
+from tenantry.services.clusters.fleet import CONTROL, FIRST, Fleet
 from tenantry.services.passwords import alerts as password_alerts
 from tenantry.services.platform import local_pooler
 from tenantry.services.quotas import plan as quotas
@@ -114,91 +115,102 @@ def _restricted(paused: Mapping[str, int], full: Mapping[str, int]) -> list[str]
     return [f"{each} tenantry db list shows which." for each in found]
 
 
+@dataclass(slots=True)
+class _Database:
+    """What the control database and the running clusters report; empty while they are down."""
+
+    clusters: list[rows.ClusterRow] = field(default_factory=list)
+    seen: Seen = field(default_factory=lambda: Seen([], [], {}))
+    late: str | None = None
+    warnings: list[str] = field(default_factory=list)  # about databases
+    reports: list[transaction_ids.Report] = field(default_factory=list)
+
+
 async def look(settings: Settings) -> Status:
     """Return the status now. Empty before the first start."""
-    home = Home(settings.home)
     fleet = Fleet(settings)
-    if not home.clusters.exists():
+    if not Home(settings.home).clusters.exists():
         return Status([], [])
     pids = {each.name: each.pid() for each in fleet.every}
-    control = fleet.control
-    parts = [
+    repositories = Repositories(settings)
+    found = await _ask(settings, fleet, pids, repositories)
+    backups = {each.cluster: each for each in await upkeep(repositories, found.seen)}
+    running = {each.name: await versions.cluster(each) for each in fleet.every}
+    clusters = []
+    for row in found.clusters:
+        upkept = backups.get(row.name)
+        alerts = [] if upkept is None else plan.alerts(upkept, dt.datetime.now(dt.UTC))
+        reported = [
+            alert for each in found.reports if each.cluster == row.name for alert in each.alerts
+        ]
+        clusters.append(
+            ClusterStatus(
+                name=row.name,
+                kind=row.kind,
+                driver=row.driver,
+                status=_state(pids.get(row.name)),
+                version=row.version,
+                socket_dir=row.socket_dir,
+                port=row.port,
+                databases=row.databases,
+                **_backups(upkept),
+                warnings=[
+                    *(map(str, running[row.name].alerts()) if row.name in running else []),
+                    *(found.warnings if row.name == FIRST else []),
+                    *(each.detail for each in reported),
+                    *(each.detail for each in alerts),
+                ],
+                retained=[
+                    each.name for each in every_retained(settings) if each.cluster == row.name
+                ],
+            )
+        )
+    return Status(_parts(settings, fleet, pids, found.late), clusters)
+
+
+def _parts(
+    settings: Settings, fleet: Fleet, pids: Mapping[str, int | None], late: str | None
+) -> list[PartStatus]:
+    run, socket_dir = Home(settings.home).run, fleet.control.address.socket_dir
+    work = "jobs and reconciliation"
+    worker = _part("worker", processes.read_pid(run / "worker.pid"), work)
+    if late is not None:
+        worker = replace(worker, detail=f"{worker.detail}; {late}")
+    return [
         _part("supervisor", supervisor.running_pid(settings), f"home {settings.home}"),
-        _part(CONTROL, pids[CONTROL], f"socket {control.address.socket_dir}"),
+        _part(CONTROL, pids[CONTROL], f"socket {socket_dir}"),
         *(_part(each.name, pids[each.name], f"port {each.address.port}") for each in fleet.shared),
         _part("pooler", local_pooler(settings).pid(), f"port {settings.pool.port}"),
-        _part("api", processes.read_pid(home.run / "api.pid"), settings.api_url),
-        _part("worker", processes.read_pid(home.run / "worker.pid"), "jobs and reconciliation"),
+        _part("api", processes.read_pid(run / "api.pid"), settings.api_url),
+        worker,
     ]
-    found: list[rows.ClusterRow] = []
-    repositories = Repositories(settings)
-    known = Seen([], [], {})
-    late: str | None = None
-    paused: dict[str, int] = {}
-    failing = 0
-    aged: list[str] = []
-    unreconciled: list[str] = []
-    full: dict[str, int] = {}
-    reports: list[transaction_ids.Report] = []
-    if pids[CONTROL] is not None:
-        try:
-            async with connected(control.address) as connection:
-                found = await rows.every(connection)
-                paused = await pauses.count_paused(connection)
-                days = settings.password_days
-                aged = password_alerts(await passwords.ages(connection, days=days), days)
-                unreconciled = reconciling.alerts(await reconciliations.failing(connection))
-                failing = await backup_schedules.count_failing(connection)
-                known = await seen(repositories, connection)
-                full = await usage.count_by_state(connection)
-                late = _late(settings, await operations.queued(connection))
-                reports.append(await transaction_ids.report(CONTROL, connection, control.data))
-            for each in fleet.shared:
-                if pids[each.name] is not None:
-                    async with connect(each.address, user=PLATFORM) as connection:
-                        reports.append(
-                            await transaction_ids.report(each.name, connection, each.data)
-                        )
-        except (TenantryError, psycopg.Error):
-            pass  # it is starting or stopping
-    backups = await upkeep(repositories, known)
-    running = {each.name: await versions.cluster(each) for each in fleet.every}
-    if late is not None:
-        parts = [
-            replace(part, detail=f"{part.detail}; {late}") if part.name == "worker" else part
-            for part in parts
-        ]
-    clusters = [
-        ClusterStatus(
-            name=row.name,
-            kind=row.kind,
-            driver=row.driver,
-            status=_state(pids.get(row.name)),
-            version=row.version,
-            socket_dir=row.socket_dir,
-            port=row.port,
-            databases=row.databases,
-            **_backups(next((each for each in backups if each.cluster == row.name), None)),
-            warnings=[
-                *(map(str, running[row.name].alerts()) if row.name in running else []),
-                *(_restricted(paused, full) if row.kind != CONTROL else []),
-                *([failing_backups(failing)] if failing and row.kind != CONTROL else []),
-                *([*aged, *unreconciled] if row.kind != CONTROL else []),
-                *(
-                    alert.detail
-                    for each in reports
-                    if each.cluster == row.name
-                    for alert in each.alerts
-                ),
-                *(
-                    alert.detail
-                    for each in backups
-                    if each.cluster == row.name
-                    for alert in plan.alerts(each, dt.datetime.now(dt.UTC))
-                ),
-            ],
-            retained=[each.name for each in every_retained(settings) if each.cluster == row.name],
-        )
-        for row in found
-    ]
-    return Status(parts, clusters)
+
+
+async def _ask(
+    settings: Settings, fleet: Fleet, pids: Mapping[str, int | None], repositories: Repositories
+) -> _Database:
+    """Ask the clusters that run. One may be starting or stopping."""
+    found = _Database()
+    if pids[CONTROL] is None:
+        return found
+    control, days = fleet.control, settings.password_days
+    with suppress(TenantryError, psycopg.Error):
+        async with connected(control.address) as connection:
+            found.clusters = await rows.every(connection)
+            paused = await pauses.count_paused(connection)
+            failing = await backup_schedules.count_failing(connection)
+            found.seen = await seen(repositories, connection)
+            found.warnings = [
+                *_restricted(paused, await usage.count_by_state(connection)),
+                *([failing_backups(failing)] if failing else []),
+                *password_alerts(await passwords.ages(connection, days=days), days),
+                *reconciling.alerts(await reconciliations.failing(connection)),
+            ]
+            found.late = _late(settings, await operations.queued(connection))
+            found.reports.append(await transaction_ids.report(CONTROL, connection, control.data))
+    for each in fleet.shared:
+        if pids[each.name] is not None:
+            with suppress(TenantryError, psycopg.Error):
+                async with connect(each.address, user=PLATFORM) as server:
+                    found.reports.append(await transaction_ids.report(each.name, server, each.data))
+    return found

@@ -176,29 +176,12 @@ class Access:
                 hint="Ask for scopes that you have, or have an administrator make the key.",
             )
         actor = principal.actor
-        if actor.customer_id is not None:
-            if customer_email not in {None, actor.customer_email}:
-                raise Forbidden("You can make keys for your own customer only.")
-            customer_id: uuid.UUID | None = actor.customer_id
-        elif customer_email is not None:
-            if ADMIN not in principal.scopes:
-                raise Forbidden(
-                    "Only administrators create keys for a customer.",
-                    hint="Use a key with the scope admin.",
-                )
-            customer_id = await customers.ensure(
-                tx, customer_email, field="customer_email", may_be_new=new_customer
-            )
-        else:
-            customer_id = None
+        customer_id = await self._customer_of_key(
+            tx, principal, customer_email, may_be_new=new_customer
+        )
         parent_id = None if actor.kind == "user" else principal.caller_id
         if parent_id is not None:
-            above = (await grants.chains(tx, [parent_id])).get(parent_id)
-            if above is not None and len(above.links) >= grants.LONGEST_CHAIN:
-                raise Conflict(
-                    f"The key is the last of {len(above.links)} keys that created each other.",
-                    hint="Create the key with an earlier one of them, or as a user.",
-                )
+            await self._require_short_chain(tx, parent_id)
         row = await keys.insert(
             tx,
             secret,
@@ -212,6 +195,32 @@ class Access:
         await self._record(tx, actor, "api_key.create", row)
         (shown,) = await _shown(tx, [row])
         return shown
+
+    @staticmethod
+    async def _customer_of_key(
+        tx: Tx, principal: Principal, email: str | None, *, may_be_new: bool
+    ) -> uuid.UUID | None:
+        if principal.actor.customer_id is not None:
+            if email not in {None, principal.actor.customer_email}:
+                raise Forbidden("You can make keys for your own customer only.")
+            return principal.actor.customer_id
+        if email is None:
+            return None
+        if ADMIN not in principal.scopes:
+            raise Forbidden(
+                "Only administrators create keys for a customer.",
+                hint="Use a key with the scope admin.",
+            )
+        return await customers.ensure(tx, email, field="customer_email", may_be_new=may_be_new)
+
+    @staticmethod
+    async def _require_short_chain(tx: Tx, parent_id: uuid.UUID) -> None:
+        above = (await grants.chains(tx, [parent_id])).get(parent_id)
+        if above is not None and len(above.links) >= grants.LONGEST_CHAIN:
+            raise Conflict(
+                f"The key is the last of {len(above.links)} keys that created each other.",
+                hint="Create the key with an earlier one of them, or as a user.",
+            )
 
     async def administrator_exists(self) -> bool:
         """Whether a lasting administrator's key exists (see ``keys.administrator_exists``)."""
