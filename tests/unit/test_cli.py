@@ -213,8 +213,8 @@ def test_an_empty_list_says_what_to_do(api: FakeApi, cli: Cli) -> None:
 
 
 def found(api: FakeApi, text: str, environment: str | None = None) -> str:
-    with client.Api(api.url, "tnt_key") as entry_point_to_api:
-        return str(finding.find(entry_point_to_api, text, environment)["id"])
+    with client.Api(api.url, "tnt_key") as connected:
+        return str(finding.find(connected, text, environment)["id"])
 
 
 def test_a_database_is_found_by_id_and_by_each_of_its_names(shop: FakeApi) -> None:

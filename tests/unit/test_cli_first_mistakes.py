@@ -185,3 +185,23 @@ def test_migrating_every_database_asks_at_a_terminal(api: FakeApi) -> None:
         _, seen = on_a_terminal(*said, *consent)
         assert "Migrate them all?" not in seen
     assert len(api.asked("POST", "/api/migrations")) == 2
+
+
+def test_a_refused_credential_is_named(
+    api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.refuse("GET", "/api/databases", 401, "unauthenticated", detail="No.", hint="Log in again.")
+    monkeypatch.setenv("TENANTRY_API_KEY", "tnt_revoked")
+    ended = cli("db", "list")
+    assert ended.code == 1
+    assert "Log in again. The credential sent is that of TENANTRY_API_KEY." in ended.err
+
+
+def test_an_address_without_tls_is_not_taken_for_a_platform_that_is_down(
+    api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENANTRY_API_KEY", "tnt_key")
+    monkeypatch.setenv("TENANTRY_URL", api.url.replace("http://", "https://"))
+    ended = cli("db", "list")
+    assert "begin the address in TENANTRY_URL with http://" in ended.err
+    assert "tenantry up" not in ended.err

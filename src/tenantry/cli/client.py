@@ -88,10 +88,21 @@ class Page:
 
 
 class Api:
-    """The REST API of one installation. ``seconds`` is the timeout of each answer."""
+    """The REST API of one installation. ``seconds`` is the timeout of each answer.
 
-    def __init__(self, url: str, key: str | None = None, *, seconds: float = _ANSWER_SECONDS):
+    ``origin`` is where the key comes from, for errors.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        origin: str | None = None,
+        seconds: float = _ANSWER_SECONDS,
+    ):
         self.url = url.rstrip("/")
+        self._origin = origin
         self._http = transport.connections(self.url, key, local_api.load())
         self._seconds = seconds
 
@@ -317,7 +328,7 @@ class Api:
             if transport.is_unsent(error):
                 raise NotRunning(
                     f"Nothing answers at {self.url} ({transport.reason(error)}).",
-                    hint="Start it with `tenantry up`, or name another address in TENANTRY_URL.",
+                    hint=transport.advice(error),
                 ) from error
             unknown = " It may have been done all the same: look first." if method != "GET" else ""
             raise ConnectionLost(
@@ -331,6 +342,9 @@ class Api:
         with contextlib.suppress(ValueError):
             problem = answer.json()
             if isinstance(problem, dict) and "code" in problem:
+                if answer.status == HTTPStatus.UNAUTHORIZED and self._origin is not None:
+                    sent = f"The credential sent is that of {self._origin}."
+                    problem["hint"] = " ".join(filter(None, (problem.get("hint"), sent)))
                 return ApiError(problem, answer.headers.get("retry-after"))
         return NotRunning(
             f"{self.url} answers, but not as Tenantry does "
@@ -385,13 +399,13 @@ def connect() -> Api:
     Raises InvalidInput for an unusable address, Unauthenticated if there is no key.
     """
     url = address()
-    key = environ.get("TENANTRY_API_KEY", "").strip()
+    key, origin = environ.get("TENANTRY_API_KEY", "").strip(), "TENANTRY_API_KEY"
     if not key and (stored := session_file.load()) is not None and stored[0] == url:
-        key = stored[1]
+        key, origin = stored[1], "the session of `tenantry login`"
     if not key:
         local = local_api.load()
         if url == local.url or local_api.is_loopback(urlsplit(url).hostname or ""):
-            key = _admin_key(local)
+            key, origin = _admin_key(local), str(Home(local.home).admin_key)
     if not key:
         raise Unauthenticated(
             f"{url} is on another machine, and no key for it is known.",
@@ -401,7 +415,7 @@ def connect() -> Api:
         raise Unauthenticated(
             "The API key holds characters that no key has.", hint="Look at TENANTRY_API_KEY."
         )
-    return Api(url, key)
+    return Api(url, key, origin=origin)
 
 
 def connect_as_user() -> Api:

@@ -78,10 +78,10 @@ def _ambiguous(text: str, rows: Sequence[Row]) -> Ambiguous:
         for row in rows
     )
     # The databases of several customers can have one name in one environment.
-    env_tells = len({row["environment"] for row in rows}) == len(rows)
+    env_distinguishes = len({row["environment"] for row in rows}) == len(rows)
     return Ambiguous(
         f"“{text}” is the name of {len(rows)} databases:{known}",
-        hint=f"Say which {'with --env, or ' if env_tells else ''}by its tenant_… name.",
+        hint=f"Say which {'with --env, or ' if env_distinguishes else ''}by its tenant_… name.",
     )
 
 

@@ -102,6 +102,16 @@ def is_unsent(error: Exception) -> bool:
     return getattr(_cause(error), "reason", None) in _NO_HANDSHAKE
 
 
+def advice(error: Exception) -> str:
+    """Return what to do about a request that could not be sent."""
+    match getattr(_cause(error), "reason", None):
+        case "WRONG_VERSION_NUMBER" | "HTTP_REQUEST":
+            return "It does not use TLS there: begin the address in TENANTRY_URL with http://."
+        case "CERTIFICATE_VERIFY_FAILED":
+            return "Name the file of its authority, the platform's ca.crt, in SSL_CERT_FILE."
+    return "Start it with `tenantry up`, or name another address in TENANTRY_URL."
+
+
 def _cause(error: BaseException) -> BaseException:
     """Return the system's or OpenSSL's error from inside those of urllib3."""
     inside = (each for each in error.args if isinstance(each, BaseException))

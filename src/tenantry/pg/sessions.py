@@ -116,7 +116,7 @@ async def lock_waits(connection: Connection, pids: Sequence[int]) -> list[LockWa
     """Return what these sessions wait for.
 
     Who waits for a row waits for the transaction that changed it, and meanwhile holds the row's
-    place in the queue: a lock of the type ``tuple``, which tells the table.
+    place in the queue: a lock of the type ``tuple``, which names the table.
     """
     async with connection.cursor(row_factory=class_row(LockWait)) as cursor:
         await cursor.execute(
