@@ -341,7 +341,7 @@ class Scene:
     def _of_pooler(self) -> Iterator[str]:
         folder = self.installation.home / "pooler"
         files = {path.name for path in folder.iterdir()}
-        if files != {"pgbouncer.ini", "hba.conf", "users.ini"}:
+        if files != {"pgbouncer.ini", "hba.conf", "users.ini", "databases.ini"}:
             yield f"the pooler's folder has {files}"
         named = set(re.findall(r"^(user_\w+) =", (folder / "users.ini").read_text(), re.MULTILINE))
         limited = {

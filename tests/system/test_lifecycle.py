@@ -94,7 +94,7 @@ def test_status_is_reported_in_its_fixed_shape(own: Installation) -> None:
     for cluster in clusters.values():
         assert cluster.keys() == {
             *("name", "kind", "driver", "status", "version", "socket_dir", "port", "databases"),
-            *("last_backup_at", "backups", "warnings", "kept"),
+            *("last_backup_at", "backups", "warnings", "retained"),
         }
         assert (cluster["driver"], cluster["status"]) == ("process", "running")
         socket_file = Path(cluster["socket_dir"]) / f".s.PGSQL.{cluster['port']}"

@@ -94,6 +94,7 @@ class Drift:
                 home / "pooler" / "pgbouncer.ini",
                 home / "pooler" / "hba.conf",
                 home / "pooler" / "users.ini",
+                home / "pooler" / "databases.ini",
             )
         }
         for path, text in self.files.items():
