@@ -80,7 +80,7 @@ class Unauthenticated(TenantryError):
 
 class WrongCredentials(Unauthenticated):
     code = "wrong_credentials"
-    title = "That login is not right"
+    title = "Wrong e-mail address, password or code"
 
 
 class Forbidden(TenantryError):
@@ -98,7 +98,7 @@ class NotFound(TenantryError):
 class Conflict(TenantryError):
     code = "conflict"
     status = 409
-    title = "That cannot be done now"
+    title = "Not possible in the current state"
 
 
 class Busy(Conflict):

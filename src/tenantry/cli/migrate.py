@@ -155,7 +155,8 @@ def _run_many(path: Path, asked: Row, *, wait: bool, as_json: bool) -> None:
         if not wait:
             output.done(f"Started: operation {operation['id']}")
         elif failure is None:
-            output.done(f"{len(rows)} databases are migrated")
+            are = "database is" if len(rows) == 1 else "databases are"
+            output.done(f"{len(rows)} {are} migrated")
     if failure is not None:
         raise failure
 

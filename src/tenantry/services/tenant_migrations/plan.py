@@ -76,8 +76,8 @@ def summary(targets: Sequence[TargetRow]) -> str:
     found = counts(targets)
     worst = next((each for each in targets if each.status == "failed"), None)
     text = (
-        f"Of {found['databases']} databases {found['failed']} failed, {found['succeeded']} are "
-        f"migrated and {found['pending']} were not started."
+        f"Of {found['databases']} databases, {found['failed']} failed, {found['succeeded']} "
+        f"succeeded, and {found['pending']} did not begin."
     )
     if worst is not None and worst.error:
         text += f" {worst.name or worst.database_name}: {worst.error.get('detail', '')}"
