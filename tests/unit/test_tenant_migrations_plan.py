@@ -70,7 +70,7 @@ def test_nobody_is_started_twice_nor_beyond_the_budget(
 
 def test_a_stop_is_reported_with_its_reason() -> None:
     assert plan.summary(targets("succeeded", "failed", "pending")) == (
-        "Of 3 databases 1 failed, 1 are migrated and 1 were not started. tenant_1: 1 broke."
+        "Of 3 databases, 1 failed, 1 succeeded, and 1 did not begin. tenant_1: 1 broke."
     )
 
 

@@ -348,7 +348,7 @@ def _holds_something(folder: Path) -> bool:
     except OSError as error:
         raise MachineError(
             f"The backups' folder {folder} cannot be read: {error.strerror}.",
-            hint="Mount its disk. As root, chown -R tenantry: FOLDER gives it to the platform's user.",
+            hint="Mount its disk. As root, chown -R tenantry: FOLDER gives it to that user.",
         ) from error
 
 
