@@ -16,7 +16,9 @@ NAME = "shared-2"
 def scene() -> Iterator[RisingScene]:
     """An installation of its own: a cluster cannot be removed again."""
     ports = sorted(free_ports(2))
-    found = RisingScene(TENANTRY_INSTANCE_PORTS=f"{ports[0]}-{ports[-1]}")
+    found = RisingScene(
+        TENANTRY_INSTANCE_PORTS=f"{ports[0]}-{ports[-1]}", TENANTRY_MEMORY_MB="1536"
+    )
     try:
         found.installation.up()
         hurry(found.installation)
@@ -56,7 +58,7 @@ def test_it_is_added_wherever_its_worker_is_killed(scene: RisingScene) -> None:
     wait_for("a third cluster", lambda: is_ready(scene, "shared-3"), seconds=90)
 
 
-@pytest.mark.parametrize("event", ["cluster.add.created", "cluster.add.harden"])
+@pytest.mark.parametrize("event", ["cluster.add.created", "cluster.add.hardened"])
 def test_nothing_is_left_of_one_that_is_given_up(scene: RisingScene, event: str) -> None:
     scene.cancelled_at(event, lambda: scene.started("/api/clusters"), lambda: None)
     home = scene.installation.home

@@ -146,7 +146,8 @@ def test_administrators_choose_the_cluster(two: Two, api: httpx.Client) -> None:
         problem(theirs.post("/api/databases", json={"name": "x", "cluster": "shared-1"}), 403)
     problem(api.post("/api/clusters", json={"name": "shared-1"}), 422)
     problem(api.post("/api/clusters", json={"name": "pooler"}), 422)
-    problem(api.post("/api/clusters", json={}), 503)  # the only port is taken
+    full = problem(api.post("/api/clusters", json={}), 409)
+    assert full["detail"] == "The memory of this machine is enough for 2 shared clusters."
 
 
 @pytest.mark.parametrize("cluster", ["shared-1", SECOND])

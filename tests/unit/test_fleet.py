@@ -69,6 +69,11 @@ def test_each_shared_cluster_gets_an_equal_part(home: Path) -> None:
     assert fleet.sizing.shared_buffers_mb == whole.shared_buffers_mb // 4
 
 
+@pytest.mark.parametrize(("memory_mb", "most"), [(256, 1), (1023, 1), (1024, 2), (4096, 8)])
+def test_a_shared_cluster_needs_half_a_gibibyte(home: Path, memory_mb: int, most: int) -> None:
+    assert Fleet(Settings(home=home, memory_mb=memory_mb)).most_shared == most
+
+
 def test_the_first_free_number_is_the_name() -> None:
     assert _free_name([row("control"), row("shared-1")]) == "shared-2"
     assert _free_name([row("shared-1"), row("shared-2"), row("shared-4")]) == "shared-3"

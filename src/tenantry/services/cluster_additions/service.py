@@ -43,13 +43,19 @@ class ClusterAdditions:
         """Begin to add a shared cluster.
 
         Raises InvalidInput for a name that cannot be used, Conflict while another one is being
-        added, Unavailable if no port is free.
+        added or if there is not enough memory, Unavailable if no port is free.
         """
         await rows.lock_additions(tx)
         found = await rows.every(tx)
         if any(not each.ready for each in found):
             raise Conflict(
                 "Another cluster is being added.", hint="Wait for it: tenantry operation list"
+            )
+        most = self._fleet.most_shared
+        if sum(each.kind == "shared" for each in found) >= most:
+            raise Conflict(
+                f"The memory of this machine is enough for {most} shared clusters.",
+                hint="Each gets an equal part of it, and needs 512 MiB.",
             )
         name = _free_name(found) if name is None else _usable(name, found)
         member = Member(name=name, driver=PROCESS, port=self._free_port(found))

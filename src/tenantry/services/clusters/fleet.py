@@ -41,6 +41,7 @@ log = structlog.get_logger()
 
 CONTROL = "control"
 FIRST = "shared-1"  # the shared cluster that every installation has
+_LEAST_BYTES = 512 * 1024**2  # of memory, for a shared cluster beside others
 _CONTROL_PORT = 5432  # part of a file name only: the control cluster has no network port
 
 
@@ -161,6 +162,12 @@ class Fleet:
             return find_postgres(int(made_by.read_text()))
         except FileNotFoundError:
             return find_postgres()
+
+    @property
+    def most_shared(self) -> int:
+        """How many shared clusters this machine has the memory for."""
+        machine = parameters.Machine.this(self.settings.memory_mb)
+        return max(1, machine.memory_bytes // _LEAST_BYTES)
 
     def newest_version(self) -> int:
         """Return the major version of a new cluster. Raises MachineError if none is installed."""
