@@ -1,3 +1,5 @@
+REVOKE SELECT (id, name, port) ON clusters FROM tenantry_customer;
+
 DROP INDEX databases_cluster_id_idx;
 ALTER TABLE databases ADD UNIQUE (cluster_id, database_name);
 ALTER TABLE databases ADD UNIQUE (cluster_id, username);

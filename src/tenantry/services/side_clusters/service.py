@@ -130,10 +130,13 @@ class SideClusters:
     async def _backups(self, cluster: str, number: int, label: str | None) -> list[Backup]:
         listed = await self._repositories.contents(cluster, [number])
         found = [each for contents in listed for each in contents.backups]
-        problems = (looking.state(self._repositories, each).problem for each in listed)
+        place = self._repositories.places[number - 1]
+        # Nothing is there yet of a cluster that was never backed up there.
+        is_new = not self._repositories.has_stanza(place, cluster)
+        problems = (each.problem for each in listed if not (each.absent and is_new))
         if not found and (wrong := next(filter(None, problems), None)):
             raise RepositoryError(
-                f"The repository {self._repositories.places[number - 1]} cannot be read: {wrong}.",
+                f"The repository {place} cannot be read: {wrong}.",
                 hint="Have it mounted, and readable with the key that is in the home; "
                 "tenantry doctor shows more. Nothing was changed.",
             )
