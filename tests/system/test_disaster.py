@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from answers import data
-from clients import hurry
+from clients import eventually, hurry
 from harness import SERVICE_USER, Installation
 from inside import inside
 from persons import Person, authenticator, make_user
@@ -102,6 +102,7 @@ class Disaster:
 
     def part_ways(self) -> None:
         """Have the clusters end at different moments, as far as one can tell from them."""
+        eventually(self.has_warm)
         pids = self.platform.pids()
         for part in ("supervisor", "worker", "api"):  # nobody repairs it meanwhile
             os.kill(pids[part], signal.SIGKILL)
@@ -115,6 +116,11 @@ class Disaster:
             role = self.given_away.replace("tenant_", "user_")
             server.execute(f"ALTER ROLE \"{role}\" LOGIN PASSWORD 'somebody knows'".encode())
         inside(self.platform, secure)
+
+    def has_warm(self) -> bool:
+        with self.platform.control() as control:
+            found = control.execute("SELECT FROM databases WHERE status = 'warm'")
+            return found.rowcount > 0
 
     def checksum(self, number: int) -> object:
         name = self.databases[number]["database_name"]
