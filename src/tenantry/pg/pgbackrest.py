@@ -56,6 +56,7 @@ _HEAVY = {"backup", "verify"}  # run in the background, without slowing others d
 _ASK_SECONDS = 30.0
 _LOG_SECONDS = 300.0  # of one segment, by a slow line; a silent connection is given up much sooner
 _WORK_SECONDS = 24 * 3600.0
+_FULL_BYTES = 1024 * 1024  # a disk with less left counts as full
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,8 @@ class PgBackRest:
                 env={} if durable else packages.no_fsync(),
             )
         except RepositoryError as error:
-            if files.NO_SPACE in error.detail:
+            # Its report may name what failed next for lack of space.
+            if files.NO_SPACE in error.detail or files.free_bytes(into) < _FULL_BYTES:
                 raise files.became_full(f"that of {into}") from error
             if _DAMAGED.search(error.detail):
                 raise BackupDamaged(error.detail, number=error.number) from error

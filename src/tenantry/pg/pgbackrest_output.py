@@ -18,10 +18,10 @@ _VERIFIED = re.compile(r"(archiveId: \S+, .*|backup: \S+, status: invalid.*)")
 _COUNTS = re.compile(r"(missing|checksum invalid|size invalid|other): \d")
 _UNHARMED = re.compile(r"total WAL checked: (\d+), total valid WAL: \1$")
 _MEANINGS = {
+    "No space left on device": "its disk is full",
     "unable to connect to": "its server does not answer",
     "key/value found outside of section": "it is encrypted with another key, or damaged",
     "unable to flush": "it is encrypted with another key, or damaged",
-    "No space left on device": "its disk is full",
     "missing stanza path": "nothing of this cluster is there: is its disk mounted?",
     "missing stanza data": "nothing of this cluster is there: is its disk mounted?",
     "unable to open missing file": "a file of it is not there: is its disk mounted?",
