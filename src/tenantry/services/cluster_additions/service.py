@@ -51,13 +51,13 @@ class ClusterAdditions:
             raise Conflict(
                 "Another cluster is being added.", hint="Wait for it: tenantry operation list"
             )
+        name = _free_name(found) if name is None else _usable(name, found)
         most = self._fleet.most_shared
         if sum(each.kind == "shared" for each in found) >= most:
             raise Conflict(
                 f"The memory of this machine is enough for {most} shared clusters.",
                 hint="Each gets an equal part of it, and needs 512 MiB.",
             )
-        name = _free_name(found) if name is None else _usable(name, found)
         member = Member(name=name, driver=PROCESS, port=self._free_port(found))
         cluster = self._fleet.of(member)
         cluster_id = await rows.insert_unready(
