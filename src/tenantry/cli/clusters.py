@@ -49,7 +49,11 @@ def list_(as_json: Json = False) -> None:
             "KIND": "kind",
             "VERSION": "version",
             "PORT": lambda row: "" if row["kind"] == "control" else str(row["port"]),
-            "DATABASES": lambda row: f"{row['databases']} of {row['max_databases']:,}",
+            "DATABASES": lambda row: (
+                ""
+                if row["kind"] == "control"
+                else f"{row['databases']} of {row['max_databases']:,}"
+            ),
             "STATE": lambda row: "ready" if row["ready"] else "being added",
         },
         empty="There is no cluster.",
