@@ -23,8 +23,7 @@ from tenantry.base.errors import (
     Unavailable,
 )
 from tenantry.base.home import Home
-from tenantry.base.local_api import LocalApi
-from tenantry.cli import session_file, transport
+from tenantry.cli import admin_key, session_file, transport
 
 Row = dict[str, Any]
 
@@ -405,7 +404,7 @@ def connect() -> Api:
     if not key:
         local = local_api.load()
         if url == local.url or local_api.is_loopback(urlsplit(url).hostname or ""):
-            key, origin = _admin_key(local), str(Home(local.home).admin_key)
+            key, origin = admin_key.read(local), str(Home(local.home).admin_key)
     if not key:
         raise Unauthenticated(
             f"{url} is on another machine, and no key for it is known.",
@@ -433,21 +432,3 @@ def connect_as_user() -> Api:
             "tenantry login you@example.com",
         )
     return Api(url, stored[1])
-
-
-def _admin_key(local: LocalApi) -> str:
-    file = Home(local.home).admin_key
-    try:
-        return file.read_text().strip()
-    except FileNotFoundError:
-        raise Unauthenticated(
-            f"TENANTRY_API_KEY is not set, and there is no {file}.",
-            hint="Log in with `tenantry login`, or put a key into TENANTRY_API_KEY. On the machine"
-            " of the platform, the first `tenantry up` makes that file.",
-        ) from None
-    except (OSError, UnicodeDecodeError):
-        raise Unauthenticated(
-            f"TENANTRY_API_KEY is not set, and {file} cannot be read by this user.",
-            hint="Log in with `tenantry login`, put a key into TENANTRY_API_KEY, or ask again as"
-            " root.",
-        ) from None

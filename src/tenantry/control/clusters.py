@@ -83,24 +83,16 @@ async def lock_additions(tx: Tx) -> None:
 
 
 async def insert_unready(
-    tx: Tx, *, kind: str, driver: str, version: int, address: Address
+    tx: Tx, *, name: str, driver: str, version: int, address: Address
 ) -> uuid.UUID:
-    """Insert a cluster that is going to be added; its name is that of its socket's folder."""
+    """Insert a shared cluster that is going to be added."""
     cluster_id = new_id()
     await tx.execute(
         """
         INSERT INTO clusters (id, name, kind, driver, version, socket_dir, port, ready)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, false)
+        VALUES (%s, %s, 'shared', %s, %s, %s, %s, false)
         """,
-        (
-            cluster_id,
-            address.socket_dir.name,
-            kind,
-            driver,
-            version,
-            str(address.socket_dir),
-            address.port,
-        ),
+        (cluster_id, name, driver, version, str(address.socket_dir), address.port),
     )
     return cluster_id
 

@@ -62,7 +62,7 @@ class ClusterAdditions:
         cluster = self._fleet.of(member)
         cluster_id = await rows.insert_unready(
             tx,
-            kind="shared",
+            name=name,
             driver=member.driver,
             version=self._fleet.newest_version(),
             address=cluster.address,

@@ -47,10 +47,6 @@ class ClusterPools:
         self._rows.update({cluster.id: cluster for cluster in found})
         return found
 
-    async def named(self, name: str) -> ClusterRow | None:
-        """Return the cluster of that name for tenants' databases; None if there is none."""
-        return next((each for each in await self.with_databases() if each.name == name), None)
-
     async def cluster(self, cluster_id: uuid.UUID) -> ClusterRow:
         if cluster_id not in self._rows:
             await self.with_databases()

@@ -42,11 +42,12 @@ async def _share_out(pooler: Pooler, console: Console, shrinking: set[plan.Pool]
         held[pooler.lines.cluster_of(pool[0])][pool] = _servers(row)
     opening = {database for (database, _), row in pools.items() if row["sv_login"]}
     overfull: set[plan.Pool] = set()
+    budget, reserves = pooler.budget, pooler.lines.reserves()
     wanted = plan.POOL_SIZE  # one size for all: that of the cluster with the fewest left
     for each in held.values():
-        beyond = plan.allowances(budget=pooler.budget, held=each, reserves=pooler.lines.reserves())
-        overfull |= plan.overfull(budget=pooler.budget, held=each, beyond=beyond)
-        size = plan.fair_pool_size(budget=pooler.budget, held=each, beyond=beyond)
+        beyond = plan.allowances(budget=budget, held=each, reserves=reserves)
+        overfull |= plan.overfull(budget=budget, held=each, beyond=beyond)
+        size = plan.fair_pool_size(budget=budget, held=each, beyond=beyond)
         wanted = min(wanted, size)
     # Read each time: a RELOAD resets it to the size in the file.
     if wanted != await size_in_force(console):

@@ -87,11 +87,15 @@ class Pooler:
         """The server connections that the pools of one cluster may hold together."""
         return self._fleet.sizing.pooled
 
+    @property
+    def _whole_budget(self) -> int:
+        return self.budget * len(self._fleet.shared)
+
     def _max_clients(self) -> int:
         _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         return max(
             100,
-            min(_MOST_CLIENTS, most_files - self.budget * len(self._fleet.shared) - _OTHER_FILES),
+            min(_MOST_CLIENTS, most_files - self._whole_budget - _OTHER_FILES),
         )
 
     def ensure_files(self) -> bool:
@@ -379,7 +383,7 @@ class Pooler:
         return PoolerState(
             version=version,
             pool_size=pool_size,
-            budget=self.budget * len(self._fleet.shared),
+            budget=self._whole_budget,
             clients=lists["used_clients"],
             servers=lists["used_servers"],
             memory_bytes=self.memory() or 0,
