@@ -17,11 +17,20 @@ from tenantry.base.home import Home
 from tenantry.cli import output
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.entry_point import Json
-from tenantry.cli.finding import In, Named, find
+from tenantry.cli.finding import In, Named, find, find_role
 from tenantry.host import files
 
 Pooled = Annotated[bool, typer.Option("--pooled", help="Through PgBouncer.")]
 Shadow = Annotated[bool, typer.Option("--shadow", help="The shadow database.")]
+AsRole = Annotated[
+    str | None,
+    typer.Option(
+        "--role",
+        metavar="ROLE",
+        help="For this additional role: its name, its username or its id.",
+        show_default=False,
+    ),
+]
 PasswordStdin = Annotated[
     bool,
     typer.Option("--password-stdin", help="Put the password of standard input in place of ***."),
@@ -34,6 +43,7 @@ CaFile = Annotated[
 ]
 
 _POOLED = ("connection_string_pooled", "shadow_database_url_pooled")
+_OF_ROLES = ("connection_string", "connection_string_pooled")
 _STRINGS = ("connection_string", "shadow_database_url", *_POOLED)
 
 
@@ -47,6 +57,7 @@ def url(
     ] = False,
     ca_file: CaFile = None,
     password_stdin: PasswordStdin = False,
+    role: AsRole = None,
     env: In = None,
     pooled: Pooled = False,
     shadow: Shadow = False,
@@ -58,13 +69,15 @@ def url(
 
         tenantry db url shop --pooled
 
+        tenantry db url shop --role reporting
+
         tenantry db url shop --format node --password-stdin < password
 
         tenantry db url shop --format jdbc --verify-full --ca-file /etc/shop/ca.crt
     """
     style = Style(form, verify_full=verify_full)
     with connect() as api:
-        strings = strings_of(api, find(api, database, env))
+        strings = strings_of(api, find(api, database, env), role)
         if style.verifies or as_json:
             style = replace(style, ca_file=ca_file or str(authority(api)))
     password = read_password() if password_stdin else MASK
@@ -79,7 +92,7 @@ def url(
     elif not password_stdin:
         output.note(
             "The password was shown once, when it was made; --password-stdin puts it in. "
-            "Lost? `tenantry db rotate-password` makes a new one."
+            f"Lost? `tenantry {'db' if role is None else 'role'} rotate-password` makes a new one."
         )
 
 
@@ -89,6 +102,7 @@ def psql(
         list[str] | None, typer.Argument(metavar="PSQL_ARGUMENTS", show_default=False)
     ] = None,
     *,
+    role: AsRole = None,
     env: In = None,
     pooled: Pooled = False,
     shadow: Shadow = False,
@@ -103,18 +117,27 @@ def psql(
 
         tenantry db psql shop
 
+        tenantry db psql --role reporting shop
+
         tenantry db psql --env staging --pooled shop -c 'select now()'
     """
     with connect() as api:
-        strings = strings_of(api, find(api, database, env))
+        strings = strings_of(api, find(api, database, env), role)
         address = pick(strings, pooled=pooled, shadow=shadow)
         _become_psql(api, address, arguments or [])
 
 
-def strings_of(api: Api, row: Row) -> Row:
-    """Return a database's connection strings, with the passwords hidden."""
-    strings: Row = api.get(f"/api/databases/{row['id']}/connection-strings")
-    return strings
+def strings_of(api: Api, row: Row, role: str | None = None) -> Row:
+    """Return the connection strings of a database's owner role, with the passwords hidden.
+
+    Those of an additional role, if one is named, lack the shadow database. Raises NotFound.
+    """
+    if role is None:
+        strings: Row = api.get(f"/api/databases/{row['id']}/connection-strings")
+        return strings
+    found = find_role(api, row, role)
+    own = {name: found[name] for name in (*_OF_ROLES, "prisma", "connection")}
+    return {"database_name": row["database_name"], "role": found["username"], **own}
 
 
 def _written(strings: Row, style: Style, password: str) -> Row:
@@ -149,9 +172,8 @@ def pick(strings: Row, *, pooled: bool, shadow: bool) -> str:
     field = "shadow_database_url" if shadow else "connection_string"
     picked = strings.get(f"{field}_pooled" if pooled else field)
     if not picked:
-        raise NotFound(
-            f"{strings['database_name']} has no {'shadow database' if shadow else 'pooled string'}."
-        )
+        who = strings.get("role") or strings["database_name"]
+        raise NotFound(f"{who} has no {'shadow database' if shadow else 'pooled string'}.")
     return str(picked)
 
 

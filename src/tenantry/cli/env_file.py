@@ -1,8 +1,8 @@
 """``tenantry db env``: the variables with a database's connection, in a ``.env`` file.
 
-The lines of one database stand between two marks, and this command changes only those. All other
-lines stay unchanged, except that --replace takes over lines that set the same variable, and reports
-them. A password in the file may be the only copy: it is preserved until another one is given.
+The lines of one database, or of one role of it, stand between two marks, and this command changes
+only those. All other lines stay unchanged, except that --replace takes over lines that set the same
+variable, and reports them. A password in the file may be the only copy: it is preserved until another one is given.
 """
 
 import os
@@ -48,6 +48,7 @@ def env(
         bool, typer.Option("--pooled", help="Have PGHOST and the like lead through PgBouncer.")
     ] = False,
     password_stdin: connecting.PasswordStdin = False,
+    role: connecting.AsRole = None,
     replace_lines: Annotated[
         bool, typer.Option("--replace", help="Replace lines of others that set the same variables.")
     ] = False,
@@ -68,7 +69,7 @@ def env(
         raise InvalidInput.of("--replace", "goes with --write.")
     with connect() as api:
         row = find(api, database, env)
-        strings = strings_of(api, row)
+        strings = strings_of(api, row, role)
         ca = connecting.authority(api)
         pem = ca.read_text()
     if write is not None:
@@ -111,8 +112,12 @@ class Wanted:
     pooled: bool = False
 
     @property
-    def database_name(self) -> str:
-        return str(self.strings["database_name"])
+    def mark(self) -> str:
+        """Return what tells its lines from others': the database, or its additional role.
+
+        A role's lines never replace the owner role's, with a password that may be the only copy.
+        """
+        return str(self.strings.get("role") or self.strings["database_name"])
 
     def variables(self) -> dict[str, str]:
         """Return the variables, in the order in which they are written."""
@@ -158,7 +163,7 @@ def _write(folder: Path, wanted: Wanted, called: str, pem: str, *, replace_lines
         folder.mkdir(parents=True, exist_ok=True)
         env_file, ca_file = folder / ".env", folder / CA_FILE
         before = _read(env_file)
-        own = own_lines(before, wanted.database_name)
+        own = own_lines(before, wanted.mark)
         if ca_file.exists() and not own and not replace_lines and ca_file.read_text() != pem:
             raise Conflict(
                 f"{ca_file} is another certificate.", hint="Choose another folder, or --replace it."
@@ -218,13 +223,13 @@ def merged(
     """
     variables = wanted.variables()
     block = [
-        f"{_BEGIN} {wanted.database_name}: {output.plain(called)}",
+        f"{_BEGIN} {wanted.mark}: {output.plain(called)}",
         _HEAD,
         *_lines(variables),
         _END,
     ]
     lines = _split(before)
-    first, last = _own_range(lines, wanted.database_name)
+    first, last = _own_range(lines, wanted.mark)
     above, below = lines[:first], lines[last:]
     theirs = {name for line in (*above, *below) if (name := _assigned(line)) in variables}
     if theirs and not replace_lines:
@@ -267,21 +272,21 @@ def _without(lines: list[str], variables: Container[str]) -> list[str]:
     ]
 
 
-def own_lines(text: str, database_name: str) -> list[str]:
-    """Return the lines that this command has written for this database."""
+def own_lines(text: str, mark: str) -> list[str]:
+    """Return the lines that this command has written for this database or role."""
     lines = _split(text)
-    first, last = _own_range(lines, database_name)
+    first, last = _own_range(lines, mark)
     return lines[first:last]
 
 
-def _own_range(lines: list[str], database_name: str) -> tuple[int, int]:
+def _own_range(lines: list[str], mark: str) -> tuple[int, int]:
     """Return where those lines begin and end.
 
     Both are at the file's end if there are none, or if the end mark is missing.
     """
-    mark = f"{_BEGIN} {database_name}:"
+    begin = f"{_BEGIN} {mark}:"
     for first, line in enumerate(lines):
-        if line.startswith(mark):
+        if line.startswith(begin):
             for last in range(first + 1, len(lines)):
                 if lines[last].rstrip() == _END:
                     return first, last + 1

@@ -1,4 +1,4 @@
-"""Find a database by its id, its ``tenant_…`` name or its own name; or find a cluster."""
+"""Find a database by its id, its ``tenant_…`` name or its own name; a role; or a cluster."""
 
 import shlex
 from collections.abc import Sequence
@@ -82,6 +82,19 @@ def _ambiguous(text: str, rows: Sequence[Row]) -> Ambiguous:
     return Ambiguous(
         f"“{text}” is the name of {len(rows)} databases:{known}",
         hint=f"Say which {'with --env, or ' if env_distinguishes else ''}by its tenant_… name.",
+    )
+
+
+def find_role(api: Api, database: Row, text: str) -> Row:
+    """Return the additional role that ``text`` names in a database. Raises NotFound."""
+    roles = api.rows(f"/api/databases/{database['id']}/roles").rows
+    for role in roles:
+        if text in {role["name"], role["username"], role["id"]}:
+            return role
+    meant = did_you_mean(text, [str(role["name"]) for role in roles])
+    raise NotFound(
+        f"{title(database)} has no role called “{text}”.",
+        hint=meant or f"`tenantry role list {database['database_name']}` shows its roles.",
     )
 
 

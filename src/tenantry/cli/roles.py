@@ -5,12 +5,10 @@ from urllib.parse import quote
 
 import typer
 
-from tenantry.base.errors import NotFound
-from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import output, times
-from tenantry.cli.client import Api, Row, connect
+from tenantry.cli.client import Row, connect
 from tenantry.cli.entry_point import Json
-from tenantry.cli.finding import In, Named, find, title
+from tenantry.cli.finding import In, Named, find, find_role, title
 
 app = typer.Typer(
     help="Roles: logins of a database beside its owner role, that read it, or read and write.",
@@ -36,18 +34,6 @@ _COLUMNS: dict[str, output.Cell] = {
 def _path(database: Row, role: Row | None = None) -> str:
     path = f"/api/databases/{database['id']}/roles"
     return path if role is None else f"{path}/{quote(str(role['id']), safe='')}"
-
-
-def _find(api: Api, database: Row, text: str) -> Row:
-    roles = api.rows(_path(database)).rows
-    for role in roles:
-        if text in {role["name"], role["username"], role["id"]}:
-            return role
-    meant = did_you_mean(text, [str(role["name"]) for role in roles])
-    raise NotFound(
-        f"{title(database)} has no role called “{text}”.",
-        hint=meant or f"`tenantry role list {database['database_name']}` shows its roles.",
-    )
 
 
 @app.command("list")
@@ -109,7 +95,7 @@ def delete(database: Named, role: RoleNamed, env: In = None, as_json: Json = Fal
     """
     with connect() as api:
         row = find(api, database, env)
-        found = _find(api, row, role)
+        found = find_role(api, row, role)
         answer = api.delete(_path(row, found))
     if as_json:
         output.as_json(answer)
@@ -133,7 +119,7 @@ def rotate_password(
     """
     with connect() as api:
         row = find(api, database, env)
-        opened = api.post(f"{_path(row, _find(api, row, role))}/rotate-password")
+        opened = api.post(f"{_path(row, find_role(api, row, role))}/rotate-password")
     if as_json:
         output.as_json(opened)
         return
