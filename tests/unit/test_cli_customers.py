@@ -113,3 +113,36 @@ def test_the_answer_names_the_customer_of_a_user(api: FakeApi, cli: Cli) -> None
     words, _, _ = COMMANDS["/api/users"]
     reported = cli(*words, "ann@example.com").err
     assert "cara@example.com may log in, for the customer ann@example.com" in reported
+
+
+CUSTOMER = {
+    "id": SHOP,
+    "email": "ann@example.com",
+    "databases": 1,
+    "users": 0,
+    "api_keys": 2,
+    "backups": 0,
+    "operations": 0,
+    "created_at": "2026-01-02T03:04:05+00:00",
+}
+
+
+def test_a_customer_is_shown_and_removed_by_its_address(api: FakeApi, cli: Cli) -> None:
+    api.on("GET", "/api/customers", [CUSTOMER])
+    api.on("DELETE", f"/api/customers/{SHOP}", CUSTOMER)
+    assert "ann@example.com" in cli("customer", "list").out
+    assert "API keys" in cli("customer", "show", "ann@example.com").out
+    done = cli("customer", "remove", "ann@example.com")
+    assert (done.code, done.out) == (0, "")
+    assert "ann@example.com is removed" in done.err
+    assert [r.query["email"] for r in api.asked("GET", "/api/customers")[1:]] == (
+        ["ann@example.com"] * 2
+    )
+
+
+def test_a_misspelt_customer_is_not_found_but_suggested(api: FakeApi, cli: Cli) -> None:
+    api.on("GET", "/api/customers", [])
+    api.on("GET", "/api/customers", [CUSTOMER])
+    ended = cli("customer", "remove", "anne@example.com")
+    assert ended.code == 1
+    assert "Did you mean ann@example.com?" in ended.err

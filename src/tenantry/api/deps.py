@@ -108,6 +108,7 @@ EntryId = Annotated[
     Depends(_parameter("whitelist_id", "There is no such entry on this database's allowlist.")),
 ]
 KeyId = Annotated[uuid.UUID, Depends(_identifier("API key"))]
+CustomerId = Annotated[uuid.UUID, Depends(_identifier("customer"))]
 UserId = Annotated[uuid.UUID, Depends(_identifier("user"))]
 SessionId = Annotated[uuid.UUID, Depends(_identifier("session"))]
 ClusterId = Annotated[uuid.UUID, Depends(_identifier("cluster"))]

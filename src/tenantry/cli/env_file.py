@@ -113,7 +113,7 @@ class Wanted:
 
     @property
     def mark(self) -> str:
-        """Return what tells its lines from others': the database, or its additional role.
+        """Return the word that marks its lines: the database's name, or its additional role's.
 
         A role's lines never replace the owner role's, with a password that may be the only copy.
         """

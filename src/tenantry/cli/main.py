@@ -51,6 +51,7 @@ TOPICS = {
         "totp": "totp:app",
         "key": "keys:app",
         "user": "users:app",
+        "customer": "customers:app",
     },
     "Looking on": {
         "operation": "operations:app",

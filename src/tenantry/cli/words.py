@@ -12,6 +12,7 @@ COMMANDS = {
     "GET /api/api-keys": "tenantry key list",
     "GET /api/blueprints": "tenantry blueprint list",
     "GET /api/clusters": "tenantry status",
+    "GET /api/customers": "tenantry customer list",
     "GET /api/databases": "tenantry db list",
     "GET /api/databases/{id}/backups": "tenantry backup list DATABASE",
     "GET /api/databases/{id}/proofs": "tenantry backup proofs DATABASE",

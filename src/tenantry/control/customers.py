@@ -1,13 +1,40 @@
 """Customers: the owners of databases, identified by their e-mail address."""
 
+import datetime as dt
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
 
 from tenantry.base.errors import FieldError, InvalidInput
 from tenantry.base.ids import new_id
 from tenantry.base.suggestions import did_you_mean
+from tenantry.control.pages import Key
 from tenantry.control.store import Tx
 
 _COMPARED = 1000  # addresses, with one that no customer has
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerRow:
+    """A customer."""
+
+    id: uuid.UUID
+    email: str
+    created_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """What a customer has: all its keys, also those without rights, and unfinished operations."""
+
+    id: uuid.UUID
+    databases: int
+    users: int
+    key_ids: list[uuid.UUID]
+    backups: int
+    operations: int
 
 
 class UnknownCustomer(InvalidInput):
@@ -19,14 +46,15 @@ async def ensure(tx: Tx, email: str, *, field: str, may_be_new: bool) -> uuid.UU
     """Return the customer with this (lower-case) address; creates it if it is new.
 
     Raises UnknownCustomer, for the request's ``field``, if it is new and may not be: the address
-    may be mistyped.
+    may be mistyped. A customer that is returned cannot be removed before ``tx`` ends.
     """
     if may_be_new:
         await tx.execute(
             "INSERT INTO customers (id, email) VALUES (%s, %s) ON CONFLICT (email) DO NOTHING",
             (new_id(), email),
         )
-    row = await (await tx.execute("SELECT id FROM customers WHERE email = %s", (email,))).fetchone()
+    rows = await tx.execute("SELECT id FROM customers WHERE email = %s FOR KEY SHARE", (email,))
+    row = await rows.fetchone()
     if row is None:
         meant = did_you_mean(email, await _similar(tx, email)) or ""
         message = f"there is no customer {email} yet. {meant}".rstrip()
@@ -49,3 +77,66 @@ async def _similar(tx: Tx, email: str) -> list[str]:
         {"email": email, "most": _COMPARED},
     )
     return [str(row[0]) for row in await rows.fetchall()]
+
+
+_SELECT = "SELECT id, email, created_at FROM customers "
+
+
+async def page(tx: Tx, *, email: str | None, after: Key, limit: int) -> list[CustomerRow]:
+    """Return up to ``limit`` customers, newest first, starting after ``after``."""
+    async with tx.cursor(row_factory=class_row(CustomerRow)) as cursor:
+        await cursor.execute(
+            _SELECT
+            + """
+            WHERE (created_at, id) < (%s, %s) AND (%s::text IS NULL OR email = %s)
+            ORDER BY created_at DESC, id DESC LIMIT %s
+            """,
+            (*after, email, email, limit),
+        )
+        return await cursor.fetchall()
+
+
+async def find(tx: Tx, customer_id: uuid.UUID) -> CustomerRow | None:
+    """Return a customer by id, or None."""
+    async with tx.cursor(row_factory=class_row(CustomerRow)) as cursor:
+        await cursor.execute(_SELECT + "WHERE id = %s", (customer_id,))
+        return await cursor.fetchone()
+
+
+async def lock(tx: Tx, customer_id: uuid.UUID) -> CustomerRow | None:
+    """As ``find``; until ``tx`` ends no row that refers to the customer can be added."""
+    async with tx.cursor(row_factory=class_row(CustomerRow)) as cursor:
+        await cursor.execute(_SELECT + "WHERE id = %s FOR UPDATE", (customer_id,))
+        return await cursor.fetchone()
+
+
+async def belongings(tx: Tx, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Belongings]:
+    """Return what each of these customers has."""
+    async with tx.cursor(row_factory=class_row(Belongings)) as cursor:
+        await cursor.execute(
+            """
+            SELECT c.id,
+                (SELECT count(*) FROM databases d WHERE d.customer_id = c.id) AS databases,
+                (SELECT count(*) FROM users u WHERE u.customer_id = c.id) AS users,
+                ARRAY(SELECT k.id FROM api_keys k WHERE k.customer_id = c.id) AS key_ids,
+                (SELECT count(*) FROM backups b WHERE b.customer_id = c.id) AS backups,
+                (SELECT count(*) FROM operations o WHERE o.customer_id = c.id
+                    AND o.finished_at IS NULL) AS operations
+            FROM customers c WHERE c.id = ANY (%s)
+            """,
+            (list(ids),),
+        )
+        return {row.id: row for row in await cursor.fetchall()}
+
+
+async def remove(tx: Tx, customer_id: uuid.UUID) -> None:
+    """Delete a customer without databases, users and backups, and all its keys.
+
+    Its operations become the platform's.
+    """
+    # Keys that a customer's key has created are the customer's too.
+    await tx.execute("DELETE FROM api_keys WHERE customer_id = %s", (customer_id,))
+    await tx.execute(
+        "UPDATE operations SET customer_id = NULL WHERE customer_id = %s", (customer_id,)
+    )
+    await tx.execute("DELETE FROM customers WHERE id = %s", (customer_id,))

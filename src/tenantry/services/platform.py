@@ -27,6 +27,7 @@ from tenantry.services.cluster_additions.service import ClusterAdditions
 from tenantry.services.cluster_restores.flow import ClusterRestoring
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.clusters.pools import ClusterPools
+from tenantry.services.customers.service import Customers
 from tenantry.services.databases.reconciliation import Reconciliation
 from tenantry.services.databases.replacement import Replacement
 from tenantry.services.databases.service import Databases
@@ -363,6 +364,10 @@ class Platform:
     @cached_property
     def users(self) -> Users:
         return Users(self.store, self._hashing)
+
+    @cached_property
+    def customers(self) -> Customers:
+        return Customers(self.store)
 
 
 def local_pooler(settings: Settings) -> Pooler:

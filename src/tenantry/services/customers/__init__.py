@@ -1,0 +1,1 @@
+"""The customers, whose databases, users and keys are elsewhere."""

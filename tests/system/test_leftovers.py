@@ -1,0 +1,49 @@
+"""What a newcomer missed: customers that are removed, filters that name what there is."""
+
+import httpx
+
+from answers import data, problem
+from harness import Installation
+from persons import make_user, some_email
+
+
+def test_a_customer_is_removed_once_it_has_nothing(
+    platform: Installation, api: httpx.Client
+) -> None:
+    email = some_email()
+    database = data(
+        api.post("/api/databases", json={"name": "shop", "ownerEmail": email, "shadow": False}), 201
+    )
+    user = make_user(api, customer_email=email)
+    key = data(
+        api.post(
+            "/api/api-keys",
+            json={"name": "ci", "scopes": ["keys:write"], "customer_email": email},
+        ),
+        201,
+    )
+    with platform.client(key["key"]) as client:
+        asked = {"name": "its own", "scopes": ["keys:write"]}
+        data(client.post("/api/api-keys", json=asked), 201)
+        assert problem(client.get("/api/customers"), 403)["code"] == "forbidden"
+    (customer,) = data(api.get("/api/customers", params={"email": email.upper()}))
+    path = f"/api/customers/{customer['id']}"
+    numbers = ("databases", "users", "api_keys", "backups", "operations")
+    assert [customer[number] for number in numbers] == [1, 1, 2, 0, 0]
+    refused = problem(api.delete(path), 409)
+    assert f"{email} still has 1 database, 1 user, 2 API keys." in refused["detail"]
+    assert "tenantry key revoke" in refused["hint"]
+
+    data(api.delete(f"/api/users/{user['id']}"))
+    # The key that it created ends with it, and both are removed with the customer.
+    data(api.delete(f"/api/api-keys/{key['id']}"))
+    assert data(api.get(path))["api_keys"] == 0
+    platform.tenantry("db", "delete", database["id"], "--yes")
+    done = platform.tenantry("customer", "remove", email)
+    assert f"{email} is removed" in done.stderr
+    problem(api.get(path), 404)
+    (entry,) = data(api.get("/api/audit-logs", params={"action": "customer.remove", "limit": 1}))
+    assert entry["resource_name"] == email
+    # Its address is free again.
+    made = make_user(api, email=email, customer_email=email)
+    assert made["customer_email"] == email
