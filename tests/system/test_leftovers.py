@@ -1,10 +1,13 @@
 """What a newcomer missed: customers that are removed, filters that name what there is."""
 
+from collections.abc import Callable
+
 import httpx
+import pytest
 
 from answers import data, problem
 from harness import Installation
-from persons import make_user, some_email
+from persons import Person, make_user, some_email
 
 
 def test_a_customer_is_removed_once_it_has_nothing(
@@ -47,3 +50,41 @@ def test_a_customer_is_removed_once_it_has_nothing(
     # Its address is free again.
     made = make_user(api, email=email, customer_email=email)
     assert made["customer_email"] == email
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted", "said"),
+    [
+        ("audit-logs", {"action": "database.crate"}, "Did you mean database.create?"),
+        ("audit-logs", {"action": "nonsense"}, "They are access, api_key.create, "),
+        ("audit-logs", {"result": "refuse"}, "Did you mean refused?"),
+        ("audit-logs", {"actor": "administator"}, "Did you mean administrator?"),
+        ("audit-logs/export", {"result": "refuse"}, "Did you mean refused?"),
+        ("operations", {"kind": "backup.crate"}, "Did you mean backup.create?"),
+        ("operations", {"status": "runing"}, "Did you mean running?"),
+        ("databases", {"status": "deletd"}, "is none of active, branching, deleting."),
+        ("databases", {"environment": "prod"}, "Did you mean production?"),
+        ("databases", {"owner": "nobody@nowhere.example"}, "there is no customer nobody@"),
+    ],
+)
+def test_a_filter_that_can_match_nothing_says_so(
+    api: httpx.Client, path: str, wanted: dict[str, str], said: str
+) -> None:
+    reported = problem(api.get(f"/api/{path}", params=wanted), 422)
+    assert said in reported["errors"][0]["message"]
+    assert [error["field"] for error in reported["errors"]] == list(wanted)
+
+
+def test_what_has_not_happened_yet_is_nothing_and_no_mistake(
+    api: httpx.Client, people: Callable[..., Person]
+) -> None:
+    ann = people()
+    client = ann.come_in()
+    for wanted in ({"action": "branch.promote"}, {"actor": ann.email, "result": "failed"}):
+        assert data(client.get("/api/audit-logs", params=wanted)) == []
+    assert data(client.get("/api/databases", params={"owner": ann.email})) == []
+    # Others' addresses and keys look like those that do not exist.
+    other = people()
+    problem(client.get("/api/audit-logs", params={"actor": other.email}), 422)
+    problem(client.get("/api/databases", params={"owner": other.email}), 422)
+    assert data(api.get("/api/audit-logs", params={"actor": other.email, "result": "failed"})) == []

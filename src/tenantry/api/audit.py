@@ -3,9 +3,9 @@
 import datetime as dt
 import uuid
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
@@ -13,13 +13,14 @@ from tenantry.api import answers
 from tenantry.api.answers import Listing
 from tenantry.api.deps import CurrentPlatform, Cursor, Limit, allowed
 from tenantry.api.requests.fields import Label, Moment
+from tenantry.control import audit
 from tenantry.control.audit import AuditRow, Filter
+from tenantry.control.pages import Page
 from tenantry.services.access.service import Principal
 
 router = APIRouter(prefix="/api/audit-logs", tags=["access"])
 
 Auditor = Annotated[Principal, allowed("audit:read")]
-Result = Annotated[str | None, Query(pattern="^(ok|accepted|refused|failed)$")]
 
 _EXPORT_PAGE = 1_000  # rows
 
@@ -28,7 +29,7 @@ async def _wanted(
     action: Label | None = None,
     resource_id: Label | None = None,
     actor: Label | None = None,
-    result: Result = None,
+    result: audit.Result | None = None,
     since: Moment | None = None,
     until: Moment | None = None,
 ) -> Filter:
@@ -59,7 +60,7 @@ class AuditEntry(BaseModel):
         description="What its owner called a database then.", examples=["shop"]
     )
     address: str | None
-    result: Literal["ok", "accepted", "refused", "failed"] = Field(
+    result: audit.Result = Field(
         description="What was only started is accepted; a row of its own shows how it ended."
     )
     request_id: str | None
@@ -106,16 +107,22 @@ async def index(
 async def export(platform: CurrentPlatform, principal: Auditor, wanted: Wanted) -> Response:
     """Stream the audit log as JSON objects, one per line, newest first."""
 
+    async def page_after(cursor: str | None) -> Page[AuditRow]:
+        return await platform.access.page_of_audit(
+            principal, wanted, cursor=cursor, limit=_EXPORT_PAGE
+        )
+
+    # A problem must be the answer, not the end of a stream.
+    first = await page_after(None)
+
     async def lines() -> AsyncIterator[str]:
-        cursor: str | None = None
+        page = first
         while True:
-            page = await platform.access.page_of_audit(
-                principal, wanted, cursor=cursor, limit=_EXPORT_PAGE
-            )
             for row in page.rows:
                 yield _shown(row).model_dump_json() + "\n"
-            if (cursor := page.next_cursor) is None:
+            if page.next_cursor is None:
                 return
+            page = await page_after(page.next_cursor)
 
     return StreamingResponse(
         lines(),

@@ -1,6 +1,6 @@
 """/api/databases"""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
@@ -83,7 +83,7 @@ async def index(
     platform: CurrentPlatform,
     principal: Reader,
     environment: Environment | None = None,
-    status: Annotated[str | None, Query(pattern="^(active|branching|deleting)$")] = None,
+    status: Literal["active", "branching", "deleting"] | None = None,
     owner: Email | None = None,
     search: Label | None = None,
     blueprint: Slug | None = None,

@@ -1,9 +1,9 @@
 """/api/operations"""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
@@ -25,9 +25,7 @@ async def index(
     platform: CurrentPlatform,
     principal: Reader,
     kind: Label | None = None,
-    status: Annotated[
-        str | None, Query(pattern="^(queued|running|succeeded|failed|cancelled)$")
-    ] = None,
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"] | None = None,
     resource_id: uuid.UUID | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,

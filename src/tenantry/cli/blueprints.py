@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 import typer
 
-from tenantry.base.errors import InvalidInput
+from tenantry.base.errors import InvalidInput, NotFound
+from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import output
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.entry_point import Json
@@ -40,6 +41,16 @@ _COLUMNS: dict[str, output.Cell] = {
     "SEEDS": "seeds",
     "DESCRIPTION": "description",
 }
+
+
+def require(api: Api, name: str) -> None:
+    """Raise NotFound unless there is a blueprint of this name."""
+    names = [str(row["name"]) for row in api.rows("/api/blueprints").rows]
+    if name not in names:
+        raise NotFound(
+            f"There is no blueprint {name}.",
+            hint=did_you_mean(name, names) or "`tenantry blueprint list` shows them.",
+        )
 
 
 @app.command("list")

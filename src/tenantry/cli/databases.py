@@ -213,6 +213,8 @@ def list_databases(
     }
     with connect() as api:
         page = api.rows("/api/databases", limit=None if everything else limit, **filters)
+        if blueprint is not None and not page.rows:
+            blueprints.require(api, blueprint)
     show_list(
         page,
         as_json=as_json,

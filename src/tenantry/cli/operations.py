@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 
 import typer
@@ -78,8 +78,8 @@ _COLUMNS: dict[str, output.Cell] = {
 @app.command("list")
 def list_operations(
     status: Annotated[
-        str | None,
-        typer.Option(help="Only those: queued, running, succeeded, failed or cancelled."),
+        Literal["queued", "running", "succeeded", "failed", "cancelled"] | None,
+        typer.Option(help="Only those in this state."),
     ] = None,
     kind: Annotated[str | None, typer.Option(help="Only those of this kind.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="The most to show.")] = 20,

@@ -56,8 +56,7 @@ async def ensure(tx: Tx, email: str, *, field: str, may_be_new: bool) -> uuid.UU
     rows = await tx.execute("SELECT id FROM customers WHERE email = %s FOR KEY SHARE", (email,))
     row = await rows.fetchone()
     if row is None:
-        meant = did_you_mean(email, await _similar(tx, email)) or ""
-        message = f"there is no customer {email} yet. {meant}".rstrip()
+        message = await _unknown(tx, email)
         raise UnknownCustomer(
             f"{field}: {message}",
             hint="If it is a new customer, set new_customer.",
@@ -65,6 +64,18 @@ async def ensure(tx: Tx, email: str, *, field: str, may_be_new: bool) -> uuid.UU
         )
     customer_id: uuid.UUID = row[0]
     return customer_id
+
+
+async def require(tx: Tx, email: str, *, field: str) -> None:
+    """Raise InvalidInput, for the request's ``field``, if the caller's customers lack this one."""
+    rows = await tx.execute("SELECT FROM customers WHERE email = %s", (email,))
+    if await rows.fetchone() is None:
+        raise InvalidInput.of(field, await _unknown(tx, email))
+
+
+async def _unknown(tx: Tx, email: str) -> str:
+    meant = did_you_mean(email, await _similar(tx, email)) or ""
+    return f"there is no customer {email} yet. {meant}".rstrip()
 
 
 async def _similar(tx: Tx, email: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Literal, NoReturn
 
 from tenantry.base.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from tenantry.base.secrets import SESSION_PREFIX, Secret
-from tenantry.control import audit, customers, grants, keys, pages, sessions
+from tenantry.control import audit, audit_filters, customers, grants, keys, pages, sessions
 from tenantry.control.audit import Actor, AuditRow
 from tenantry.control.grants import ADMIN, Chain, Rights
 from tenantry.control.keys import ApiKeyRow
@@ -297,7 +297,10 @@ class Access:
     async def page_of_audit(
         self, principal: Principal, wanted: audit.Filter, *, cursor: str | None, limit: int
     ) -> Page[AuditRow]:
-        """Return audit rows, newest first; a customer's key sees what concerns its customer."""
+        """Return audit rows, newest first; a customer's key sees what concerns its customer.
+
+        Raises InvalidInput if there are none, since no such action or actor exists.
+        """
         before = pages.read_number(cursor)
         async with self._store.transaction(principal.actor) as tx:
             found = await audit.page(
@@ -307,6 +310,10 @@ class Access:
                 before=before,
                 limit=limit + 1,
             )
+            if not found and cursor is None:
+                await audit_filters.explain_nothing(
+                    tx, wanted, customer_id=principal.actor.customer_id
+                )
         return pages.cut(found, limit, lambda row: (row.id,))
 
     async def _record(self, tx: Tx, actor: Actor, action: str, row: ApiKeyRow) -> None:

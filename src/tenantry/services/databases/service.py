@@ -179,12 +179,14 @@ class Databases:
     async def page(
         self, actor: Actor, wanted: Filter, *, cursor: str | None, limit: int
     ) -> Page[DatabaseRow]:
-        """Return databases, newest first. Raises InvalidInput for a bad cursor."""
+        """Return databases, newest first. Raises InvalidInput for a bad cursor or owner."""
         after = pages.read_key(cursor)
         async with self._store.transaction(actor) as tx:
             found = await database_lists.page(
                 tx, wanted, customer_id=actor.customer_id, after=after, limit=limit + 1
             )
+            if not found and wanted.owner is not None:
+                await customers.require(tx, wanted.owner, field="owner")
         return pages.cut(found, limit, lambda row: (row.created_at, row.id))
 
     async def show(self, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from tenantry.base.errors import (
     Conflict,
+    InvalidInput,
     NotFound,
     TenantryError,
     TooManyAtOnce,
@@ -25,6 +26,7 @@ from tenantry.base.errors import (
 from tenantry.base.events import JobFailed, emit
 from tenantry.base.ids import new_id
 from tenantry.base.pausing import end_if_cancelled
+from tenantry.base.suggestions import did_you_mean
 from tenantry.control import audit, databases, leases, pages
 from tenantry.control import operations as rows
 from tenantry.control.audit import Actor
@@ -160,12 +162,16 @@ class Operations:
     async def page(
         self, actor: Actor, wanted: Filter, *, cursor: str | None, limit: int
     ) -> Page[OperationRow]:
-        """Return operations, newest first. Raises InvalidInput for a bad cursor."""
+        """Return operations, newest first. Raises InvalidInput for a bad cursor or kind."""
         after = pages.read_key(cursor)
         async with self._store.transaction(actor) as tx:
             found = await rows.page(
                 tx, wanted, customer_id=actor.customer_id, after=after, limit=limit + 1
             )
+        if not found and wanted.kind is not None and wanted.kind not in self._flows:
+            kinds = sorted(self._flows)
+            meant = did_you_mean(wanted.kind, kinds) or f"They are {', '.join(kinds)}."
+            raise InvalidInput.of("kind", f"there is no kind “{wanted.kind}”. {meant}")
         return pages.cut(found, limit, lambda row: (row.created_at, row.id))
 
     async def queued(self) -> list[Queued]:
