@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 import typer
-from cli_support import OPERATION, SHOP, Cli, FakeApi, database, installed, on_a_terminal
+from cli_support import (
+    OPERATION,
+    SHOP,
+    Cli,
+    FakeApi,
+    database,
+    installed,
+    on_a_terminal,
+    strings,
+)
 
 from tenantry.cli import main, words
 
@@ -205,3 +214,43 @@ def test_an_address_without_tls_is_not_taken_for_a_platform_that_is_down(
     ended = cli("db", "list")
     assert "begin the address in TENANTRY_URL with http://" in ended.err
     assert "tenantry up" not in ended.err
+
+
+NAMED = pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        (("db", "create"), "/api/databases"),
+        (("key", "create", "--scope", "audit:read"), "/api/api-keys"),
+        (("cluster", "add", "--no-wait"), "/api/clusters"),
+    ],
+)
+
+
+@NAMED
+def test_a_name_is_an_argument_or_an_option(
+    api: FakeApi, cli: Cli, command: tuple[str, ...], path: str
+) -> None:
+    made = database() | strings("s3cret") | {"password": "s3cret", "key": "tnt_x", "scopes": []}
+    api.on("POST", path, made, status=201)
+    for said in (["shop"], ["--name", "shop"], ["shop", "--name", "shop"]):
+        ended = cli(*command, *said)
+        assert ended.code == 0, ended.err
+    assert [asked.body["name"] for asked in api.asked("POST", path)] == ["shop"] * 3
+
+
+@NAMED
+def test_two_names_are_refused(
+    api: FakeApi, cli: Cli, command: tuple[str, ...], path: str
+) -> None:
+    ended = cli(*command, "shop", "--name", "blog")
+    assert ended.code == 2
+    assert "shop, and --name blog" in ended.err.replace("\n", " ")
+    assert not api.asked("POST", path)
+
+
+@NAMED
+def test_without_a_name_it_is_required(cli: Cli, command: tuple[str, ...], path: str) -> None:
+    if path != "/api/clusters":  # which names a new one itself
+        ended = cli(*command)
+        assert ended.code == 2
+        assert "--name NAME" in ended.err

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from tenantry.base.sizes import readable
-from tenantry.cli import operations, output, times
+from tenantry.cli import naming, operations, output, times
 from tenantry.cli.client import Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import ClusterNamed, find_cluster
@@ -62,6 +62,8 @@ def list_(as_json: Json = False) -> None:
 
 @app.command()
 def add(
+    called: naming.Argument = None,
+    *,
     kind: Annotated[
         Literal["shared"], typer.Option("--kind", help="shared: for many tenants.")
     ] = "shared",
@@ -81,7 +83,7 @@ def add(
         tenantry cluster add
     """
     with connect() as api:
-        row = api.post("/api/clusters", {"kind": kind, "name": name})
+        row = api.post("/api/clusters", {"kind": kind, "name": naming.one_of(called, name)})
         if wait:
             row = operations.follow(api, row["id"])
     if as_json:

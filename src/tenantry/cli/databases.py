@@ -14,6 +14,7 @@ from tenantry.cli import (
     env_file,
     imports,
     limits,
+    naming,
     output,
     queries,
     restores,
@@ -92,8 +93,11 @@ _WIDE: dict[str, output.Cell] = {
 @app.command()
 @attributes.options(on_create=True)
 def create(
+    called: naming.Argument = None,
     *,
-    name: Annotated[str, typer.Option(help="Lower-case letters, digits and hyphens.")],
+    name: Annotated[
+        str | None, typer.Option(help="Lower-case letters, digits and hyphens.")
+    ] = None,
     env: Env = None,
     owner: Annotated[str | None, typer.Option(help="The e-mail address of its owner.")] = None,
     new_customer: customers.NewCustomer = False,
@@ -129,6 +133,7 @@ def create(
 
         tenantry db create --name shop --blueprint hosting --seeds development
     """
+    name = naming.required(called, name)
     wanted = {
         "name": name,
         "environment": env,

@@ -8,7 +8,7 @@ import typer
 from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.ids import parse_id
 from tenantry.base.suggestions import did_you_mean
-from tenantry.cli import output, times
+from tenantry.cli import naming, output, times
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.customers import NewCustomer, send
 from tenantry.cli.entry_point import Json
@@ -45,8 +45,9 @@ _COLUMNS: dict[str, output.Cell] = {
 
 @app.command()
 def create(
+    called: naming.Argument = None,
     *,
-    name: Annotated[str, typer.Option(help="What the key is for.")],
+    name: Annotated[str | None, typer.Option(help="What the key is for.")] = None,
     scope: Annotated[
         list[str],
         typer.Option(
@@ -77,7 +78,7 @@ def create(
 
         tenantry key create --name ann --scope databases:write --customer ann@example.com
     """
-    wanted: dict[str, object] = {"name": name, "scopes": scope}
+    wanted: dict[str, object] = {"name": naming.required(called, name), "scopes": scope}
     if customer:
         wanted["customer_email"] = customer
     if expires and expires != "never":
