@@ -82,8 +82,8 @@ def test_from_the_first_file_to_the_last_and_back(migrate: Migrate) -> None:
         "version": 2,
         "dirty": False,
         "steps": [
-            {"version": 1, "direction": "up", "file": "000001_one.up.sql"},
-            {"version": 2, "direction": "up", "file": "000002_two.up.sql"},
+            {"version": 1, "direction": "up", "file": "000001_one.up.sql", "empty": False},
+            {"version": 2, "direction": "up", "file": "000002_two.up.sql", "empty": False},
         ],
     }
     status = migrate.json("status")
@@ -98,6 +98,14 @@ def test_from_the_first_file_to_the_last_and_back(migrate: Migrate) -> None:
     assert migrate.recorded == [(1, False)]
     migrate.run("down", "--yes")
     assert migrate.ask("SELECT to_regclass('one')") == [(None,)]
+
+
+def test_a_file_without_a_statement_is_applied_and_reported(migrate: Migrate) -> None:
+    write(migrate.folder, {"000001_one.up.sql": "-- to be written\n"})
+    done = migrate.run("up", "1")
+    assert done.stdout == "1/up 000001_one.up.sql\n"
+    assert "000001_one.up.sql contains no statement." in done.stderr
+    assert migrate.recorded == [(1, False)]
 
 
 def test_a_failure_names_file_line_statement_and_reason(

@@ -287,7 +287,7 @@ def test_the_command_does_it(platform: Installation, tmp_path: Path) -> None:
         "blueprint": "our-schema",
         "version": 1,
         "migration": 1,
-        "steps": [{"version": 1, "direction": "up", "file": "1_a.up.sql"}],
+        "steps": [{"version": 1, "direction": "up", "file": "1_a.up.sql", "empty": False}],
         "seeds": None,
     }
 

@@ -504,3 +504,23 @@ def test_no_statement_is_lost(parts: list[str]) -> None:
     assert [each.text for each in found] == [
         part.split("\n")[-1].split("*/ ")[-1] for part in parts
     ]
+
+
+# Files without a statement
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", ";;", "-- nothing yet", "-- a;\n  -- b\n;", "/* a /* nested */ b */ -- c", "/**/"],
+)
+def test_a_file_without_a_statement_is_empty(text: str) -> None:
+    step = Step(1, UP, Script("1_a.up.sql", text), 1)
+    assert step.row() == {"version": 1, "direction": "up", "file": "1_a.up.sql", "empty": True}
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT 1", "-- a\nSELECT 1", "/* a */ SELECT 1", "/* open", "nonsense", "\u00a0"]
+)
+def test_a_file_with_anything_else_is_not(text: str) -> None:
+    assert not Script("1_a.up.sql", text).is_empty
+    assert Step(1, UP, None, 1).row()["empty"] is False

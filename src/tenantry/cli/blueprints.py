@@ -13,7 +13,7 @@ from tenantry.cli import output
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, find, title
-from tenantry.cli.operations import StatementTimeout, follow
+from tenantry.cli.operations import StatementTimeout, follow, show_steps
 
 app = typer.Typer(
     help="Blueprints: schemas to begin with, in versions.",
@@ -258,8 +258,7 @@ def _bring(api: Api, database: Row, asked: Row, *, as_json: bool) -> Row:
     done = follow(api, started["id"])
     if not as_json:
         came = done["result"]
-        for step in came["steps"]:
-            output.line(f"{step['version']}/{step['direction']} {step['file'] or '(no file)'}")
+        show_steps(came["steps"])
         output.done(f"{title(database)} is at version {came['version']} of {came['blueprint']}")
     return done | {"roles": started["roles"]}
 

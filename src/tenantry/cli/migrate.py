@@ -13,7 +13,7 @@ from tenantry.cli.client import OperationFailed, Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, title
 from tenantry.cli.migrating import Order, Target, how, selected, send, target
-from tenantry.cli.operations import StatementTimeout, Wait, follow
+from tenantry.cli.operations import StatementTimeout, Wait, follow, note_empty, show_steps
 from tenantry.host import files
 from tenantry.services.migrations import lint as linting
 from tenantry.services.migrations import plan as planning
@@ -138,6 +138,7 @@ def up(
 
 
 def _run_many(path: Path, asked: Row, *, wait: bool, as_json: bool) -> None:
+    note_empty([each.up.name for each in load(path) if each.up and each.up.is_empty])
     with connect() as api:
         operation = send(api, "/api/migrations", path, asked)
         failure: OperationFailed | None = None
@@ -236,8 +237,7 @@ def _run(at: Target, order: Order, path: Path, limits: Limits, as_json: bool) ->
     if as_json:
         output.as_json(done)
         return
-    for step in done["steps"]:
-        output.line(f"{step['version']}/{step['direction']} {step['file'] or '(no file)'}")
+    show_steps(done["steps"])
     output.done(_stands(done))
 
 

@@ -25,7 +25,6 @@ from tenantry.services.migrations.model import (
     Migration,
     State,
     Status,
-    Step,
 )
 from tenantry.services.tenant_migrations import folders
 
@@ -187,14 +186,6 @@ def _add(archive: tarfile.TarFile, name: str, text: str) -> None:
 
 def state_row(state: State) -> Row:
     return {"version": state.version, "dirty": state.dirty}
-
-
-def step_row(step: Step) -> Row:
-    return {
-        "version": step.version,
-        "direction": str(step.direction),
-        "file": step.script.name if step.script else None,
-    }
 
 
 def status_row(found: Status) -> Row:

@@ -14,7 +14,7 @@ import typer
 from tenantry.base.errors import InvalidInput, Unavailable
 from tenantry.cli import output
 from tenantry.cli.client import Row
-from tenantry.cli.migrating import Order, state_row, status_row, step_row
+from tenantry.cli.migrating import Order, state_row, status_row
 from tenantry.services.migrations import service
 from tenantry.services.migrations.ledger import Connection
 from tenantry.services.migrations.model import Limits
@@ -44,7 +44,7 @@ class ByUrl:
                 steps = await service.goto(conn, folder, order.version or 0, **asked)
             return {
                 **state_row(await service.version(conn)),
-                "steps": [step_row(each) for each in steps],
+                "steps": [each.row() for each in steps],
             }
 
         return self._do(work, changes=True)

@@ -1,6 +1,6 @@
 """``tenantry operation``: list, follow and cancel operations."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
@@ -172,6 +172,19 @@ def follow(api: Api, operation_id: str) -> Row:
             style="yellow",
         )
     return done
+
+
+def show_steps(steps: Sequence[Row]) -> None:
+    """Print a line for each file that was run, and report those that contain no statement."""
+    for step in steps:
+        output.line(f"{step['version']}/{step['direction']} {step['file'] or '(no file)'}")
+    note_empty([str(step["file"]) for step in steps if step.get("empty")])
+
+
+def note_empty(files: Sequence[str]) -> None:
+    """Report files that contain no statement: they are applied, and do nothing."""
+    for name in files:
+        output.note(f"{name} contains no statement.", style="yellow")
 
 
 def report_exceptions(result: Row) -> None:

@@ -30,6 +30,7 @@ NO_VERSION = -1  # how golang-migrate writes "before the first migration"
 HIGHEST_VERSION = 2**63 - 1  # what schema_migrations.version, a bigint, can hold
 
 _ABOVE = re.compile(r"(?:\s*--[^\n]*)*")  # the comments above the first statement
+_BLANK = re.compile(r"(?:[ \t\r\n\f\v;]|--[^\n]*)*")
 _NO_TRANSACTION = re.compile(r"--\s*tenantry:\s*no-transaction\s*")
 
 
@@ -62,6 +63,18 @@ class Script:
             return False
         parts = statements.without_rows(self.statements)
         return not any(map(statements.refuses_transaction, parts))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it contains no statement. It is applied like any other."""
+        blank = _BLANK.match(self.sql)
+        rest = self.sql[blank.end() if blank else 0 :]
+        if not rest.startswith("/*"):
+            return not rest
+        try:
+            return not statements.split(self.sql)
+        except Unreadable:
+            return False
 
     @property
     def statements(self) -> Sequence[Statement]:
@@ -105,6 +118,15 @@ class Step:
     direction: Direction
     script: Script | None
     target: int | None
+
+    def row(self) -> dict[str, object]:
+        """Return it as results show it; ``empty`` is whether its file contains no statement."""
+        return {
+            "version": self.version,
+            "direction": str(self.direction),
+            "file": self.script.name if self.script else None,
+            "empty": self.script is not None and self.script.is_empty,
+        }
 
 
 @dataclass(frozen=True, slots=True)

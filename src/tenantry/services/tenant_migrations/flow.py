@@ -310,12 +310,5 @@ def result(state: State, taken: list[Step]) -> dict[str, object]:
     return {
         "version": state.version,
         "dirty": state.dirty,
-        "steps": [
-            {
-                "version": step.version,
-                "direction": str(step.direction),
-                "file": step.script.name if step.script else None,
-            }
-            for step in taken
-        ],
+        "steps": [step.row() for step in taken],
     }
