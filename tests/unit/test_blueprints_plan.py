@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tenantry.base.errors import InvalidInput
 from tenantry.pg.descriptions import Description, Thing
@@ -149,6 +150,12 @@ def test_the_catalogue_is_whole_and_what_is_broken_beside_it_is_left_out(tmp_pat
     for name in ("nothing", "../hosting", ""):
         with pytest.raises(BlueprintNotFound):
             Catalogue(tmp_path).find(name)
+
+
+def test_a_folder_that_is_missing_is_reported_once(tmp_path: Path) -> None:
+    with capture_logs() as logged, pytest.raises(BlueprintNotFound):
+        Catalogue(tmp_path / "nowhere").find("nothing")
+    assert [each["event"] for each in logged] == ["blueprints.unreadable"]
 
 
 # ── versions ─────────────────────────────────────────────────────────────────

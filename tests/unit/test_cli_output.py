@@ -408,3 +408,17 @@ def test_a_narrow_terminal_shows_what_happened(
     code, seen = on_a_terminal(*words, columns=80, no_color=True)
     assert code == 0
     assert seen.splitlines()[0].split() == kept.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Starting the pooler", "Starting the pooler …"),
+        ("Going on without backups: the disk is full.", None),
+        ("Going on although backups are not ready: [Errno 13] denied", "denied …"),
+    ],
+)
+def test_a_step_ends_with_dots_and_a_sentence_with_its_full_stop(
+    text: str, shown: str | None
+) -> None:
+    assert output.ongoing(text).endswith(shown or text)

@@ -16,8 +16,8 @@ _USUAL_HOME = Path("/var/lib/tenantry")
 
 
 def say(text: str) -> None:
-    """Report a step."""
-    output.note(f"{text} …")
+    """Report a step, or in a sentence what it has found."""
+    output.note(output.ongoing(text))
 
 
 async def install(here: Settings) -> None:

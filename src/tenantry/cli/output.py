@@ -258,6 +258,11 @@ def note(text: str, *, style: str = "dim") -> None:
     _say(text, style=style)
 
 
+def ongoing(text: str) -> str:
+    """Return the report of a step: "Starting the pooler …"; a sentence ends with its full stop."""
+    return text if text.endswith(".") else f"{text} …"
+
+
 def _say(text: str, *, style: str, indent: str = "") -> None:
     room = _room(sys.stderr)
     for part in text.splitlines():
@@ -288,7 +293,7 @@ def waiting(text: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    with error_console().status(f"{plain(text)} …"):
+    with error_console().status(ongoing(plain(text))):
         yield
 
 

@@ -161,7 +161,7 @@ def reporting() -> Iterator[tuple[Say, Show]]:
 
         def say(text: str) -> None:
             bar.update(task, description=text, completed=0, total=None)
-            bar.console.print(f"{text} …")
+            bar.console.print(output.ongoing(text))
 
         async def show(cluster: str, done: int, total: int) -> None:
             bar.update(task, description=f"Restoring {cluster}", completed=done, total=total)

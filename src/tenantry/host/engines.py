@@ -233,7 +233,7 @@ async def _search(engines_dir: Path, say: Say) -> None:
                 if await _backport(engines_dir, suite, offered, say):
                     break
             except MachineError as error:
-                say(f"No newer PgBouncer can be had from {suite}; going on")
+                say(f"No newer PgBouncer can be had from {suite}.")
                 failures.append(f"{suite}: {error.detail.strip().splitlines()[-1]}")
     await _install_offered(offered, await _best(engines_dir), failures, say)
 
@@ -241,7 +241,7 @@ async def _search(engines_dir: Path, say: Say) -> None:
 async def _can_build(say: Say) -> bool:
     absent = await packages.missing(_BUILD_PACKAGES)
     if absent and os.geteuid() != 0:
-        say(f"A newer PgBouncer could be built here after: {packages.command_for(absent)}")
+        say(f"A newer PgBouncer could be built here, after `{packages.command_for(absent)}`.")
         return False
     return True
 

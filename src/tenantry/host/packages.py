@@ -137,7 +137,7 @@ async def ensure_libraries(say: Say) -> None:
             try:
                 await install([package], say)
             except MachineError:
-                say(f"Going on without {package}, which apt does not install")
+                say(f"Going on without {package}, which apt does not install.")
 
 
 async def ensure_nftables(say: Say) -> None:

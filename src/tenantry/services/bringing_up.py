@@ -93,7 +93,7 @@ async def _ready_repositories(settings: Settings, say: Say) -> None:
         say(
             f"Backups go to {new} {begins}. What is in {old} stays there, and its "
             "moments cannot be restored from the new place. To take them along: tenantry down, "
-            f"{copied}, tenantry up"
+            f"{copied}, tenantry up."
         )
 
 

@@ -82,11 +82,12 @@ class Catalogue:
 
     def find(self, name: str) -> Blueprint:
         """Return a blueprint. Raises BlueprintNotFound, and BadBlueprint if it is invalid."""
-        if model.NAME.fullmatch(name):
-            for folder in self._folders:
-                if name in _names(folder):
-                    return model.parse(name, model.read(folder / name))
-        names = [each for folder in self._folders for each in _names(folder)]
+        names: list[str] = []
+        for folder in self._folders:
+            found = _names(folder)
+            if model.NAME.fullmatch(name) and name in found:
+                return model.parse(name, model.read(folder / name))
+            names += found
         raise BlueprintNotFound(
             f"There is no blueprint {name}.",
             hint=did_you_mean(name, names) or "GET /api/blueprints lists them.",

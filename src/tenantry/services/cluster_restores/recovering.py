@@ -80,7 +80,7 @@ async def restore(
                 if number == len(backups) - 1:
                     raise
                 say(f"The backup {backup.label} cannot be used: {error.detail}")
-                say("The one before it is taken; the log makes up for the difference")
+                say("The one before it is taken; the log makes up for the difference.")
                 shutil.rmtree(folder)
             else:
                 # pgBackRest has written this folder into restore_command, but it is going to be
@@ -112,7 +112,7 @@ async def recover(fleet: Fleet, cluster: Cluster, *, say: Say, options: Sequence
         except MachineError as error:
             if _NOT_REACHED not in error.detail or ended_early:
                 raise
-            say(f"The log of {cluster.name} ends before that moment; all of it is taken")
+            say(f"The log of {cluster.name} ends before that moment; all of it is taken.")
             ended_early = True
             _forget_target(cluster.data / _AUTOMATIC)
         else:

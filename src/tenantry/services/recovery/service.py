@@ -275,12 +275,12 @@ class Recovery:
         kept = await self._fetch(found.contents[CONTROL])
         written: list[str] = []
         if kept is None:
-            say("The repository holds no files of the home: clients need the new ca.crt")
+            say("The repository holds no files of the home: clients need the new ca.crt.")
         else:
             if isinstance(self._source, LocalRepository):
                 kept.settings["TENANTRY_BACKUP_DIR"] = str(self._source.path)
             written = kept.put_back(self._home)
-            say(f"Put back {', '.join(written) or 'nothing of the home: it is there'}")
+            say(f"Put back {', '.join(written) or 'nothing of the home: it is there'}.")
         # The ports and the domain are among them.
         self._settings = settings_module.load()
         self._configure()
