@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tenantry.base import settings
 from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.settings import Settings
 from tenantry.cli import operations, output, recovery, times
 from tenantry.cli.asking import confirm
 from tenantry.cli.client import connect
+from tenantry.cli.entry_point import local_settings
 from tenantry.cli.finding import find_cluster
 from tenantry.control.store import DATABASE
 from tenantry.host import files, identity
@@ -26,7 +26,7 @@ from tenantry.services.recovery.service import require_complete
 
 def restore(name: str, *, to: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Restore a whole cluster. ``to`` is a moment, or ``LATEST``."""
-    here = settings.load()
+    here = local_settings()
     moment = None if to == times.LATEST else dt.datetime.fromisoformat(to)
     service.folders_of(here, name)
     require_complete(here)
@@ -162,7 +162,7 @@ def retained(*, as_json: bool) -> None:
             "size_bytes": files.used_bytes(each.path),
             "path": str(each.path),
         }
-        for each in service.every_retained(settings.load())
+        for each in service.every_retained(local_settings())
     ]
     if as_json:
         output.as_json(rows)
@@ -182,7 +182,7 @@ def retained(*, as_json: bool) -> None:
 
 def discard(name: str, which: str | None, *, yes: bool) -> None:
     """Delete the replaced versions of a cluster, or one of them by its name."""
-    here = settings.load()
+    here = local_settings()
     folders = service.folders_of(here, name)
     found = [each for each in folders.retained() if which in {None, each.name}]
     if not found:
@@ -200,7 +200,7 @@ def discard(name: str, which: str | None, *, yes: bool) -> None:
 
 def psql(name: str, arguments: list[str]) -> None:
     """Replace this process with psql on a cluster, as its superuser. Raises NotFound."""
-    cluster = Fleet(settings.load()).named(name)
+    cluster = Fleet(local_settings()).named(name)
     program = cluster.bindir / "psql"
     words = [f"--host={cluster.address.socket_dir}", f"--port={cluster.address.port}"]
     words += [f"--username={ADMIN}", "--no-password"]

@@ -7,13 +7,16 @@ not answer; 130 interrupted (Ctrl-C).
 import os
 import sys
 import traceback
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from tenantry.base.errors import MachineError, TenantryError
 from tenantry.cli import output, parsing, words
 from tenantry.cli.client import NotRunning
+
+if TYPE_CHECKING:
+    from tenantry.base.settings import Settings
 
 FAILED = 1
 NOT_RUNNING = 3
@@ -61,6 +64,19 @@ def enter(app: typer.Typer, name: str) -> NoReturn:
         )
         sys.exit(FAILED)
     sys.exit(0)
+
+
+def local_settings() -> "Settings":
+    """Return this machine's settings, for a command that needs no API.
+
+    From now on the events that the platform's code logs go to standard error: standard output is
+    for the result.
+    """
+    # Imported here because commands that use the API log nothing.
+    from tenantry.base import logs, settings  # noqa: PLC0415
+
+    logs.configure("cli", to=sys.stderr)
+    return settings.load()
 
 
 def _debug() -> None:

@@ -11,12 +11,12 @@ from typing import Annotated
 
 import typer
 
-from tenantry.base import settings
 from tenantry.base.errors import NotFound
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import output
+from tenantry.cli.entry_point import local_settings
 from tenantry.services.clusters.fleet import Fleet
 
 _PROGRAMS = ("supervisor", "api", "worker")
@@ -51,7 +51,7 @@ def logs(
 
         tenantry logs api -n 1000 | jq 'select(.status >= 500)'
     """
-    here = settings.load()
+    here = local_settings()
     newest, wanted = _source(here, part)
     path = newest()
     if path is None:

@@ -11,13 +11,13 @@ from typing import Annotated
 
 import typer
 
-from tenantry.base import logs, settings
+from tenantry.base import logs
 from tenantry.base.errors import MachineError, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.cli import findings, output, times, words
 from tenantry.cli.client import Api, Row
-from tenantry.cli.entry_point import FAILED, NOT_RUNNING, Json
+from tenantry.cli.entry_point import FAILED, NOT_RUNNING, Json, local_settings
 from tenantry.cli.installing import (
     install,
     limit_connections,
@@ -56,7 +56,7 @@ def up(
 
     Runs in the foreground, with logs, until Ctrl-C, which stops everything again.
     """
-    here = settings.load()
+    here = local_settings()
     if (pid := supervisor.running_pid(here)) is not None:
         output.note(f"Tenantry already runs in {here.home} (pid {pid}).")
         put_on_path(here)
@@ -176,7 +176,7 @@ def _report_addresses(here: Settings, *, key_is_new: bool) -> None:
 
 def down() -> None:
     """Stop everything without losing data: clients first, then the pooler, then PostgreSQL."""
-    here = settings.load()
+    here = local_settings()
     pid = supervisor.running_pid(here)
     if pid is None and not Home(here.home).clusters.exists():
         output.note("Tenantry does not run.")
@@ -193,7 +193,7 @@ def down() -> None:
 
 def status(json: Json = False) -> None:
     """Show the state of all parts. Exit code 3 if one does not run."""
-    found = asyncio.run(statuses.look(settings.load()))
+    found = asyncio.run(statuses.look(local_settings()))
     if json:
         output.as_json(asdict(found))
     else:
@@ -234,7 +234,7 @@ def _last_backup(row: Row) -> str:
 
 def doctor(json: Json = False) -> None:
     """Check this machine for problems, and say how to fix them. Changes nothing."""
-    found = asyncio.run(findings.find(settings.load()))
+    found = asyncio.run(findings.find(local_settings()))
     if json:
         output.as_json([asdict(finding) for finding in found])
     else:
@@ -258,7 +258,7 @@ def doctor(json: Json = False) -> None:
 @service.command("install")
 def install_service() -> None:
     """Install a systemd unit that starts the platform at every boot. For root."""
-    here = settings.load()
+    here = local_settings()
     unit = systemd.Unit(
         name=unit_name(here),
         home=here.home,
@@ -274,4 +274,4 @@ def install_service() -> None:
 @service.command("uninstall")
 def uninstall_service() -> None:
     """Stop and remove the systemd unit; all data stays. For root."""
-    asyncio.run(systemd.uninstall(unit_name(settings.load()), output.done))
+    asyncio.run(systemd.uninstall(unit_name(local_settings()), output.done))

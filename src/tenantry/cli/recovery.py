@@ -25,7 +25,7 @@ from tenantry.base.secrets import Secret
 from tenantry.base.sizes import readable
 from tenantry.cli import findings, output, times
 from tenantry.cli.asking import confirm
-from tenantry.cli.entry_point import FAILED, Json
+from tenantry.cli.entry_point import FAILED, Json, local_settings
 from tenantry.cli.installing import install
 from tenantry.host import identity, preflight
 from tenantry.services import supervisor
@@ -69,7 +69,7 @@ def recover(
 
         tenantry recover --from /mnt/backups --key-file backup.key
     """
-    here = settings.load()
+    here = local_settings()
     if (pid := supervisor.running_pid(here)) is not None:
         raise Conflict(f"Tenantry runs in {here.home} (pid {pid}).", hint="Stop it first.")
     key = _key(key_file)

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from tenantry.base import logs, settings
+from tenantry.base import logs
 from tenantry.base.errors import MachineError
 from tenantry.base.home import Home
 from tenantry.cli import output, times
 from tenantry.cli.client import NotRunning
-from tenantry.cli.entry_point import Json
+from tenantry.cli.entry_point import Json, local_settings
 from tenantry.host import identity
 from tenantry.services.certificates.model import CertificateStatus
 from tenantry.services.certificates.service import SUPERSEDED, Certificates
@@ -33,7 +33,7 @@ _REASONS = {
 
 def _here() -> Certificates:
     """Return this machine's certificates, after becoming the service user."""
-    here = settings.load()
+    here = local_settings()
     if not Home(here.home).certificate.parent.exists():
         raise NotRunning("There is no certificate yet.", hint="Run ./tenantry up.")
     identity.become_service_user()
@@ -92,7 +92,7 @@ def renew(
         raise typer.BadParameter(f"is one of {', '.join(_REASONS)}", param_hint="--reason")
     certificates = _here()
     # Standard output is for the result.
-    log = Home(settings.load().home).logs / "tenantry.log"
+    log = Home(local_settings().home).logs / "tenantry.log"
     with log.open("a") as file, output.waiting("Renewing"):
         logs.configure("tls", to=file)
         found = asyncio.run(certificates.renew(revoke=_REASONS[reason] if revoke else None))
@@ -107,7 +107,7 @@ def renew(
 @app.command()
 def ca(json: Json = False) -> None:
     """Print the CA certificate with which clients verify the server: PEM, for sslrootcert."""
-    file = Home(settings.load().home).ca_certificate
+    file = Home(local_settings().home).ca_certificate
     if not file.exists():
         raise NotRunning("There is no authority yet.", hint="Run ./tenantry up.")
     pem = file.read_text()

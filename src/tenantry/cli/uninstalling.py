@@ -10,11 +10,10 @@ from typing import Annotated
 
 import typer
 
-from tenantry.base import settings
 from tenantry.base.errors import InvalidInput, MachineError
 from tenantry.base.settings import Settings
 from tenantry.cli import output
-from tenantry.cli.entry_point import Json
+from tenantry.cli.entry_point import Json, local_settings
 from tenantry.cli.installing import unit_name
 from tenantry.host import environment, files, nftables, programs, systemd
 from tenantry.services import supervisor, uninstalling
@@ -37,7 +36,7 @@ def uninstall(
 
         sudo tenantry uninstall
     """
-    here = settings.load()
+    here = local_settings()
     _require_owner(here.home)
     removal = _plan(here)
     if not yes:

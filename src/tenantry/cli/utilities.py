@@ -17,13 +17,12 @@ from typing import NoReturn
 
 import typer
 
-from tenantry.base import settings
 from tenantry.base.errors import MachineError
 from tenantry.base.home import Home
 from tenantry.cli import entry_point, output, pooler
 from tenantry.cli.client import NotRunning, connect
 from tenantry.cli.databases import show_list
-from tenantry.cli.entry_point import Json
+from tenantry.cli.entry_point import Json, local_settings
 from tenantry.control.store import DATABASE
 from tenantry.host import commands, files
 from tenantry.pg.connections import ADMIN
@@ -101,7 +100,7 @@ def _backup_control(as_json: Json = False) -> None:
 
     Run it as root or as the platform's own user. Restore a copy with pg_restore.
     """
-    home = Home(settings.load().home)
+    home = Home(local_settings().home)
     data = home.clusters / "control" / "data"
     _become_owner_of(data)
     server = _running(data)
