@@ -112,3 +112,30 @@ async def test_who_gives_up_removing_a_folder_waits_until_nothing_goes_on(tmp_pa
         await removing
     assert not folder.exists()
     await files.remove_folder(folder)  # which is no error
+
+
+def test_a_remembered_file_is_read_again_once_it_changed(tmp_path: Path) -> None:
+    path = tmp_path / "number"
+    reads: list[bytes] = []
+
+    def read(text: bytes) -> int:
+        reads.append(text)
+        return int(text)
+
+    remembered = files.Remembered[int](path, read, missing=-1)
+    assert remembered.value() == -1
+    files.write_atomically(path, "1")
+    assert [remembered.value(), remembered.value()] == [1, 1]
+    files.write_atomically(path, "2")
+    assert remembered.value() == 2
+    before = path.stat()
+    files.write_atomically(path, "3")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as a copy that keeps times
+    assert remembered.value() == 3
+    path.write_text("x")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="invalid literal"):
+            remembered.value()
+    path.unlink()
+    assert remembered.value() == -1
+    assert reads == [b"1", b"2", b"3", b"x", b"x"]

@@ -4,6 +4,7 @@ import datetime as dt
 import tempfile
 import uuid
 from collections.abc import Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ import pytest
 from tenantry.base.errors import InvalidInput, MachineError
 from tenantry.base.settings import Settings
 from tenantry.control.clusters import ClusterRow
+from tenantry.host import packages
 from tenantry.pg import parameters
 from tenantry.services.cluster_additions.service import _free_name, _usable
+from tenantry.services.clusters import fleet as fleet_module
 from tenantry.services.clusters.fleet import Fleet, Member
 
 
@@ -87,3 +90,43 @@ def test_a_name_that_is_taken_or_alike(name: str) -> None:
 
 def test_another_name() -> None:
     assert _usable("ssd", [row("control"), row("shared-1")]) == "ssd"
+
+
+def test_what_has_changed_is_looked_at_again(home: Path) -> None:
+    fleet = Fleet(Settings(home=home))
+    second = Member(name="shared-2", driver="process", port=5500)
+    assert fleet.write([second])
+    assert fleet.members() == [second]
+    fleet.members().clear()  # the caller's own list
+    assert fleet.members() == [second]
+    (home / "clusters.json").unlink()
+    assert fleet.members() == []
+
+    data = home / "clusters" / "shared-1" / "data"
+    newest = fleet.newest_version()
+    assert fleet.first.bindir.parent.name == str(newest)
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text(f"{newest}\n")
+    assert fleet.first.bindir.parent.name == str(newest)
+    data.rename(data.with_name("before"))
+    data.mkdir()
+    (data / "PG_VERSION").write_text("9\n")  # as after a restore of another version
+    with pytest.raises(MachineError, match="PostgreSQL 9 is not installed"):
+        assert fleet.first
+
+
+def test_programs_that_are_gone_are_missed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = home / "15" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("initdb", "pg_ctl", "postgres", "psql"):
+        (programs / name).touch(0o755)
+    search = lru_cache(partial(packages.find_postgres, library=home))
+    monkeypatch.setattr(fleet_module, "_looked_up", search)
+    data = home / "clusters" / "shared-1" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("15\n")
+    fleet = Fleet(Settings(home=home))
+    assert fleet.first.bindir == programs
+    (programs / "postgres").unlink()
+    with pytest.raises(MachineError, match="PostgreSQL 15 is not installed"):
+        assert fleet.first

@@ -1,14 +1,14 @@
 """Write files whole or not at all, and measure the space for them."""
 
-import asyncio
 import contextlib
 import errno
 import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from tenantry.base.errors import MachineError
 from tenantry.base.sizes import readable
@@ -16,6 +16,9 @@ from tenantry.base.sizes import readable
 _LAST_LINES = 8
 _LOW = 0.05  # of a disk
 _FICLONE = 0x4004_9409  # _IOW(0x94, 9, int), linux/fs.h
+
+
+T = TypeVar("T")
 
 
 class NotEnoughDisk(MachineError):
@@ -107,6 +110,30 @@ def recreate(path: Path, *, mode: int = 0o600) -> None:
     path.touch(mode, exist_ok=False)
 
 
+class Remembered(Generic[T]):
+    """A value that is read from a file, and again once that was changed or replaced.
+
+    ``missing`` is the value without a file. What ``read`` raises is raised, and not remembered.
+    """
+
+    def __init__(self, path: Path, read: Callable[[bytes], T], *, missing: T) -> None:
+        self._path = path
+        self._read = read
+        self._missing = missing
+        self._of: tuple[tuple[int, int, int], T] | None = None
+
+    def value(self) -> T:
+        try:
+            found = self._path.stat()
+            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
+            if self._of is None or self._of[0] != stamp:
+                self._of = (stamp, self._read(self._path.read_bytes()))
+        except FileNotFoundError:
+            self._of = None
+            return self._missing
+        return self._of[1]
+
+
 def entries(folder: Path) -> list[Path]:
     """Return the entries of a folder; none if it does not exist."""
     with contextlib.suppress(FileNotFoundError):
@@ -116,6 +143,8 @@ def entries(folder: Path) -> list[Path]:
 
 async def remove_folder(folder: Path) -> None:
     """Delete a folder with its contents, maybe a million files, while other tasks run."""
+    import asyncio  # noqa: PLC0415 (short commands use this module, and nothing of asyncio)
+
     removing = asyncio.create_task(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
     try:
         await asyncio.shield(removing)

@@ -9,6 +9,8 @@ import os
 import pwd
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import structlog
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -53,7 +55,48 @@ class Member(BaseModel, frozen=True):
     port: int
 
 
-_MEMBERS = TypeAdapter(list[Member])
+_MEMBERS = TypeAdapter(tuple[Member, ...])
+
+
+# The fleet is looked at several times a second: files that have not changed are not read again,
+# and programs that are still there are not looked up.
+
+
+@lru_cache(maxsize=64)
+def _listed(home: Path) -> files.Remembered[tuple[Member, ...]]:
+    return files.Remembered[tuple[Member, ...]](Home(home).fleet, _MEMBERS.validate_json, missing=())
+
+
+@lru_cache(maxsize=64)
+def _made_by(home: Path, name: str) -> files.Remembered[int | None]:
+    """Return the version of PostgreSQL that initialized a cluster, None without a data folder."""
+    path = Home(home).clusters / name / "data" / "PG_VERSION"
+    return files.Remembered[int | None](path, int, missing=None)
+
+
+_looked_up = lru_cache(find_postgres)
+
+
+def _engine_of(version: int) -> PostgresEngine:
+    """Return ``find_postgres``, looked up again if its server program is gone."""
+    found = _looked_up(version)
+    if os.access(f"{found.bindir}/postgres", os.X_OK):
+        return found
+    _looked_up.cache_clear()
+    return _looked_up(version)
+
+
+@lru_cache(maxsize=64)
+def _driven(root: Path, name: str, port: int, driver: str, bindir: Path) -> Cluster:
+    home = Home(root)
+    return Cluster(
+        name=name,
+        folder=home.clusters / name,
+        address=Address(home.run / name, port),
+        bindir=bindir,
+        log_dir=home.logs,
+        driver=DRIVERS[driver],
+    )
 
 
 def identities() -> str:
@@ -109,14 +152,11 @@ class Fleet:
 
     def members(self) -> list[Member]:
         """Return the shared clusters besides the first. Raises MachineError for a damaged file."""
-        path = Home(self.settings.home).fleet
         try:
-            return _MEMBERS.validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return []
+            return [*_listed(self.settings.home).value()]
         except ValidationError as error:
             raise MachineError(
-                f"{path} is damaged.",
+                f"{Home(self.settings.home).fleet} is damaged.",
                 hint="With the control cluster running, remove it and run tenantry up: it is "
                 "written again.",
             ) from error
@@ -126,7 +166,7 @@ class Fleet:
         path = Home(self.settings.home).fleet
         if not members and not path.exists():
             return False
-        return files.ensure_file(path, _MEMBERS.dump_json([*members], indent=2).decode() + "\n")
+        return files.ensure_file(path, _MEMBERS.dump_json((*members,), indent=2).decode() + "\n")
 
     async def ensure_members(self, store: ControlStore) -> None:
         """Write the file from the control database; the control cluster has to run.
@@ -142,26 +182,15 @@ class Fleet:
         self.write([*({each.name: each for each in self.members()} | known).values()])
 
     def _cluster(self, name: str, port: int, driver: str = PROCESS) -> Cluster:
-        home = Home(self.settings.home)
-        return Cluster(
-            name=name,
-            folder=home.clusters / name,
-            address=Address(home.run / name, port),
-            bindir=self._engine(name).bindir,
-            log_dir=home.logs,
-            driver=DRIVERS[driver],
-        )
+        return _driven(self.settings.home, name, port, driver, self._engine(name).bindir)
 
     def _engine(self, name: str) -> PostgresEngine:
         """Return the PostgreSQL installation of a cluster's version; for a new cluster, the newest.
 
         Raises MachineError if it is not installed.
         """
-        try:
-            made_by = Home(self.settings.home).clusters / name / "data" / "PG_VERSION"
-            return find_postgres(int(made_by.read_text()))
-        except FileNotFoundError:
-            return find_postgres()
+        version = _made_by(self.settings.home, name).value()
+        return find_postgres() if version is None else _engine_of(version)
 
     @property
     def most_shared(self) -> int:

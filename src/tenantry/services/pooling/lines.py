@@ -1,8 +1,7 @@
 """The pooler's lines of databases and of roles, in files that pgbouncer.ini includes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Generic, TypeVar
 
 from tenantry.control import pools
 from tenantry.control.store import Tx
@@ -12,8 +11,6 @@ from tenantry.services.clusters.fleet import FIRST
 from tenantry.services.pooling import plan
 
 _LOCK = 0x706F6F6C  # "pool": held, as an advisory lock, while the lines are written
-
-T = TypeVar("T")
 
 
 class Lines:
@@ -27,8 +24,12 @@ class Lines:
     def __init__(self, folder: Path) -> None:
         self._users = folder / "users.ini"
         self._databases = folder / "databases.ini"
-        self._reserves = _Read(self._users, plan.listed_reserves)
-        self._placed = _Read(self._databases, plan.placed)
+        self._reserves = files.Remembered[dict[str, int]](
+            self._users, lambda text: plan.listed_reserves(text.decode()), missing={}
+        )
+        self._placed = files.Remembered[dict[str, str]](
+            self._databases, lambda text: plan.placed(text.decode()), missing={}
+        )
 
     def ensure_files(self) -> bool:
         """Create the files where they are missing. Return whether any was."""
@@ -64,18 +65,3 @@ class Lines:
     def cluster_of(self, database: str) -> str:
         """Return the name of the cluster that a database is on."""
         return self._placed.value().get(database, FIRST)
-
-
-class _Read(Generic[T]):
-    """What is read from a file, and again whenever that has changed."""
-
-    def __init__(self, path: Path, read: Callable[[str], T]) -> None:
-        self._path = path
-        self._read = read
-        self._of: tuple[int, T] = (0, read(""))
-
-    def value(self) -> T:
-        changed = self._path.stat().st_mtime_ns if self._path.exists() else 0
-        if changed != self._of[0]:
-            self._of = (changed, self._read(self._path.read_text()))
-        return self._of[1]
