@@ -9,11 +9,11 @@ import typer
 from tenantry.base.errors import Conflict, InvalidInput
 from tenantry.cli import limits, output, times
 from tenantry.cli.asking import confirm_at_terminal
-from tenantry.cli.client import Row, connect
+from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.connecting import labelled
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import Environment, In, Named, find, title
-from tenantry.cli.operations import AcceptLosses, Wait, follow, report_exceptions
+from tenantry.cli.operations import AcceptLosses, Wait, finish, follow, report_exceptions
 from tenantry.cli.restores import replaces
 
 app = typer.Typer(
@@ -116,7 +116,7 @@ def create(
         how = row["operation"]["result"]["method"]
         output.done(f"{title(row)} ({row['environment']}) is {title(parent)}'s branch, by {how}")
     else:
-        output.done(f"{title(row)} is being made: operation {row['operation']['id']}")
+        output.done(f"{title(row)} is being made: tenantry operation watch {row['operation']['id']}")
 
 
 @app.command("list")
@@ -166,9 +166,7 @@ def reset(
             f"/api/databases/{row['parent_id']}/branches/{row['id']}/reset",
             {k: v for k, v in wanted.items() if v is not None},
         )
-        if wait:
-            operation = follow(api, operation["id"])
-    _show_end(operation, f"{title(row)} is as its parent", wait=wait, as_json=as_json)
+        _finish(api, operation, f"{title(row)} is as its parent", wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -196,19 +194,16 @@ def promote(
                 replaces(api.get(f"/api/databases/{row['parent_id']}")), "Replace it?"
             )
         operation = api.post(f"{_path(row)}/promote", {"accept_losses": accept_losses})
-        if wait:
-            operation = follow(api, operation["id"])
-    _show_end(operation, f"{title(row)} is in its parent's place", wait=wait, as_json=as_json)
+        said = f"{title(row)} is in its parent's place"
+        _finish(api, operation, said, wait=wait, as_json=as_json)
 
 
-def _show_end(operation: Row, said: str, *, wait: bool, as_json: bool) -> None:
-    if as_json:
-        output.as_json(operation)
-    elif wait:
-        report_exceptions(operation["result"])
-        output.done(f"{said}; what was there is kept as {operation['result']['replaced']}")
-    else:
-        output.done(f"Started: operation {operation['id']}")
+def _finish(api: Api, operation: Row, said: str, *, wait: bool, as_json: bool) -> None:
+    def done(result: Row) -> None:
+        report_exceptions(result)
+        output.done(f"{said}; what was there is kept as {result['replaced']}")
+
+    finish(api, operation, wait=wait, as_json=as_json, begun="Started", done=done)
 
 
 @app.command()

@@ -84,14 +84,14 @@ def add(
     """
     with connect() as api:
         row = api.post("/api/clusters", {"kind": kind, "name": naming.one_of(called, name)})
-        if wait:
-            row = operations.follow(api, row["id"])
-    if as_json:
-        output.as_json(row)
-    elif wait:
-        output.done(f"{row['result']['name']} takes databases, on port {row['result']['port']}")
-    else:
-        output.done(f"The cluster is being added; tenantry operation watch {row['id']}")
+        operations.finish(
+            api,
+            row,
+            wait=wait,
+            as_json=as_json,
+            begun="The cluster is being added",
+            done=lambda made: output.done(f"{made['name']} takes databases, on port {made['port']}"),
+        )
 
 
 @app.command()
@@ -144,14 +144,14 @@ def backup(
     with connect() as api:
         path = f"/api/clusters/{find_cluster(api, name)['id']}/backups"
         row = api.post(path, {"type": kind})
-        if wait:
-            row = operations.follow(api, row["id"])
-    if as_json:
-        output.as_json(row)
-    elif wait:
-        output.done(f"{name} is backed up")
-    else:
-        output.done(f"The backup begins; tenantry operation watch {row['id']}")
+        operations.finish(
+            api,
+            row,
+            wait=wait,
+            as_json=as_json,
+            begun=f"{name} is being backed up",
+            done=lambda _: output.done(f"{name} is backed up"),
+        )
 
 
 @app.command()
@@ -164,14 +164,14 @@ def verify(name: ClusterNamed, wait: operations.Wait = True, as_json: Json = Fal
     """
     with connect() as api:
         row = api.post(f"/api/clusters/{find_cluster(api, name)['id']}/backups/verify", {})
-        if wait:
-            row = operations.follow(api, row["id"])
-    if as_json:
-        output.as_json(row)
-    elif wait:
-        output.done(f"The backups of {name} are whole")
-    else:
-        output.done(f"They are being read; tenantry operation watch {row['id']}")
+        operations.finish(
+            api,
+            row,
+            wait=wait,
+            as_json=as_json,
+            begun=f"The backups of {name} are being read",
+            done=lambda _: output.done(f"The backups of {name} are whole"),
+        )
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -1,10 +1,12 @@
 """``tenantry backup drill`` and ``proofs``: prove that a database can be restored."""
 
+from functools import partial
+
 from tenantry.cli import output, times
-from tenantry.cli.client import connect
+from tenantry.cli.client import Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
-from tenantry.cli.operations import Wait, follow, report_exceptions
+from tenantry.cli.operations import Wait, finish, report_exceptions
 
 _COLUMNS: dict[str, output.Cell] = {
     "AGE": lambda row: times.distance(row["at"]),
@@ -30,17 +32,17 @@ def drill(database: Named, wait: Wait = True, env: In = None, as_json: Json = Fa
     with connect() as api:
         row = find(api, database, env)
         operation = api.post(f"/api/databases/{row['id']}/drill", {})
-        if wait:
-            operation = follow(api, operation["id"])
-    if as_json:
-        output.as_json(operation)
-        return
-    if not wait:
-        output.done(
-            f"The drill of {title(row)} has started: tenantry operation watch {operation['id']}"
+        finish(
+            api,
+            operation,
+            wait=wait,
+            as_json=as_json,
+            begun=f"The drill of {title(row)} has started",
+            done=partial(_report, row),
         )
-        return
-    result = operation["result"]
+
+
+def _report(row: Row, result: Row) -> None:
     report_exceptions(result)
     output.done(
         f"{title(row)} can be restored: {result['tables']} tables with {result['rows']:,} rows, "

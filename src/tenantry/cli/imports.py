@@ -1,6 +1,7 @@
 """``tenantry import``: import an external database into an empty one."""
 
 import sys
+from functools import partial
 from os import environ
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from tenantry.cli import output
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
-from tenantry.cli.operations import StatementTimeout, Wait, follow
+from tenantry.cli.operations import StatementTimeout, Wait, finish
 
 VARIABLE = "TENANTRY_IMPORT_FROM"
 _MOST_SHOWN = 40
@@ -104,14 +105,14 @@ def import_database(
             mapped = _asked(found, mapped)
             source = source or {"upload_id": found["upload_id"]}
         operation = _begin(api, path, file, source, {**how, "map_roles": mapped})
-        if wait:
-            operation = follow(api, operation["id"])
-    if as_json:
-        output.as_json(operation)
-    elif not wait:
-        output.note(f"Started: tenantry operation watch {operation['id']}")
-    else:
-        show_result(title(row), operation["result"])
+        finish(
+            api,
+            operation,
+            wait=wait,
+            as_json=as_json,
+            begun="Started",
+            done=partial(show_result, title(row)),
+        )
 
 
 def connection_string() -> str:

@@ -174,6 +174,31 @@ def follow(api: Api, operation_id: str) -> Row:
     return done
 
 
+def finish(
+    api: Api,
+    operation: Row,
+    *,
+    wait: bool,
+    as_json: bool,
+    begun: str,
+    done: Callable[[Row], None],
+) -> Row:
+    """Follow an operation to its end, unless it shall only be begun, and report it.
+
+    ``done`` reports its result; ``begun`` is the sentence, without its full stop, for an operation
+    that is not followed. Return the operation. Raises as ``follow``.
+    """
+    if wait:
+        operation = follow(api, operation["id"])
+    if as_json:
+        output.as_json(operation)
+    elif wait:
+        done(operation["result"])
+    else:
+        output.done(f"{begun}: tenantry operation watch {operation['id']}")
+    return operation
+
+
 def show_steps(steps: Sequence[Row]) -> None:
     """Print a line for each file that was run, and report those that contain no statement."""
     for step in steps:

@@ -91,14 +91,15 @@ def restore(
         elif into == "in-place" and not yes:
             _confirm(row)
         started = api.post(f"/api/databases/{row['id']}/restore", wanted)
-        done = operations.follow(api, started["id"]) if wait else started
-    if as_json:
-        output.as_json(done)
-        return
-    if not wait:
-        output.done(f"Restoring {title(row)}: tenantry operation watch {done['id']}")
-        return
-    _report(row, done["result"], name, typed(database, env))
+        named = typed(database, env)
+        operations.finish(
+            api,
+            started,
+            wait=wait,
+            as_json=as_json,
+            begun=f"{title(row)} is being restored",
+            done=lambda result: _report(row, result, name, named),
+        )
 
 
 def _report(row: Row, result: Row, name: str | None, named: str) -> None:

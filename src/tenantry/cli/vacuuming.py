@@ -1,5 +1,6 @@
 """``tenantry db vacuum-full``: give back the disk space of deleted rows."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -53,16 +54,15 @@ def vacuum_full(
         if lock_timeout is not None:
             asked["lock_timeout_seconds"] = lock_timeout / 1000
         operation = api.post(path, asked)
-        if wait:
-            operation = operations.follow(api, operation["id"])
-    result = operation["result"]
-    if as_json:
-        output.as_json(operation)
-    elif not wait:
-        output.done(f"Its tables are being rewritten: tenantry operation watch {operation['id']}")
-    else:
-        _report(row, result)
-    if wait and result["skipped"]:
+        ended = operations.finish(
+            api,
+            operation,
+            wait=wait,
+            as_json=as_json,
+            begun=f"The tables of {title(row)} are being rewritten",
+            done=partial(_report, row),
+        )
+    if wait and ended["result"]["skipped"]:
         raise typer.Exit(entry_point.FAILED)
 
 
