@@ -8,7 +8,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import BaseModel, Field
 
 from tenantry import __version__
 from tenantry.api import answers
@@ -36,43 +35,6 @@ _OF_PROXIES = {
 
 Watcher = Annotated[Principal, allowed("platform:read")]
 Reader = Annotated[Principal, allowed("databases:read")]
-
-
-class Pool(BaseModel):
-    database: str
-    username: str
-    clients_active: int
-    clients_waiting: int
-    servers_active: int
-    servers_idle: int
-    longest_wait_seconds: float
-
-
-class Counters(BaseModel):
-    database: str
-    transactions: int
-    queries: int
-    bytes_received: int
-    bytes_sent: int
-    average_transaction_seconds: float
-    average_query_seconds: float
-    average_wait_seconds: float
-
-
-class Pooler(BaseModel):
-    version: str
-    pool_size: int = Field(description="The most server connections of one pool, now.")
-    budget: int = Field(description="The most server connections of all pools together.")
-    clients: int
-    servers: int
-    memory_bytes: int
-    memory_limit_bytes: int = Field(description="Above it, sessions are ended.")
-    pools: list[Pool]
-    stats: list[Counters]
-
-
-def _pooler(state: PoolerState) -> Pooler:
-    return Pooler.model_validate(dataclasses.asdict(state))
 
 
 @router.get("/health")
@@ -161,8 +123,8 @@ async def measures(request: Request, platform: CurrentPlatform, call: CurrentCal
     return Response(found, media_type=metrics.MEDIA_TYPE)
 
 
-@router.get("/api/pooler", response_model=Answer[Pooler])
+@router.get("/api/pooler", response_model=Answer[PoolerState])
 async def pooler(platform: CurrentPlatform, principal: Watcher) -> Response:
     """Return the pooler's pools, clients, servers and counters, and its connection budget."""
     platform_wide(principal)
-    return answers.answer(_pooler(await platform.pooler.state()))
+    return answers.answer(await platform.pooler.state())

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pydantic import BaseModel, Field
+
 
 @dataclass(frozen=True, slots=True)
 class PooledClient:
@@ -13,8 +15,7 @@ class PooledClient:
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class PoolUse:
+class PoolUse(BaseModel, frozen=True):
     """One pool: clients served and waiting, server connections active and idle."""
 
     database: str
@@ -26,8 +27,7 @@ class PoolUse:
     longest_wait_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class PoolCounters:
+class PoolCounters(BaseModel, frozen=True):
     """The traffic of one database's pools since the pooler started."""
 
     database: str
@@ -40,19 +40,15 @@ class PoolCounters:
     average_wait_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class PoolerState:
-    """The state of the pooler; all pools together may hold ``budget`` server connections.
-
-    ``memory_bytes`` is the memory of its process, ``memory_limit_bytes`` the most that it may take.
-    """
+class PoolerState(BaseModel, frozen=True):
+    """The state of the pooler, as the API shows it; ``memory_bytes`` is that of its process."""
 
     version: str
-    pool_size: int
-    budget: int
+    pool_size: int = Field(description="The most server connections of one pool, now.")
+    budget: int = Field(description="The most server connections of all pools together.")
     clients: int
     servers: int
     memory_bytes: int
-    memory_limit_bytes: int
+    memory_limit_bytes: int = Field(description="Above it, sessions are ended.")
     pools: list[PoolUse]
     stats: list[PoolCounters]
