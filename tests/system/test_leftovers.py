@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import httpx
+import psycopg
 import pytest
 
 from answers import data, problem
@@ -88,3 +89,24 @@ def test_what_has_not_happened_yet_is_nothing_and_no_mistake(
     problem(client.get("/api/audit-logs", params={"actor": other.email}), 422)
     problem(client.get("/api/databases", params={"owner": other.email}), 422)
     assert data(api.get("/api/audit-logs", params={"actor": other.email, "result": "failed"})) == []
+
+
+def test_options_in_capitals_are_taken_on_the_pooled_port(platform: Installation) -> None:
+    url = platform.create()["connection_string_pooled"]
+    options = "-c JIT=off -c EXTRA_FLOAT_DIGITS=1 --CLIENT-MIN-MESSAGES=error -c DATESTYLE=German"
+    with psycopg.connect(url, options=options) as session:
+        assert session.execute("SHOW DateStyle").fetchone() == ("German, DMY",)
+    # A schema that is asked for and not set would do harm: it is refused in any case.
+    with pytest.raises(psycopg.OperationalError, match="unsupported startup parameter"):
+        psycopg.connect(url, options="-c SEARCH_PATH=app")
+
+
+def test_the_pooler_is_shown_as_it_is_measured(platform: Installation, api: httpx.Client) -> None:
+    made = platform.create()
+    with psycopg.connect(made["connection_string_pooled"]) as session:
+        session.execute("SELECT 1")
+        shown = data(api.get("/api/pooler"))
+        (pool,) = [p for p in shown["pools"] if p["database"] == made["database_name"]]
+    assert pool["username"] == made["username"]
+    assert pool["servers_active"] == 1
+    assert shown["memory_limit_bytes"] > shown["memory_bytes"] > 0

@@ -224,4 +224,6 @@ def test_no_parameter_that_matters_is_ignored_or_reaches_the_lookup() -> None:
     text = plan.render_config(CONFIG)
     assert f"\nignore_startup_parameters = {', '.join(IGNORED)}, client-" in text
     assert ", extra-float-digits, " in text
+    assert ", JIT, " in text
+    assert ", EXTRA-FLOAT-DIGITS, " in text
     assert f"\ntrack_extra_parameters = {', '.join(TRACKED)}\n" in text
