@@ -21,9 +21,11 @@ from tenantry.control import (
     proofs,
     sessions,
 )
+from tenantry.control.store import ControlStore
 from tenantry.host.processes import lifeline
 from tenantry.pg import visitors
 from tenantry.pg.clusters import Cluster
+from tenantry.pg.connections import Address
 from tenantry.services.activity import Activity
 from tenantry.services.bringing_up import ensure_server_files
 from tenantry.services.clusters.fleet import Fleet
@@ -72,18 +74,26 @@ _QUOTA_SECONDS = 5  # how long a tenant may write before it is noticed
 async def clean_up(platform: Platform) -> None:
     """Remove what ended operations have left: files, side clusters, logins."""
     # List what exists before the operations that run: what is created in between is not touched.
-    shared = [each.address for each in Fleet(platform.settings).shared]
-    purposes = {address: await visitors.purposes(address) for address in shared}
     there = platform.side_clusters.every()
     async with platform.store.transaction(audit.PLATFORM) as tx:
         busy = await operations.unfinished(tx)
     for operation_id in there - busy:
         await platform.side_clusters.remove(operation_id)
-    under_way = {each.hex for each in busy}
-    for address, found in purposes.items():
-        left = [each for each in found if each.partition("_")[0] not in under_way]
-        for purpose in visitors.in_time(left):
-            await visitors.drop(address, purpose)
+    for cluster in Fleet(platform.settings).shared:
+        await drop_visitors(platform.store, cluster.address)
+
+
+async def drop_visitors(store: ControlStore, address: Address) -> None:
+    """Drop the logins on a shared cluster that ended operations and sessions have left."""
+    await visitors.drop_abandoned(address)
+    found = await visitors.purposes(address)  # before the operations, as in ``clean_up``
+    if not found:
+        return
+    async with store.transaction(audit.PLATFORM) as tx:
+        busy = {each.hex for each in await operations.unfinished(tx)}
+    left = [each for each in found if each.partition("_")[0] not in busy]
+    for purpose in visitors.in_time(left):
+        await visitors.drop(address, purpose)
 
 
 async def reconcile(platform: Platform) -> None:
@@ -152,7 +162,7 @@ def _watch(tasks: asyncio.TaskGroup, platform: Platform, cluster: Cluster) -> No
         (_CATALOGS_SECONDS, "shared catalogs", lambda: overuse.vacuum_catalogs(cluster)),
         (_TRANSACTION_IDS_SECONDS, "transaction IDs", transaction_ids.look),
         (_TEXTS_SECONDS, "statement texts", texts.look),
-        (_VISITORS_SECONDS, "visitors", lambda: visitors.drop_abandoned(address)),
+        (_VISITORS_SECONDS, "visitors", lambda: drop_visitors(platform.store, address)),
     ):
         tasks.create_task(_every(seconds, what, job))
 

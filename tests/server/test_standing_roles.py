@@ -120,6 +120,25 @@ async def test_what_a_crash_left_of_a_session_is_dropped(
     assert await visitors.purposes(tenant.address) == set()
 
 
+async def test_two_passes_drop_a_visitor_one_after_the_other(
+    platform: Connection, tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    purpose = uuid4().hex
+
+    async def nothing(*_: object) -> bool:
+        return False
+
+    with monkeypatch.context() as crash:
+        crash.setattr(visitors, "_drop", nothing)
+        async with visitors.visitor(tenant.address, purpose, [tenant.role], folder=tmp_path):
+            pass
+    assert purpose in await visitors.purposes(tenant.address)
+    passes = (visitors.drop(tenant.address, purpose) for _ in range(4))
+    assert await asyncio.gather(*passes) == [True] * 4
+    query = "SELECT count(*) FROM pg_roles WHERE rolname = %s"
+    assert await rows(platform, query, names.visitor(purpose)) == [(0,)]
+
+
 def test_a_pass_drops_no_more_than_it_has_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
     purposes = {f"{number:032x}" for number in range(100)}
     assert set(visitors.in_time(purposes)) == purposes

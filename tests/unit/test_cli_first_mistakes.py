@@ -239,9 +239,7 @@ def test_a_name_is_an_argument_or_an_option(
 
 
 @NAMED
-def test_two_names_are_refused(
-    api: FakeApi, cli: Cli, command: tuple[str, ...], path: str
-) -> None:
+def test_two_names_are_refused(api: FakeApi, cli: Cli, command: tuple[str, ...], path: str) -> None:
     ended = cli(*command, "shop", "--name", "blog")
     assert ended.code == 2
     assert "shop, and --name blog" in ended.err.replace("\n", " ")

@@ -71,8 +71,8 @@ def _cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 @COMMANDS
-def test_an_operation_is_followed_or_only_begun(  # noqa: PLR0913 (the cases' parts)
-    api: FakeApi, cli: Cli, words: str, path: str, begun: str, done: str
+def test_an_operation_is_followed_or_only_begun(
+    api: FakeApi, cli: Cli, *, words: str, path: str, begun: str, done: str
 ) -> None:
     row = {"id": OPERATION, "status": "running", "step": None, "progress": 0.5, "result": None}
     row |= dict.fromkeys(("done_bytes", "total_bytes", "bytes_per_second", "seconds_left", "error"))

@@ -116,7 +116,9 @@ def create(
         how = row["operation"]["result"]["method"]
         output.done(f"{title(row)} ({row['environment']}) is {title(parent)}'s branch, by {how}")
     else:
-        output.done(f"{title(row)} is being made: tenantry operation watch {row['operation']['id']}")
+        output.done(
+            f"{title(row)} is being made: tenantry operation watch {row['operation']['id']}"
+        )
 
 
 @app.command("list")

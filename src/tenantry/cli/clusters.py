@@ -90,7 +90,9 @@ def add(
             wait=wait,
             as_json=as_json,
             begun="The cluster is being added",
-            done=lambda made: output.done(f"{made['name']} takes databases, on port {made['port']}"),
+            done=lambda made: output.done(
+                f"{made['name']} takes databases, on port {made['port']}"
+            ),
         )
 
 

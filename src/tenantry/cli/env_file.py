@@ -2,7 +2,8 @@
 
 The lines of one database, or of one role of it, stand between two marks, and this command changes
 only those. All other lines stay unchanged, except that --replace takes over lines that set the same
-variable, and reports them. A password in the file may be the only copy: it is preserved until another one is given.
+variable, and reports them. A password in the file may be the only copy: it is preserved until
+another one is given.
 """
 
 import os

@@ -159,6 +159,7 @@ async def _make(
     # Only a superuser may give BYPASSRLS, and (from 16 on) grant it roles that the platform's own
     # role has not created.
     async with admin.transaction():
+        await admin.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
         await _end_sessions(admin, name)
         known = await role_exists(admin, name)
         await admin.execute(
@@ -207,11 +208,18 @@ async def _end_sessions(admin: Connection, name: str) -> None:
 
 
 async def _drop(admin: Connection, name: str) -> bool:
-    """Drop a visitor, or lock it. Returns whether it is gone."""
+    """Drop a visitor, or lock it. Returns whether it is gone.
+
+    Two do so one after the other: the lock ends with ``admin``, which the caller closes.
+    """
+    await admin.execute("SELECT set_config('lock_timeout', %s, false)", (_LOCK_TIMEOUT,))
+    try:
+        await admin.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
+    except psycopg.errors.LockNotAvailable:  # somebody else drops it, or creates it again
+        return not await role_exists(admin, name)
     await _end_sessions(admin, name)
     if not await role_exists(admin, name):
         return True
-    await admin.execute("SELECT set_config('lock_timeout', %s, false)", (_LOCK_TIMEOUT,))
     for _ in range(_TRIES):
         try:
             async with admin.transaction():

@@ -64,7 +64,9 @@ _MEMBERS = TypeAdapter(tuple[Member, ...])
 
 @lru_cache(maxsize=64)
 def _listed(home: Path) -> files.Remembered[tuple[Member, ...]]:
-    return files.Remembered[tuple[Member, ...]](Home(home).fleet, _MEMBERS.validate_json, missing=())
+    return files.Remembered[tuple[Member, ...]](
+        Home(home).fleet, _MEMBERS.validate_json, missing=()
+    )
 
 
 @lru_cache(maxsize=64)

@@ -44,8 +44,8 @@ IGNORED = (
     "tcp_keepalives_interval",
     "tcp_user_timeout",
 )
-# PostgreSQL accepts --client-min-messages=error in options, and names in any case; PgBouncer compares
-# these names letter by letter.
+# PostgreSQL accepts --client-min-messages=error in options, and names in any case; PgBouncer
+# compares these names letter by letter.
 _SPELLINGS = (*IGNORED, *(name.replace("_", "-") for name in IGNORED if "_" in name))
 _IGNORED_SPELLINGS = (*_SPELLINGS, *(name.upper() for name in _SPELLINGS))
 
