@@ -112,7 +112,7 @@ def test_what_has_changed_is_looked_at_again(home: Path) -> None:
     data.mkdir()
     (data / "PG_VERSION").write_text("9\n")  # as after a restore of another version
     with pytest.raises(MachineError, match="PostgreSQL 9 is not installed"):
-        assert fleet.first
+        fleet.named("shared-1")
 
 
 def test_programs_that_are_gone_are_missed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,4 +129,4 @@ def test_programs_that_are_gone_are_missed(home: Path, monkeypatch: pytest.Monke
     assert fleet.first.bindir == programs
     (programs / "postgres").unlink()
     with pytest.raises(MachineError, match="PostgreSQL 15 is not installed"):
-        assert fleet.first
+        fleet.named("shared-1")
