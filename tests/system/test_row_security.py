@@ -32,6 +32,7 @@ NOT_A_CUSTOMERS = {
     "plans",
     "backup_defaults",
     "branch_passwords",
+    "sample_rollups",
 } | {
     "recovery_codes",
     "login_challenges",
@@ -87,9 +88,6 @@ def make_customer(api: httpx.Client, platform: Installation, name: str) -> Custo
         (customer_id,) = control.execute(
             "SELECT id FROM customers WHERE email = %s", (email,)
         ).fetchone() or (None,)
-        control.execute(
-            "INSERT INTO database_stats VALUES (%s, now(), 1, 1, 1, 1, 1)", (database["id"],)
-        )
         control.execute(
             "INSERT INTO password_rotations (database_id, verifier_before) VALUES (%s, 'x')",
             (database["id"],),
@@ -166,7 +164,6 @@ OWNERS: dict[str, LiteralString] = {
     "databases": "customer_id",
     "password_rotations": "database_id",
     "ip_whitelist": "database_id",
-    "database_stats": "database_id",
     "disk_usage": "database_id",
     "database_activity": "database_id",
     "failing_reconciliations": "database_id",
