@@ -1,9 +1,13 @@
-"""The newest sample of each database: what it has at the moment, and its counters."""
+"""The databases to be sampled, and the newest sample of each: its state, and its counters."""
 
 import datetime as dt
 import uuid
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import get_args, get_type_hints
 
+from psycopg import sql
 from psycopg.rows import class_row
 
 from tenantry.control.store import Tx
@@ -53,7 +57,67 @@ class Sample:
     pooled_wait_seconds: float | None
 
 
-_NAMES = [each.name for each in fields(Sample)]
+_SQL_TYPES = {uuid.UUID: "uuid", dt.datetime: "timestamptz", int: "int8", float: "float8"}
+_TYPES = {
+    name: _SQL_TYPES[(get_args(annotation) or (annotation,))[0]]
+    for name, annotation in get_type_hints(Sample).items()
+}
+_NAMES = tuple(_TYPES)
+GAUGES = _NAMES[2 : _NAMES.index("commits")]
+COUNTERS = _NAMES[len(GAUGES) + 2 :]
+POOLER_COUNTERS = COUNTERS[COUNTERS.index("pooled_queries") :]
+_values = attrgetter(*_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A database to be sampled. Sizes are the last ones metered, None before the first time."""
+
+    id: uuid.UUID
+    cluster_id: uuid.UUID
+    database_name: str
+    has_shadow: bool
+    size_bytes: int | None
+    shadow_bytes: int | None
+
+
+async def databases(tx: Tx) -> list[Sampled]:
+    """Return all active databases."""
+    async with tx.cursor(row_factory=class_row(Sampled)) as cursor:
+        await cursor.execute(
+            """
+            SELECT d.id, d.cluster_id, d.database_name, d.has_shadow,
+                u.used_bytes - u.shadow_bytes AS size_bytes, u.shadow_bytes
+            FROM databases d LEFT JOIN disk_usage u ON u.database_id = d.id
+            WHERE d.status = 'active'
+            """
+        )
+        return await cursor.fetchall()
+
+
+async def keep_newest(tx: Tx, samples: Sequence[Sample]) -> None:
+    """Replace the newest samples of these databases, and forget those of deleted ones."""
+    await tx.execute(
+        """
+        DELETE FROM newest_samples n WHERE database_id = ANY (%s)
+            OR NOT EXISTS (SELECT FROM databases d WHERE d.id = n.database_id)
+        """,
+        ([each.database_id for each in samples],),
+    )
+    await copy(tx, "newest_samples", _TYPES, map(_values, samples))
+
+
+async def copy(
+    tx: Tx, table: str, columns: Mapping[str, str], rows: Iterable[Sequence[object]]
+) -> None:
+    """Insert rows with COPY; ``columns`` has their types by name."""
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    async with tx.cursor() as cursor, cursor.copy(statement) as into:
+        into.set_types(list(columns.values()))
+        for row in rows:
+            await into.write_row(row)
 
 
 async def newest(
@@ -76,18 +140,18 @@ async def newest(
         return await cursor.fetchall()
 
 
-async def largest_since(tx: Tx, database_id: uuid.UUID, since: dt.datetime) -> int:
-    """Return the largest sampled size of a database since then, without its shadow; or 0."""
+async def visible(
+    tx: Tx, databases: Sequence[uuid.UUID], *, customer_id: uuid.UUID | None
+) -> list[uuid.UUID]:
+    """Return those of these databases that have an owner; with ``customer_id``, that customer."""
     cursor = await tx.execute(
         """
-        SELECT max(size_bytes) FROM (
-            SELECT size_bytes FROM samples_hour
-            WHERE database_id = %(id)s AND at >= date_trunc('hour', %(since)s)
-            UNION ALL
-            SELECT size_bytes FROM samples_raw WHERE database_id = %(id)s AND at >= %(since)s
-        ) every
+        SELECT d.id FROM databases d JOIN unnest(%(ids)s::uuid[]) WITH ORDINALITY w (id, place)
+            ON w.id = d.id
+        WHERE d.status IN ('active', 'branching', 'deleting')
+          AND (%(customer_id)s::uuid IS NULL OR d.customer_id = %(customer_id)s)
+        ORDER BY w.place
         """,
-        {"id": database_id, "since": since},
+        {"ids": list(dict.fromkeys(databases)), "customer_id": customer_id},
     )
-    row = await cursor.fetchone()
-    return int(row[0] or 0) if row else 0
+    return [found for (found,) in await cursor.fetchall()]

@@ -3,7 +3,8 @@
 -- pooler in "pooler_seconds". NULL is what nobody knows.
 --
 -- Nothing refers to "databases": rows of a deleted one are dropped with their partition. Partitions are
--- created and dropped by the platform's role, so it owns the tables, and has a schema for them.
+-- created and dropped by the platform's role, so it owns the tables, and has a schema for them. (And COPY
+-- is for who is exempt from row-level security.)
 CREATE SCHEMA sample_partitions AUTHORIZATION tenantry_platform;
 
 CREATE TABLE samples_raw (
@@ -56,20 +57,20 @@ GRANT SELECT ON sample_rollups TO tenantry_customer;
 -- The newest sample of each database, with its counters as they are: the next one replaces it, and a crash
 -- of the server may forget it.
 CREATE UNLOGGED TABLE newest_samples (
-    database_id uuid PRIMARY KEY REFERENCES databases ON DELETE CASCADE,
+    database_id uuid PRIMARY KEY,
     at timestamptz NOT NULL,
     size_bytes bigint,
     shadow_bytes bigint,
     memory_bytes bigint,
-    direct_active integer NOT NULL,
-    direct_idle integer NOT NULL,
-    direct_in_transaction integer NOT NULL,
-    pooled_active integer NOT NULL,
-    pooled_idle integer NOT NULL,
-    pooled_in_transaction integer NOT NULL,
+    direct_active bigint NOT NULL,
+    direct_idle bigint NOT NULL,
+    direct_in_transaction bigint NOT NULL,
+    pooled_active bigint NOT NULL,
+    pooled_idle bigint NOT NULL,
+    pooled_in_transaction bigint NOT NULL,
     longest_transaction_seconds double precision NOT NULL,
-    clients_active integer,
-    clients_waiting integer,
+    clients_active bigint,
+    clients_waiting bigint,
     longest_wait_seconds double precision,
     commits bigint NOT NULL,
     rollbacks bigint NOT NULL,
@@ -87,20 +88,15 @@ CREATE UNLOGGED TABLE newest_samples (
     pooled_queries bigint,
     pooled_query_seconds double precision,
     pooled_wait_seconds double precision
-) WITH (fillfactor = 50);
-GRANT SELECT, INSERT, UPDATE, DELETE ON newest_samples TO tenantry_platform;
+);
 
 DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['samples_raw', 'samples_minute', 'samples_hour'] LOOP
-        EXECUTE format('ALTER TABLE %I OWNER TO tenantry_platform', name);
-        EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
-    END LOOP;
     FOREACH name IN ARRAY ARRAY['samples_raw', 'samples_minute', 'samples_hour', 'newest_samples'] LOOP
+        EXECUTE format('ALTER TABLE %I OWNER TO tenantry_platform', name);
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
-        EXECUTE format('CREATE POLICY platform ON %I TO tenantry_platform USING (true)', name);
         EXECUTE format('CREATE POLICY own ON %I TO tenantry_customer USING (database_id IN
             (SELECT id FROM databases WHERE customer_id = (SELECT current_customer())))', name);
         EXECUTE format('GRANT SELECT ON %I TO tenantry_customer', name);
@@ -124,5 +120,5 @@ INSERT INTO samples_hour (database_id, at, size_bytes)
     SELECT database_id, date_trunc('hour', at, 'UTC'), max(size_bytes) FROM database_stats GROUP BY 1, 2;
 DROP TABLE database_stats;
 
--- used_bytes includes the shadow's.
-ALTER TABLE disk_usage ADD COLUMN shadow_bytes bigint NOT NULL DEFAULT 0;
+-- used_bytes includes the shadow's; NULL until the next measurement.
+ALTER TABLE disk_usage ADD COLUMN shadow_bytes bigint;
