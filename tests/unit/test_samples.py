@@ -5,6 +5,7 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def reading(at: float = 0, *, sessions: int = 1, pooler: int | None = 9, **value
     known = dict.fromkeys(GAUGES, 0) | dict.fromkeys(COUNTERS, 100) | {"direct_idle": 1} | values
     if pooler is None:
         known |= dict.fromkeys((*POOLER_COUNTERS, "clients_active"), None)
-    sample = Sample(database_id=DATABASE, at=NOW + seconds(at), **known)  # type: ignore[arg-type]
+    sample = Sample(database_id=DATABASE, at=NOW + seconds(at), **known)
     return Reading(sample, SERVER, pooler, sessions)
 
 
@@ -105,7 +106,7 @@ def test_nothing_is_known_if_the_clock_went_back() -> None:
 @given(st.lists(st.integers(0, 10**12), min_size=2, max_size=20))
 def test_no_rate_is_negative(totals: list[int]) -> None:
     readings = [reading(15 * n, commits=total) for n, total in enumerate(totals)]
-    for before, now in zip(readings, readings[1:], strict=False):
+    for before, now in pairwise(readings):
         values = [each for each in plan.period(before, now).sums if each is not None]
         assert all(each >= 0 for each in values)
 

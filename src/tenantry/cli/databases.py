@@ -14,6 +14,7 @@ from tenantry.cli import (
     env_file,
     imports,
     limits,
+    metrics,
     output,
     queries,
     restores,
@@ -39,6 +40,7 @@ app.command("cancel")(sessions.cancel)
 app.command("terminate")(sessions.terminate)
 app.command("tables")(tables.tables)
 app.command("indexes")(tables.indexes)
+app.command("metrics")(metrics.metrics)
 app.command("queries")(queries.queries)
 app.command("explain")(queries.explain)
 app.command("replaced")(restores.replaced)
@@ -83,6 +85,7 @@ def _last_used(row: Row) -> str:
 
 
 _WIDE: dict[str, output.Cell] = {
+    "ACTIVITY": "activity",
     "DISK": lambda row: output.size(row["disk"]["used_bytes"]),
     "LAST USED": _last_used,
     "PASSWORD AGE": lambda row: distance(row["password_changed_at"]),
@@ -189,7 +192,7 @@ def list_databases(
     everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
     wide: Annotated[
         bool,
-        typer.Option("--wide", help="With the use of the disk, the last use, and passwords' age."),
+        typer.Option("--wide", help="With activity, use of the disk, last use, passwords' age."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -213,10 +216,13 @@ def list_databases(
     }
     with connect() as api:
         page = api.rows("/api/databases", limit=None if everything else limit, **filters)
+        wide = wide or unused_for is not None
+        if wide and not as_json:
+            metrics.add_activity(api, page.rows)
     show_list(
         page,
         as_json=as_json,
-        wide=wide or unused_for is not None,
+        wide=wide,
         filtered=any(value is not None for value in filters.values()),
     )
 
