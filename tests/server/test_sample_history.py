@@ -235,7 +235,7 @@ async def eventually(server: Server, holds: Callable[[DatabaseActivity], bool]) 
         await asyncio.sleep(0.05)
 
 
-async def test_counters_that_begin_anew_have_another_epoch(own: Server) -> None:
+async def test_counters_that_were_reset_have_another_epoch(own: Server) -> None:
     own.execute(sql.SQL("CREATE DATABASE tenant_a"))
     first, second = await activity(own), await activity(own)
     assert first.epoch == second.epoch

@@ -78,12 +78,12 @@ def _is_sampled(one: Owned) -> bool:
     return inserted and any(found.get("direct_in_transaction", ()))
 
 
-def test_what_a_database_did_is_in_its_series(both: tuple[Owned, Owned]) -> None:
+def test_what_a_database_did_is_in_its_series(
+    both: tuple[Owned, Owned], platform: Installation
+) -> None:
     busy, _ = both
     found = busy.values()
-    # Rates over steps of 15 seconds, so that their sum is what was done.
-    inserted = 15 * sum(found["rows_inserted"])
-    assert 9_000 < inserted < 11_000  # the time between two samples is not exactly that
+    assert max(found["rows_inserted"]) > 10
     assert max(found["commits"]) > 1
     assert max(found["rows_read"]) > 100
     assert max(found["longest_transaction_seconds"]) > 0
@@ -95,6 +95,11 @@ def test_what_a_database_did_is_in_its_series(both: tuple[Owned, Owned]) -> None
     assert max(found["pooled_query_ms"]) > 0
     assert all(0 <= each <= 1 for each in found["cache_hit_ratio"])
     assert all(each >= 0 for values in found.values() for each in values)
+    with platform.control() as control:
+        (inserted,) = control.execute(
+            "SELECT sum(rows_inserted) FROM samples_raw WHERE database_id = %s", (busy.made["id"],)
+        ).fetchone() or (0,)
+    assert 10_000 <= inserted < 10_200  # nothing twice, nothing lost; and the rows of catalogs
 
 
 def test_the_answer_says_what_it_has(both: tuple[Owned, Owned]) -> None:
@@ -181,24 +186,23 @@ def test_sparklines_are_short(both: tuple[Owned, Owned]) -> None:
 def test_an_idle_database_is_sampled_more_rarely(
     both: tuple[Owned, Owned], platform: Installation
 ) -> None:
-    def count(one: Owned) -> int:
+    def sampled_at(one: Owned) -> dt.datetime:
         with platform.control() as control:
             row = control.execute(
-                "SELECT count(*) FROM samples_raw WHERE database_id = %s", (one.made["id"],)
+                "SELECT max(at) FROM samples_raw WHERE database_id = %s", (one.made["id"],)
             ).fetchone()
             assert row
-            return int(row[0])
+            at: dt.datetime = row[0]
+            return at
 
     busy, idle = both
-    rows, more = count(idle), count(busy) + 2
     with login(busy.made["connection_string"]) as session:
 
-        def is_sampled_again() -> bool:
+        def one_is_left_out() -> bool:
             session.execute("SELECT 1")
-            return count(busy) >= more
+            return sampled_at(busy) - sampled_at(idle) > dt.timedelta(seconds=25)
 
-        eventually(is_sampled_again)
-    assert count(idle) <= rows + 1  # the one that is due after five minutes
+        eventually(one_is_left_out)
 
 
 def test_the_command_line_draws_them(both: tuple[Owned, Owned], platform: Installation) -> None:

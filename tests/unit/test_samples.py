@@ -81,7 +81,7 @@ def test_the_first_reading_adds_nothing_known() -> None:
         reading(15, commits=200, rows_read=99),
     ],
 )
-def test_counters_that_begin_anew_have_no_rate(now: Reading) -> None:
+def test_counters_that_were_reset_have_no_rate(now: Reading) -> None:
     values = added(plan.period(reading(), now))
     assert values["commits"] is None
     assert values["cpu_seconds"] is None
@@ -183,7 +183,7 @@ def test_the_use_of_processes_is_added_up(monkeypatch: pytest.MonkeyPatch) -> No
     use.look({"a": [1, 2], "b": [3]})
     assert (use.cpu_seconds("a"), use.memory_bytes("a")) == (6.0, 150)
     assert (use.cpu_seconds("b"), use.memory_bytes("b")) == (0.0, 0)
-    # Another process of the same number has begun anew.
+    # Another process with the same pid begins at 0.
     there |= {1: processes.ProcessUse(10, 5.5, 100), 2: processes.ProcessUse(11, 0.25, 50)}
     use.look({"a": [1, 2]})
     assert use.cpu_seconds("a") == 6.75

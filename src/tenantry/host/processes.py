@@ -20,7 +20,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class ProcessUse:
-    """What a process has used so far; ``began`` tells processes with the same pid apart.
+    """What a process has used so far; ``began`` differs between processes with the same pid.
 
     ``memory_bytes`` is its own: neither shared memory nor files.
     """

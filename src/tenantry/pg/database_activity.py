@@ -44,7 +44,7 @@ class Connections(NamedTuple):
 class DatabaseActivity:
     """The sessions and counters of one database.
 
-    ``epoch`` is different once the counters have begun anew: after a restart or a crash of the
+    ``epoch`` is different once the counters have been reset: by a restart or a crash of the
     server, a reset, or in another database of the same name. ``sessions`` is how many sessions of
     clients began, the platform's too. ``pids`` are the processes of the open sessions of tenants
     and of their parallel workers.

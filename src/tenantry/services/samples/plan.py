@@ -24,7 +24,7 @@ _Values = Sequence[float | None]
 class Reading:
     """A sample, with what shows whether its counters go on from those of another.
 
-    ``server`` and ``pooler`` differ once the counters of these have begun anew. ``sessions`` is how
+    ``server`` and ``pooler`` differ once the counters of these were reset. ``sessions`` is how
     many sessions of clients began so far.
     """
 
@@ -54,7 +54,7 @@ def is_active(before: Reading, now: Reading) -> bool:
 def period(before: Reading | None, now: Reading) -> Period:
     """Return what is recorded of ``now``, with what was added since ``before``.
 
-    What was added is not known if there is no reading before, or if counters have begun anew.
+    What was added is not known if there is no reading before, or if counters were reset.
     """
     unknown: _Values = (None,) * len(COUNTERS)
     seconds = pooler_seconds = None
