@@ -2,7 +2,7 @@
 
 import httpx
 
-from attempts import DIRECT, THROUGH, Attempt, Scenario, Try
+from attempts import DIRECT, NOTHING, THROUGH, Attempt, Scenario, Try
 from clients import do
 
 API = "REST API"
@@ -54,6 +54,13 @@ def _explain(scenario: Scenario, which: str, sql: str, first: str = "SELECT 1") 
     return THROUGH if answer.is_success else str(answer.json()["code"])
 
 
+def _sparklines(scenario: Scenario) -> str:
+    with with_own_key(scenario) as api:
+        path = "/api/metrics/sparklines"
+        answer = api.get(path, params={"ids": str(scenario.neighbour["id"])}).json()
+    return THROUGH if answer["data"] else NOTHING
+
+
 _ROWS = "rows of other customers do not exist for a customer's key"
 
 INSIGHTS: tuple[Attempt, ...] = (
@@ -61,6 +68,9 @@ INSIGHTS: tuple[Attempt, ...] = (
     _request("ask-for-locks", "GET", "/api/databases/{foreign_id}/locks", _ROWS),
     _request("ask-for-tables", "GET", "/api/databases/{foreign_id}/tables", _ROWS),
     _request("ask-for-queries", "GET", "/api/databases/{foreign_id}/queries", _ROWS),
+    _request("ask-for-metrics", "GET", "/api/databases/{foreign_id}/metrics", _ROWS),
+    Attempt("ask-for-sparklines", "`GET /api/metrics/sparklines?ids={foreign_id}`", _ROWS,
+        lambda scenario, _: _sparklines(scenario), NOTHING, None, (API,)),
     _request("reset-queries", "POST", "/api/databases/{foreign_id}/queries/reset", _ROWS),
     Attempt("explain-as-neighbour", "`POST /api/databases/{foreign_id}/explain`", _ROWS,
         lambda scenario, _: _explain(scenario, "foreign_id", "SELECT 1"), "not_found", None,

@@ -29,7 +29,6 @@ from tenantry.pg.connections import Address
 from tenantry.services.activity import Activity
 from tenantry.services.bringing_up import ensure_server_files
 from tenantry.services.clusters.fleet import Fleet
-from tenantry.services.databases.sampling import sample
 from tenantry.services.insights.statement_texts import StatementTexts
 from tenantry.services.lock_table import keep_free
 from tenantry.services.login_floods import LoginFloods
@@ -52,7 +51,7 @@ _CATALOGS_SECONDS = 5
 _LOGINS_SECONDS = 1
 _TRANSACTION_IDS_SECONDS = 5
 _RESTART_SECONDS = 15
-_SAMPLE_SECONDS = 300
+_SAMPLE_SECONDS = 15
 _ACTIVITY_SECONDS = 300
 _OWNERSHIP_SECONDS = 60
 _VISITORS_SECONDS = 5
@@ -220,9 +219,7 @@ async def work(platform: Platform) -> None:
         tasks.create_task(_every(_PASSWORDS_SECONDS, "passwords", platform.passwords.rotate_due))
         tasks.create_task(_every(_HOME_SECONDS, "home files", platform.home_keeper.keep))
         tasks.create_task(_every(_OWNERSHIP_SECONDS, "ownership", platform.ownership.check_next))
-        tasks.create_task(
-            _every(_SAMPLE_SECONDS, "sample", lambda: sample(platform.store, platform.clusters))
-        )
+        tasks.create_task(_every(_SAMPLE_SECONDS, "samples", platform.sampler.look))
         activity = Activity(platform.store, platform.clusters)
         tasks.create_task(_every(_ACTIVITY_SECONDS, "activity", activity.look))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))

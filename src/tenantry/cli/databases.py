@@ -14,6 +14,7 @@ from tenantry.cli import (
     env_file,
     imports,
     limits,
+    metrics,
     naming,
     output,
     queries,
@@ -40,6 +41,7 @@ app.command("cancel")(sessions.cancel)
 app.command("terminate")(sessions.terminate)
 app.command("tables")(tables.tables)
 app.command("indexes")(tables.indexes)
+app.command("metrics")(metrics.metrics)
 app.command("queries")(queries.queries)
 app.command("explain")(queries.explain)
 app.command("replaced")(restores.replaced)
@@ -84,6 +86,7 @@ def _last_used(row: Row) -> str:
 
 
 _WIDE: dict[str, output.Cell] = {
+    "ACTIVITY": "activity",
     "DISK": lambda row: output.size(row["disk"]["used_bytes"]),
     "LAST USED": _last_used,
     "PASSWORD AGE": lambda row: distance(row["password_changed_at"]),
@@ -194,7 +197,7 @@ def list_databases(
     everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
     wide: Annotated[
         bool,
-        typer.Option("--wide", help="With the use of the disk, the last use, and passwords' age."),
+        typer.Option("--wide", help="With activity, use of the disk, last use, passwords' age."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -220,10 +223,13 @@ def list_databases(
         page = api.rows("/api/databases", limit=None if everything else limit, **filters)
         if blueprint is not None and not page.rows:
             blueprints.require(api, blueprint)
+        wide = wide or unused_for is not None
+        if wide and not as_json:
+            metrics.add_activity(api, page.rows)
     show_list(
         page,
         as_json=as_json,
-        wide=wide or unused_for is not None,
+        wide=wide,
         filtered=any(value is not None for value in filters.values()),
     )
 

@@ -35,17 +35,30 @@ _COLUMNS = """
 """
 
 
-async def keep(tx: Tx, used: Mapping[uuid.UUID, int]) -> None:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The bytes on disk of a database and its shadow together, and of the shadow alone."""
+
+    used_bytes: int
+    shadow_bytes: int
+
+
+async def keep(tx: Tx, measured: Mapping[uuid.UUID, Measured]) -> None:
     """Record measurements, of databases that still exist."""
     await tx.execute(
         """
-        INSERT INTO disk_usage (database_id, used_bytes)
-        SELECT m.id, m.used FROM unnest(%s::uuid[], %s::bigint[]) m (id, used)
+        INSERT INTO disk_usage (database_id, used_bytes, shadow_bytes)
+        SELECT m.id, m.used, m.shadow
+        FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[]) m (id, used, shadow)
         WHERE EXISTS (SELECT FROM databases d WHERE d.id = m.id)
-        ON CONFLICT (database_id) DO UPDATE
-        SET used_bytes = excluded.used_bytes, measured_at = excluded.measured_at
+        ON CONFLICT (database_id) DO UPDATE SET used_bytes = excluded.used_bytes,
+            shadow_bytes = excluded.shadow_bytes, measured_at = excluded.measured_at
         """,
-        (list(used), list(used.values())),
+        (
+            list(measured),
+            [each.used_bytes for each in measured.values()],
+            [each.shadow_bytes for each in measured.values()],
+        ),
     )
 
 

@@ -7,11 +7,27 @@ import resource
 import signal
 import sys
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 # The variable with the home whose supervisor started a process. It also finds processes in sessions
 # and process groups of their own, and those whose parents are gone.
 OF_HOME = "TENANTRY_CHILD_OF"
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessUse:
+    """What a process has used so far; ``began`` differs between processes with the same pid.
+
+    ``memory_bytes`` is its own: neither shared memory nor files.
+    """
+
+    began: int
+    cpu_seconds: float
+    memory_bytes: int
 
 
 def read_pid(path: Path) -> int | None:
@@ -48,6 +64,22 @@ def memory(pid: int) -> int | None:
         return None
     sizes = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")]
     return int(sizes[0]) * 1024 if sizes else None
+
+
+def use(pid: int) -> ProcessUse | None:
+    """Return what a process has used (proc(5): stat and statm); None if it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        statm = Path(f"/proc/{pid}/statm").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    words = stat.rpartition(")")[2].split()  # the third field and on
+    _, resident, shared, *_ = map(int, statm.split())
+    return ProcessUse(
+        began=int(words[19]),
+        cpu_seconds=(int(words[11]) + int(words[12])) / _TICKS,
+        memory_bytes=(resident - shared) * _PAGE,
+    )
 
 
 def command_line(pid: int) -> list[str]:

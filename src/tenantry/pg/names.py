@@ -212,6 +212,10 @@ def sql_visitor(of: LiteralString) -> sql.Composed:
     return _starts_with(of, _VISITOR)
 
 
+def sql_tenants_database(of: LiteralString) -> sql.Composed:
+    return _starts_with(of, _DATABASE)
+
+
 def sql_arrival_role(of: LiteralString) -> sql.Composed:
     return _starts_with(of, _DATABASE)
 

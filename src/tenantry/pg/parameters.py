@@ -98,6 +98,8 @@ def control_parameters() -> dict[str, str]:
         "max_connections": "100",
         "shared_buffers": "128MB",
         "max_wal_size": "1GB",
+        # Each sample of a database changes another page of an index.
+        "wal_compression": "on",
     }
 
 

@@ -55,6 +55,8 @@ from tenantry.services.requests.service import Requests
 from tenantry.services.restores.flow import RestoreFlow
 from tenantry.services.restores.service import Restores
 from tenantry.services.roles.service import Roles
+from tenantry.services.samples.sampling import Sampler
+from tenantry.services.samples.service import Samples
 from tenantry.services.side_clusters.service import SideClusters
 from tenantry.services.statement_log.collecting import Collecting
 from tenantry.services.statement_log.entries import EntryFiles
@@ -265,6 +267,14 @@ class Platform:
     @cached_property
     def insights(self) -> Insights:
         return Insights(self.store, self.clusters, self.databases, self.pooler)
+
+    @cached_property
+    def samples(self) -> Samples:
+        return Samples(self.store, self.databases)
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        return Sampler(self.store, self.clusters, self.pooler, self.overuse)
 
     @cached_property
     def _entries(self) -> EntryFiles:

@@ -102,6 +102,8 @@ class Overuse:
         self._vacuumed: dict[tuple[str, str], int] = {}
         self._counted = counted
         self._goes_on = False  # whether what was counted before is known
+        self.wal_written: Counter[str] = Counter()
+        """The bytes of write-ahead log of each database since this process began, estimated."""
 
     async def watch(self, cluster: Cluster) -> None:
         """For ten minutes, pause databases that write too much on a shared cluster.
@@ -207,6 +209,7 @@ class Overuse:
         part = (end - start) / max(1, found.total)
         shares = shared + Counter({name: found.databases[oid] for oid, name in names.items()})
         written = {name: size * part for name, size in _with_shadows(shares).items()}
+        self.wal_written.update({name: int(size) for name, size in written.items()})
         above = self._wal.add(written, time.monotonic())
         await self._keep_counted()  # before a pause, which may fail
         for name in above:

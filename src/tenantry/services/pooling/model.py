@@ -28,7 +28,11 @@ class PoolUse(BaseModel, frozen=True):
 
 
 class PoolCounters(BaseModel, frozen=True):
-    """The traffic of one database's pools since the pooler started."""
+    """The traffic of one database's pools since the pooler started.
+
+    ``query_seconds`` is the duration of all queries together, ``wait_seconds`` what clients have
+    waited for a server connection.
+    """
 
     database: str
     transactions: int
@@ -38,6 +42,8 @@ class PoolCounters(BaseModel, frozen=True):
     average_transaction_seconds: float
     average_query_seconds: float
     average_wait_seconds: float
+    query_seconds: float
+    wait_seconds: float
 
 
 class PoolerState(BaseModel, frozen=True):

@@ -376,6 +376,8 @@ class Pooler:
                     average_transaction_seconds=int(row["avg_xact_time"]) / 1e6,
                     average_query_seconds=int(row["avg_query_time"]) / 1e6,
                     average_wait_seconds=int(row["avg_wait_time"]) / 1e6,
+                    query_seconds=int(row["total_query_time"]) / 1e6,
+                    wait_seconds=int(row["total_wait_time"]) / 1e6,
                 )
                 for row in await console.show("STATS")
                 if not plan.is_platforms(row["database"])

@@ -15,7 +15,7 @@ from tenantry.control import audit, usage
 from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
-from tenantry.control.usage import UsageRow
+from tenantry.control.usage import Measured, UsageRow
 from tenantry.pg import catalog, objects
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import steps
@@ -34,9 +34,9 @@ class Quotas:
         self._store = store
         self._clusters = clusters
         self._pooler = pooler
-        # How many transactions each database had seen when it was measured: without further
-        # ones, and without a session, its size has not changed.
-        self._seen: dict[str, int] = {}
+        # How many transactions each database of a cluster had seen when it was measured: without
+        # further ones, and without a session, its size has not changed.
+        self._seen: dict[uuid.UUID, dict[str, int]] = {}
 
     async def enforce(self) -> int:
         """Measure the databases that may have changed, and act on all. Return how many changed.
@@ -81,12 +81,13 @@ class Quotas:
     async def _measure_active(self, cluster_id: uuid.UUID, active: list[DatabaseRow]) -> None:
         async with self._clusters.connection(cluster_id) as server:
             activity = await catalog.activity(server)
+        seen = self._seen.get(cluster_id, {})
         due = [
             row
             for row in active
             if row.used_bytes is None
             or any(
-                activity[name].sessions or activity[name].transactions != self._seen.get(name)
+                activity[name].sessions or activity[name].transactions != seen.get(name)
                 for name in row.database_names
                 if name in activity
             )
@@ -94,16 +95,22 @@ class Quotas:
         for start in range(0, len(due), _SLICE):
             async with self._clusters.connection(cluster_id) as server:
                 await self._measure(server, due[start : start + _SLICE])
-        self._seen = {name: each.transactions for name, each in activity.items()}
+        self._seen[cluster_id] = {name: each.transactions for name, each in activity.items()}
 
     async def _measure(
         self, server: AsyncConnection[TupleRow], databases: list[DatabaseRow]
     ) -> None:
         names = [name for row in databases for name in row.database_names]
         sizes = await catalog.sizes(server, names)
-        used = {row.id: sum(sizes.get(name, 0) for name in row.database_names) for row in databases}
+        measured = {
+            row.id: Measured(
+                used_bytes=sum(sizes.get(name, 0) for name in row.database_names),
+                shadow_bytes=sizes.get(row.shadow_name, 0),
+            )
+            for row in databases
+        }
         async with self._store.transaction(audit.PLATFORM) as tx:
-            await usage.keep(tx, used)
+            await usage.keep(tx, measured)
 
     # ── acting ───────────────────────────────────────────────────────────────
 

@@ -19,7 +19,7 @@ from psycopg.rows import TupleRow
 from tenantry.base.errors import Conflict, MachineError, NameTaken, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.ids import new_id, new_suffix
-from tenantry.control import audit, backups, blueprints, database_stats, whitelist
+from tenantry.control import audit, backups, blueprints, sample_history, whitelist
 from tenantry.control import databases as rows
 from tenantry.control.attributes import Attributes
 from tenantry.control.databases import DatabaseRow
@@ -151,7 +151,7 @@ class RestoreFlow:
         async with self.clusters.own_connection(row.cluster_id) as server:
             now = await catalog.sizes(server, [row.database_name])
         async with self.store.transaction(audit.PLATFORM) as tx:
-            before = await database_stats.largest_since(tx, row.id, moment)
+            before = await sample_history.largest_since(tx, row.id, moment)
         return max(now.get(row.database_name, 0), before)
 
     # ── the side cluster ─────────────────────────────────────────────────────

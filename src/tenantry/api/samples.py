@@ -1,0 +1,139 @@
+"""/api/databases/{id}/metrics, /api/metrics/sparklines"""
+
+import datetime as dt
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
+
+from tenantry.api import answers
+from tenantry.api.answers import Answer, Listing
+from tenantry.api.deps import CurrentPlatform, DatabaseId, allowed
+from tenantry.api.requests.fields import Moment
+from tenantry.services.access.service import Principal
+from tenantry.services.samples.resolutions import SAMPLE_SECONDS
+from tenantry.services.samples.service import Drawn, Lately
+
+router = APIRouter(tags=["insights"])
+
+Reader = Annotated[Principal, allowed("databases:read")]
+MOST_SPARKLINES = 100  # databases in one request, whose URL has all their ids
+_LONGEST_STEP = 366 * 86_400
+
+
+class Series(BaseModel):
+    """A figure over time: at each point its mean rate, or its maximum, from there to the next."""
+
+    name: str = Field(examples=["commits"])
+    unit: str = Field(examples=["transactions/s"])
+    points: list[tuple[dt.datetime, float | None]] = Field(
+        description="Time and value; null where it is not known.",
+        examples=[[["2031-01-02T03:04:00Z", 12.5], ["2031-01-02T03:05:00Z", None]]],
+    )
+
+
+class Metrics(BaseModel):
+    """What a database had and did. A figure that is not known at all has no series."""
+
+    database_id: uuid.UUID
+    from_: dt.datetime = Field(serialization_alias="from", validation_alias="from")
+    to: dt.datetime
+    step_seconds: int = Field(examples=[300])
+    series: list[Series]
+
+
+class Sparkline(BaseModel):
+    name: str = Field(examples=["transactions"])
+    unit: str = Field(examples=["transactions/s"])
+    values: list[float | None] = Field(examples=[[0.0, 12.5, None]])
+
+
+class Sparklines(BaseModel):
+    """Short series of a database: a value for each step."""
+
+    database_id: uuid.UUID
+    from_: dt.datetime = Field(serialization_alias="from", validation_alias="from")
+    step_seconds: int = Field(examples=[3600])
+    series: list[Sparkline]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}") if value % 1 else value
+
+
+def _metrics(found: Drawn) -> Metrics:
+    moments = found.span.buckets
+    return Metrics.model_validate(
+        {
+            "database_id": found.database_id,
+            "from": found.span.start,
+            "to": found.span.end,
+            "step_seconds": int(found.span.step.total_seconds()),
+            "series": [
+                {
+                    "name": each.name,
+                    "unit": each.unit,
+                    "points": list(zip(moments, map(_rounded, each.values), strict=True)),
+                }
+                for each in found.series
+            ],
+        }
+    )
+
+
+def _sparklines(found: Drawn) -> Sparklines:
+    return Sparklines.model_validate(
+        {
+            "database_id": found.database_id,
+            "from": found.span.start,
+            "step_seconds": int(found.span.step.total_seconds()),
+            "series": [
+                {"name": each.name, "unit": each.unit, "values": list(map(_rounded, each.values))}
+                for each in found.series
+            ],
+        }
+    )
+
+
+@router.get("/api/databases/{identifier}/metrics", response_model=Answer[Metrics])
+async def metrics(
+    platform: CurrentPlatform,
+    principal: Reader,
+    database_id: DatabaseId,
+    start: Annotated[
+        Moment | None, Query(alias="from", description="By default a day before the end.")
+    ] = None,
+    to: Annotated[Moment | None, Query(description="By default now.")] = None,
+    step: Annotated[
+        int | None,
+        Query(
+            ge=SAMPLE_SECONDS,
+            le=_LONGEST_STEP,
+            description="The seconds between two points. By default there are up to 300 points.",
+        ),
+    ] = None,
+) -> Response:
+    """Return what the database had and did: a series for each figure, ready to be drawn."""
+    return answers.answer(
+        _metrics(
+            await platform.samples.series(
+                principal.actor, database_id, start=start, end=to, step=step
+            )
+        )
+    )
+
+
+@router.get("/api/metrics/sparklines", response_model=Listing[Sparklines])
+async def sparklines(
+    platform: CurrentPlatform,
+    principal: Reader,
+    ids: Annotated[
+        list[uuid.UUID],
+        Query(min_length=1, max_length=MOST_SPARKLINES, description="Ids of databases."),
+    ],
+    period: Annotated[Lately, Query(description="Of the last hour, day or week.")] = "day",
+) -> Response:
+    """Return short series of several databases at once. Unknown ids are left out."""
+    found = await platform.samples.sparklines(principal.actor, ids, period)
+    return answers.listing([_sparklines(each) for each in found])

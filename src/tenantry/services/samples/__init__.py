@@ -1,0 +1,1 @@
+"""Samples of what each database does, their history, and series of them."""
