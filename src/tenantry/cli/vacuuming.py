@@ -1,69 +1,148 @@
-"""``tenantry db vacuum-full``: give back the disk space of deleted rows."""
+"""``tenantry db vacuum``, ``analyze`` and ``reindex``: maintain a database's tables and indexes."""
 
 from typing import Annotated
 
 import typer
 
-from tenantry.base.errors import NotFound
+from tenantry.base.errors import InvalidInput, NotFound
 from tenantry.base.sizes import readable
 from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import entry_point, limits, operations, output
-from tenantry.cli.client import Page, Row, connect
+from tenantry.cli.client import Api, Page, Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
 
+Tables = Annotated[
+    list[str] | None,
+    typer.Option("--table", metavar="SCHEMA.TABLE", help="Only this table; may be repeated."),
+]
+LockTimeout = Annotated[
+    int | None,
+    typer.Option(parser=limits.parse_time, metavar="TIME", help="How long to wait for each: 5s."),
+]
 
-def vacuum_full(
+
+def vacuum(
     database: Named,
     *,
-    table: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SCHEMA.TABLE", help="Only this table; may be repeated."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be given back; change nothing.")
+    table: Tables = None,
+    analyze: Annotated[
+        bool, typer.Option("--analyze", help="Collect the planner's statistics, too.")
     ] = False,
-    lock_timeout: Annotated[
-        int | None,
-        typer.Option(
-            parser=limits.parse_time, metavar="TIME", help="How long to wait for each table: 5s."
-        ),
-    ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Rewrite tables; each is locked meanwhile, then analyzed."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --full: show what would be given back.")
+    ] = False,
+    lock_timeout: LockTimeout = None,
     env: In = None,
     wait: operations.Wait = True,
     as_json: Json = False,
 ) -> None:
-    """Rewrite tables to give back the space of deleted rows. Each is locked meanwhile.
+    """Vacuum tables: new rows can use the space of deleted ones. --full gives it back to the disk.
 
-    Default without --table: those that would give back a tenth of their size or more.
+    Default without --table: all tables; with --full those that would give back a tenth of their
+    size or more.
 
     Examples:
 
-        tenantry db vacuum-full shop --dry-run
+        tenantry db vacuum shop --analyze
 
-        tenantry db vacuum-full shop --table public.events
+        tenantry db vacuum shop --full --dry-run
+
+        tenantry db vacuum shop --full --table public.events
+    """
+    if dry_run and not full:
+        raise InvalidInput.of("dry_run", "is for --full")
+    asked: dict[str, object] = {"tables": table or []}
+    if analyze and not full:  # a rewritten table is analyzed anyway
+        asked["analyze"] = True
+    with connect() as api:
+        row = find(api, database, env)
+        if dry_run:
+            found = api.rows(f"/api/databases/{row['id']}/vacuum-full")
+            _show_estimate(row, found, table or [], as_json=as_json)
+            return
+        verb = "vacuum-full" if full else "vacuum"
+        operation = _begin(api, row, verb, asked, lock_timeout=lock_timeout, wait=wait)
+    _report(row, operation, "table", wait=wait, as_json=as_json)
+    if full and wait and not as_json:
+        _report_returned(row, operation["result"])
+    _exit(operation, wait=wait)
+
+
+def analyze(
+    database: Named,
+    *,
+    table: Tables = None,
+    lock_timeout: LockTimeout = None,
+    env: In = None,
+    wait: operations.Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Collect the planner's statistics of tables again, of all without --table.
+
+    Example:
+
+        tenantry db analyze shop --table public.orders
     """
     with connect() as api:
         row = find(api, database, env)
-        path = f"/api/databases/{row['id']}/vacuum-full"
-        if dry_run:
-            _show_estimate(row, api.rows(path), table or [], as_json=as_json)
-            return
         asked: dict[str, object] = {"tables": table or []}
-        if lock_timeout is not None:
-            asked["lock_timeout_seconds"] = lock_timeout / 1000
-        operation = api.post(path, asked)
-        if wait:
-            operation = operations.follow(api, operation["id"])
-    result = operation["result"]
-    if as_json:
-        output.as_json(operation)
-    elif not wait:
-        output.done(f"Its tables are being rewritten: tenantry operation watch {operation['id']}")
-    else:
-        _report(row, result)
-    if wait and result["skipped"]:
-        raise typer.Exit(entry_point.FAILED)
+        operation = _begin(api, row, "analyze", asked, lock_timeout=lock_timeout, wait=wait)
+    _report(row, operation, "table", wait=wait, as_json=as_json)
+    _exit(operation, wait=wait)
+
+
+def reindex(
+    database: Named,
+    *,
+    index: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCHEMA.INDEX", help="This index; may be repeated."),
+    ] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCHEMA.TABLE", help="All indexes of this table; may be repeated."),
+    ] = None,
+    lock_timeout: LockTimeout = None,
+    env: In = None,
+    wait: operations.Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Rebuild indexes while their tables are used.
+
+    Examples:
+
+        tenantry db reindex shop --index public.orders_note_idx
+
+        tenantry db reindex shop --table public.orders
+    """
+    if not index and not table:
+        raise InvalidInput.of("index", "name an index, or a table with --table")
+    asked: dict[str, object] = {"indexes": index or [], "tables": table or []}
+    with connect() as api:
+        row = find(api, database, env)
+        operation = _begin(api, row, "reindex", asked, lock_timeout=lock_timeout, wait=wait)
+    _report(row, operation, "index", wait=wait, as_json=as_json)
+    _exit(operation, wait=wait)
+
+
+def _begin(
+    api: Api,
+    row: Row,
+    verb: str,
+    asked: dict[str, object],
+    *,
+    lock_timeout: int | None,
+    wait: bool,
+) -> Row:
+    if lock_timeout is not None:
+        asked["lock_timeout_seconds"] = lock_timeout / 1000
+    operation = api.post(f"/api/databases/{row['id']}/{verb}", asked)
+    return operations.follow(api, operation["id"]) if wait else operation
 
 
 def _show_estimate(row: Row, page: Page, tables: list[str], *, as_json: bool) -> None:
@@ -83,13 +162,34 @@ def _show_estimate(row: Row, page: Page, tables: list[str], *, as_json: bool) ->
     )
 
 
-def _report(row: Row, result: Row) -> None:
-    """Report the result."""
-    for each in result["tables"]:
+def _report(row: Row, operation: Row, what: str, *, wait: bool, as_json: bool) -> None:
+    """Report the result of an operation on tables or on indexes."""
+    if as_json:
+        output.as_json(operation)
+        return
+    if not wait:
+        output.done(f"{title(row)}: begun. tenantry operation watch {operation['id']}")
+        return
+    result = operation["result"]
+    done = result["indexes" if what == "index" else "tables"]
+    for each in done:
         before, after = readable(each["before_bytes"]), readable(each["after_bytes"])
-        output.note(f"{each['table']}: {before}, now {after}")
+        output.note(f"{each[what]}: {before}" + (f", now {after}" if after != before else ""))
     for each in result["skipped"]:
-        output.note(f"{each['table']} is as it was. {each['reason']}", style="yellow")
+        output.note(f"{each[what]} is as it was. {each['reason']}", style="yellow")
+    if done and operation["kind"] != "database.vacuum_full":
+        many = what if len(done) == 1 else "indexes" if what == "index" else "tables"
+        output.done(f"{title(row)}: {len(done)} {many} {_DONE[operation['kind']]}")
+
+
+_DONE = {
+    "database.vacuum": "vacuumed",
+    "database.analyze": "analyzed",
+    "database.reindex": "rebuilt",
+}
+
+
+def _report_returned(row: Row, result: Row) -> None:
     if result["tables"]:
         output.done(f"{title(row)}: {readable(max(0, result['returned_bytes']))} given back")
     else:
@@ -97,6 +197,11 @@ def _report(row: Row, result: Row) -> None:
             f"Nothing was rewritten: no table of {title(row)} is known to give back a tenth of"
             " its size. --dry-run shows what each would; --table rewrites one all the same."
         )
+
+
+def _exit(operation: Row, *, wait: bool) -> None:
+    if wait and operation["result"]["skipped"]:
+        raise typer.Exit(entry_point.FAILED)
 
 
 def _named(rows: list[Row], name: str) -> Row:

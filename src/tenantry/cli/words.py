@@ -17,7 +17,8 @@ COMMANDS = {
     "GET /api/databases/{id}/proofs": "tenantry backup proofs DATABASE",
     "GET /api/databases/{id}/replaced": "tenantry db replaced DATABASE",
     "GET /api/databases/{id}/sessions": "tenantry db sessions DATABASE",
-    "GET /api/databases/{id}/vacuum-full": "tenantry db vacuum-full DATABASE --dry-run",
+    "GET /api/databases/{id}/tables": "tenantry db indexes DATABASE",
+    "GET /api/databases/{id}/vacuum-full": "tenantry db vacuum DATABASE --full --dry-run",
     "GET /api/migrations/{id}": "tenantry operation show {id}",
     "GET /api/operations": "tenantry operation list",
     "GET /api/operations?kind=backup.create&status=failed": "tenantry operation list --kind"

@@ -63,6 +63,7 @@ from tenantry.services.tenant_migrations.service import TenantMigrations
 from tenantry.services.tenant_migrations.visits import Visits
 from tenantry.services.transaction_ids import TransactionIds
 from tenantry.services.users.service import Users
+from tenantry.services.vacuuming.flow import MaintenanceFlow
 from tenantry.services.vacuuming.service import Vacuuming
 from tenantry.services.versions import Versions
 
@@ -250,14 +251,8 @@ class Platform:
 
     @cached_property
     def vacuuming(self) -> Vacuuming:
-        return Vacuuming(
-            self.store,
-            self.clusters,
-            self.databases,
-            self.operations,
-            self.overuse,
-            home=self.home,
-        )
+        flow = MaintenanceFlow(self.store, self.clusters, self.overuse, home=self.home)
+        return Vacuuming(self.clusters, self.databases, self.operations, flow)
 
     # ── what a database does ─────────────────────────────────────────────────
 
