@@ -33,9 +33,7 @@ def _asking(method: str, path: str, body: object) -> Try:
     return tries
 
 
-def _request(
-    name: str, method: str, path: str, held_by: str, body: object = None
-) -> Attempt:
+def _request(name: str, method: str, path: str, held_by: str, body: object = None) -> Attempt:
     tries, shown = _asking(method, path, body), f"`{method} {path}`"
     return Attempt(name, shown, held_by, tries, "not_found", None, endpoints=(API,))
 
@@ -73,6 +71,9 @@ INSIGHTS: tuple[Attempt, ...] = (
     Attempt("explain-out-of-role", "`POST …/explain` of a function that does `RESET ROLE`",
         "the visitor is a member of the tenant's role only", lambda scenario, _: _explain(
             scenario, "id", "SELECT out_of_role()", _OUT_OF_ROLE), "invalid_input", None, (API,)),
+    _request("ask-for-advice", "GET", "/api/databases/{foreign_id}/advice", _ROWS),
+    _request("mute-as-neighbour", "POST", "/api/databases/{foreign_id}/advice/mutes", _ROWS,
+        {"code": "bloat", "object": "public.any"}),
     _request("vacuum-as-neighbour", "POST", "/api/databases/{foreign_id}/vacuum", _ROWS, {}),
     _request("analyze-as-neighbour", "POST", "/api/databases/{foreign_id}/analyze", _ROWS, {}),
     _request("reindex-as-neighbour", "POST", "/api/databases/{foreign_id}/reindex", _ROWS,

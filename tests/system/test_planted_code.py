@@ -129,6 +129,8 @@ class Scenario:
     def look_at_insights(self) -> None:
         self._look_at_locks()
         data(self.api.get(self.path("tables")))
+        found = {each["code"] for each in data(self.api.get(self.path("advice")))}
+        assert "no_primary_key" in found
         data(self.api.get(self.path("queries")))
         for read_only in (True, False):
             asked = {"sql": "TABLE public.planted", "analyze": True, "read_only": read_only}

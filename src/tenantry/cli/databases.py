@@ -7,6 +7,7 @@ import typer
 
 from tenantry.base.errors import InvalidInput
 from tenantry.cli import (
+    advice,
     attributes,
     blueprints,
     connecting,
@@ -41,6 +42,7 @@ app.command("cancel")(sessions.cancel)
 app.command("terminate")(sessions.terminate)
 app.command("tables")(tables.tables)
 app.command("indexes")(tables.indexes)
+app.command("advice")(advice.advice)
 app.command("queries")(queries.queries)
 app.command("explain")(queries.explain)
 app.command("replaced")(restores.replaced)

@@ -13,6 +13,7 @@ COMMANDS = {
     "GET /api/blueprints": "tenantry blueprint list",
     "GET /api/clusters": "tenantry status",
     "GET /api/databases": "tenantry db list",
+    "GET /api/databases/{id}/advice?muted=true": "tenantry db advice DATABASE --all",
     "GET /api/databases/{id}/backups": "tenantry backup list DATABASE",
     "GET /api/databases/{id}/proofs": "tenantry backup proofs DATABASE",
     "GET /api/databases/{id}/replaced": "tenantry db replaced DATABASE",

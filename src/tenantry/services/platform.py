@@ -14,6 +14,7 @@ from tenantry.base.settings import Settings
 from tenantry.control import jobs
 from tenantry.control.store import ControlStore
 from tenantry.services.access.service import Access
+from tenantry.services.advice.service import Advisor
 from tenantry.services.backups.schedules import BackupSchedules
 from tenantry.services.backups.service import Backups
 from tenantry.services.blueprints.flow import BlueprintFlow
@@ -259,6 +260,10 @@ class Platform:
     @cached_property
     def insights(self) -> Insights:
         return Insights(self.store, self.clusters, self.databases, self.pooler)
+
+    @cached_property
+    def advisor(self) -> Advisor:
+        return Advisor(self.store, self.clusters, self.databases, self.pooler)
 
     @cached_property
     def _entries(self) -> EntryFiles:
