@@ -326,6 +326,8 @@ def test_what_a_statement_compares() -> None:
     assert (inner.table, inner.equal) == ("u", ["p"])
     assert scans("SELECT " + "(" * 4000 + "1" + ")" * 4000) == []
     assert scans("x" * 10_000) == []
+    assert scans("SELECT FROM t WHERE " + "(a = 1 AND " * 850 + "true" + ")" * 850) == []
+    assert wrap("current_setting('a') = " + "1+" * 4900 + "1", []) is None
 
 
 # ── tables ───────────────────────────────────────────────────────────────────

@@ -30,14 +30,13 @@ def scans(query: str) -> list[Scan]:
     """
     if len(query) >= _MOST_LENGTH:
         return []
-    try:
-        parsed = pglast.parse_sql(query)
-    except pglast.Error:
-        return []
     found: list[Scan] = []
     own_names: set[str] = set()  # of WITH
-    for raw in parsed:
-        _statement(raw.stmt, found, own_names, 0)
+    try:
+        for raw in pglast.parse_sql(query):
+            _statement(raw.stmt, found, own_names, 0)
+    except (pglast.Error, RecursionError):
+        return []
     return [
         each
         for each in found
