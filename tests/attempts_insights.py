@@ -21,20 +21,20 @@ def with_own_key(scenario: Scenario) -> httpx.Client:
     return scenario.platform.client(key)
 
 
-def _asking(method: str, path: str) -> Try:
+def _asking(method: str, path: str, body: object) -> Try:
     """Try a request, whose success is the way through; the answer is the problem's code."""
 
     def tries(scenario: Scenario, _: str) -> str:
         ids = {"id": scenario.tenant["id"], "foreign_id": scenario.neighbour["id"]}
         with with_own_key(scenario) as api:
-            answer = api.request(method, path.format(**ids, **scenario.words))
+            answer = api.request(method, path.format(**ids, **scenario.words), json=body)
         return THROUGH if answer.is_success else str(answer.json()["code"])
 
     return tries
 
 
-def _request(name: str, method: str, path: str, held_by: str) -> Attempt:
-    tries, shown = _asking(method, path), f"`{method} {path}`"
+def _request(name: str, method: str, path: str, held_by: str, body: object = None) -> Attempt:
+    tries, shown = _asking(method, path, body), f"`{method} {path}`"
     return Attempt(name, shown, held_by, tries, "not_found", None, endpoints=(API,))
 
 
@@ -81,6 +81,13 @@ INSIGHTS: tuple[Attempt, ...] = (
     Attempt("explain-out-of-role", "`POST …/explain` of a function that does `RESET ROLE`",
         "the visitor is a member of the tenant's role only", lambda scenario, _: _explain(
             scenario, "id", "SELECT out_of_role()", _OUT_OF_ROLE), "invalid_input", None, (API,)),
+    _request("ask-for-advice", "GET", "/api/databases/{foreign_id}/advice", _ROWS),
+    _request("mute-as-neighbour", "POST", "/api/databases/{foreign_id}/advice/mutes", _ROWS,
+        {"code": "bloat", "object": "public.any"}),
+    _request("vacuum-as-neighbour", "POST", "/api/databases/{foreign_id}/vacuum", _ROWS, {}),
+    _request("analyze-as-neighbour", "POST", "/api/databases/{foreign_id}/analyze", _ROWS, {}),
+    _request("reindex-as-neighbour", "POST", "/api/databases/{foreign_id}/reindex", _ROWS,
+        {"indexes": ["public.any"]}),
     _request("end-session-as-neighbour", "POST",
         "/api/databases/{foreign_id}/sessions/{neighbour_pid}/terminate", _ROWS),
     _request("end-session-of-neighbour", "POST",

@@ -35,6 +35,9 @@ ELSEWHERE = {
     "database.drill",  # test_drill
     "database.import",  # test_imports_cut_off
     "database.migrate",  # test_migrating
+    "database.analyze",  # test_maintenance
+    "database.reindex",  # test_maintenance
+    "database.vacuum",  # test_maintenance
     "database.vacuum_full",  # test_vacuum_full
     "fleet.migrate",
 }

@@ -129,11 +129,22 @@ class Scenario:
     def look_at_insights(self) -> None:
         self._look_at_locks()
         data(self.api.get(self.path("tables")))
+        found = {each["code"] for each in data(self.api.get(self.path("advice")))}
+        assert "no_primary_key" in found
         data(self.api.get(self.path("queries")))
         for read_only in (True, False):
             asked = {"sql": "TABLE public.planted", "analyze": True, "read_only": read_only}
             answer = self.api.post(self.path("explain"), json=asked)
             assert answer.status_code == (422 if read_only else 200), answer.text  # the policy's
+
+    def maintain(self) -> None:
+        """Vacuum, analyze and rebuild what has planted code, in extended statistics too."""
+        tables, url = ["public.planted"], self.tenant["connection_string"]
+        do(url, "CREATE STATISTICS more ON (public.trace_quietly('statistics')), id FROM planted")
+        self.over(self.api.post(self.path("vacuum"), json={"tables": tables, "analyze": True}))
+        self.over(self.api.post(self.path("analyze"), json={"tables": tables}))
+        self.over(self.api.post(self.path("reindex"), json={"tables": tables}))
+        do(url, "DROP STATISTICS more")
 
     def _look_at_locks(self) -> None:
         """Ask for the locks while a session waits for a table."""
@@ -214,6 +225,7 @@ def test_whatever_is_done_runs_planted_code_as_that_tenant_alone(scenario: Scena
     data(api.get(scenario.path("migrations")))
     data(api.get(scenario.path("vacuum-full")))
     scenario.look_at_insights()
+    scenario.maintain()
     scenario.over(api.post(scenario.path("vacuum-full"), json={"tables": ["public.planted"]}))
     data(api.post(scenario.path("rotate-password")))
     url = data(api.post(scenario.path("rotate-password")))["connection_string"]
@@ -249,7 +261,7 @@ def test_whatever_is_done_runs_planted_code_as_that_tenant_alone(scenario: Scena
             others = {each for each in members if not any(each.startswith(one) for one in own)}
             arrivals = {each for one in own for each in arrival_roles(one)}
             assert others <= arrivals, (name, place, who, members)
-    assert {"check", "domain", "generated", "index", "trigger"} <= seen
+    assert {"check", "domain", "generated", "index", "statistics", "trigger"} <= seen
     assert ask(url, "SELECT count(*) FROM planted") == 3
     # Nothing that belongs to anybody else was left, and nobody who could come again.
     with platform.superuser() as server:

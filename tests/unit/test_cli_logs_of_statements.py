@@ -1,4 +1,4 @@
-"""``tenantry db logs`` and ``vacuum-full``: what is said where there is nothing to show."""
+"""``tenantry db logs`` and ``vacuum --full``: what is said where there is nothing to show."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -44,10 +44,10 @@ def table(name: str) -> dict[str, Any]:
 
 def test_a_table_that_is_not_there_is_not_an_empty_database(api: FakeApi, cli: Cli) -> None:
     api.on("GET", VACUUM, [table("public.events"), table("public.orders")])
-    assert "public.orders" in cli("db", "vacuum-full", "shop", "--dry-run").out
-    one = cli("db", "vacuum-full", "shop", "--dry-run", "--table", "public.events")
+    assert "public.orders" in cli("db", "vacuum", "shop", "--full", "--dry-run").out
+    one = cli("db", "vacuum", "shop", "--full", "--dry-run", "--table", "public.events")
     assert "public.orders" not in one.out
-    slip = cli("db", "vacuum-full", "shop", "--dry-run", "--table", "events")
+    slip = cli("db", "vacuum", "shop", "--full", "--dry-run", "--table", "events")
     assert slip.code == 1
     assert "Did you mean public.events?" in slip.err
 
@@ -68,7 +68,7 @@ def test_that_nothing_was_worth_it_is_no_success_of_nothing(api: FakeApi, cli: C
     }
     api.on("POST", VACUUM, done)
     api.on("GET", f"/api/operations/{OPERATION}", done)
-    said = cli("db", "vacuum-full", "shop")
+    said = cli("db", "vacuum", "shop", "--full")
     assert said.code == 0
     assert "Nothing was rewritten" in said.err
     assert "✓" not in said.err

@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 
 from tenantry import __version__
 from tenantry.api import (
+    advice,
     audit,
     auth,
     backup_schedules,
@@ -63,6 +64,7 @@ _RESOURCES = (
     drills,
     plans,
     vacuuming,
+    advice,
     insights,
     queries,
     samples,

@@ -1,4 +1,4 @@
-"""/api/databases/{id}/vacuum-full"""
+"""/api/databases/{id}/vacuum-full, …/vacuum, …/analyze, …/reindex"""
 
 from typing import Annotated
 
@@ -8,10 +8,10 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.deps import CurrentPlatform, DatabaseId, calling
-from tenantry.api.requests.databases import VacuumFull
+from tenantry.api.requests.maintenance import Analyze, Reindex, Vacuum, VacuumFull
 from tenantry.services.requests.service import Caller
 
-router = APIRouter(prefix="/api/databases/{identifier}/vacuum-full", tags=["databases"])
+router = APIRouter(prefix="/api/databases/{identifier}", tags=["databases"])
 
 Reader = Annotated[Caller, calling("databases:read")]
 Writer = Annotated[Caller, calling("databases:write")]
@@ -27,7 +27,7 @@ class Table(BaseModel):
     returned_bytes: int | None = Field(examples=[402_653_184])
 
 
-@router.get("", response_model=Listing[Table])
+@router.get("/vacuum-full", response_model=Listing[Table])
 async def estimate(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> Response:
     """Estimate what rewriting each table would give back, largest first; at most 1,000 tables."""
     async with caller.visiting():
@@ -40,8 +40,8 @@ async def estimate(platform: CurrentPlatform, caller: Reader, database_id: Datab
     )
 
 
-@router.post("", status_code=202, response_model=Answer[Operation])
-async def begin(
+@router.post("/vacuum-full", status_code=202, response_model=Answer[Operation])
+async def rewrite(
     body: VacuumFull,
     platform: CurrentPlatform,
     caller: Writer,
@@ -56,3 +56,47 @@ async def begin(
         lambda tx: platform.vacuuming.begin(tx, caller.actor, database_id, body.wanted())
     )
     return answers.accepted(operation, "The tables are being rewritten.")
+
+
+@router.post("/vacuum", status_code=202, response_model=Answer[Operation])
+async def vacuum(
+    body: Vacuum, platform: CurrentPlatform, caller: Writer, database_id: DatabaseId
+) -> Response:
+    """Make the space of deleted rows available to new ones. Tables can be used meanwhile.
+
+    The result has ``tables`` with their sizes ``before_bytes`` and ``after_bytes``, and what was
+    ``skipped`` with the ``reason``.
+    """
+    operation = await caller.begin(
+        lambda tx: platform.vacuuming.begin(tx, caller.actor, database_id, body.wanted())
+    )
+    return answers.accepted(operation, "The tables are being vacuumed.")
+
+
+@router.post("/analyze", status_code=202, response_model=Answer[Operation])
+async def analyze(
+    body: Analyze, platform: CurrentPlatform, caller: Writer, database_id: DatabaseId
+) -> Response:
+    """Collect the planner's statistics of tables again.
+
+    The result has ``tables``, and what was ``skipped`` with the ``reason``.
+    """
+    operation = await caller.begin(
+        lambda tx: platform.vacuuming.begin(tx, caller.actor, database_id, body.wanted())
+    )
+    return answers.accepted(operation, "The tables are being analyzed.")
+
+
+@router.post("/reindex", status_code=202, response_model=Answer[Operation])
+async def reindex(
+    body: Reindex, platform: CurrentPlatform, caller: Writer, database_id: DatabaseId
+) -> Response:
+    """Rebuild indexes, while their tables are used (REINDEX CONCURRENTLY).
+
+    The result has ``indexes`` with their sizes ``before_bytes`` and ``after_bytes``, the total
+    ``returned_bytes``, and what was ``skipped`` with the ``reason``.
+    """
+    operation = await caller.begin(
+        lambda tx: platform.vacuuming.begin(tx, caller.actor, database_id, body.wanted())
+    )
+    return answers.accepted(operation, "The indexes are being rebuilt.")

@@ -7,6 +7,7 @@ import typer
 
 from tenantry.base.errors import InvalidInput
 from tenantry.cli import (
+    advice,
     attributes,
     blueprints,
     connecting,
@@ -34,7 +35,9 @@ from tenantry.cli.times import distance, past
 app = typer.Typer(help="Databases: create, look at, change, connect, delete.", no_args_is_help=True)
 app.command("url")(connecting.url)
 app.command("env")(env_file.env)
-app.command("vacuum-full")(vacuuming.vacuum_full)
+app.command("vacuum")(vacuuming.vacuum)
+app.command("analyze")(vacuuming.analyze)
+app.command("reindex")(vacuuming.reindex)
 app.command("sessions")(sessions.sessions)
 app.command("locks")(sessions.locks)
 app.command("cancel")(sessions.cancel)
@@ -42,6 +45,7 @@ app.command("terminate")(sessions.terminate)
 app.command("tables")(tables.tables)
 app.command("indexes")(tables.indexes)
 app.command("metrics")(metrics.metrics)
+app.command("advice")(advice.advice)
 app.command("queries")(queries.queries)
 app.command("explain")(queries.explain)
 app.command("replaced")(restores.replaced)

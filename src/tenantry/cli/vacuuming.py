@@ -1,67 +1,149 @@
-"""``tenantry db vacuum-full``: give back the disk space of deleted rows."""
+"""``tenantry db vacuum``, ``analyze`` and ``reindex``: maintain a database's tables and indexes."""
 
 from functools import partial
 from typing import Annotated
 
 import typer
 
-from tenantry.base.errors import NotFound
+from tenantry.base.errors import InvalidInput, NotFound
 from tenantry.base.sizes import readable
 from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import entry_point, limits, operations, output
-from tenantry.cli.client import Page, Row, connect
+from tenantry.cli.client import Api, Page, Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
 
+Tables = Annotated[
+    list[str] | None,
+    typer.Option("--table", metavar="SCHEMA.TABLE", help="Only this table; may be repeated."),
+]
+LockTimeout = Annotated[
+    int | None,
+    typer.Option(parser=limits.parse_time, metavar="TIME", help="How long to wait for each: 5s."),
+]
 
-def vacuum_full(
+
+def vacuum(
     database: Named,
     *,
-    table: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SCHEMA.TABLE", help="Only this table; may be repeated."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be given back; change nothing.")
+    table: Tables = None,
+    analyze: Annotated[
+        bool, typer.Option("--analyze", help="Collect the planner's statistics, too.")
     ] = False,
-    lock_timeout: Annotated[
-        int | None,
-        typer.Option(
-            parser=limits.parse_time, metavar="TIME", help="How long to wait for each table: 5s."
-        ),
-    ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Rewrite tables; each is locked meanwhile, then analyzed."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --full: show what would be given back.")
+    ] = False,
+    lock_timeout: LockTimeout = None,
     env: In = None,
     wait: operations.Wait = True,
     as_json: Json = False,
 ) -> None:
-    """Rewrite tables to give back the space of deleted rows. Each is locked meanwhile.
+    """Vacuum tables: new rows can use the space of deleted ones. --full gives it back to the disk.
 
-    Default without --table: those that would give back a tenth of their size or more.
+    Default without --table: all tables; with --full those that would give back a tenth of their
+    size or more.
 
     Examples:
 
-        tenantry db vacuum-full shop --dry-run
+        tenantry db vacuum shop --analyze
 
-        tenantry db vacuum-full shop --table public.events
+        tenantry db vacuum shop --full --dry-run
+
+        tenantry db vacuum shop --full --table public.events
+    """
+    if dry_run and not full:
+        raise InvalidInput.of("dry_run", "is for --full")
+    asked: dict[str, object] = {"tables": table or []}
+    if analyze and not full:  # a rewritten table is analyzed anyway
+        asked["analyze"] = True
+    with connect() as api:
+        row = find(api, database, env)
+        if dry_run:
+            found = api.rows(f"/api/databases/{row['id']}/vacuum-full")
+            _show_estimate(row, found, table or [], as_json=as_json)
+            return
+        verb = "vacuum-full" if full else "vacuum"
+        _maintain(api, row, verb, asked, lock_timeout=lock_timeout, wait=wait, as_json=as_json)
+
+
+def analyze(
+    database: Named,
+    *,
+    table: Tables = None,
+    lock_timeout: LockTimeout = None,
+    env: In = None,
+    wait: operations.Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Collect the planner's statistics of tables again, of all without --table.
+
+    Example:
+
+        tenantry db analyze shop --table public.orders
     """
     with connect() as api:
         row = find(api, database, env)
-        path = f"/api/databases/{row['id']}/vacuum-full"
-        if dry_run:
-            _show_estimate(row, api.rows(path), table or [], as_json=as_json)
-            return
         asked: dict[str, object] = {"tables": table or []}
-        if lock_timeout is not None:
-            asked["lock_timeout_seconds"] = lock_timeout / 1000
-        operation = api.post(path, asked)
-        ended = operations.finish(
-            api,
-            operation,
-            wait=wait,
-            as_json=as_json,
-            begun=f"The tables of {title(row)} are being rewritten",
-            done=partial(_report, row),
-        )
+        _maintain(api, row, "analyze", asked, lock_timeout=lock_timeout, wait=wait, as_json=as_json)
+
+
+def reindex(
+    database: Named,
+    *,
+    index: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCHEMA.INDEX", help="This index; may be repeated."),
+    ] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCHEMA.TABLE", help="All indexes of this table; may be repeated."),
+    ] = None,
+    lock_timeout: LockTimeout = None,
+    env: In = None,
+    wait: operations.Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Rebuild indexes while their tables are used.
+
+    Examples:
+
+        tenantry db reindex shop --index public.orders_note_idx
+
+        tenantry db reindex shop --table public.orders
+    """
+    if not index and not table:
+        raise InvalidInput.of("index", "name an index, or a table with --table")
+    asked: dict[str, object] = {"indexes": index or [], "tables": table or []}
+    with connect() as api:
+        row = find(api, database, env)
+        _maintain(api, row, "reindex", asked, lock_timeout=lock_timeout, wait=wait, as_json=as_json)
+
+
+def _maintain(
+    api: Api,
+    row: Row,
+    verb: str,
+    asked: dict[str, object],
+    *,
+    lock_timeout: int | None,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Begin the operation of this verb and report it. Exits with FAILED if something was skipped."""
+    if lock_timeout is not None:
+        asked["lock_timeout_seconds"] = lock_timeout / 1000
+    ended = operations.finish(
+        api,
+        api.post(f"/api/databases/{row['id']}/{verb}", asked),
+        wait=wait,
+        as_json=as_json,
+        begun=f"{title(row)}: begun",
+        done=partial(_report, row, verb),
+    )
     if wait and ended["result"]["skipped"]:
         raise typer.Exit(entry_point.FAILED)
 
@@ -83,13 +165,26 @@ def _show_estimate(row: Row, page: Page, tables: list[str], *, as_json: bool) ->
     )
 
 
-def _report(row: Row, result: Row) -> None:
-    """Report the result."""
-    for each in result["tables"]:
+def _report(row: Row, verb: str, result: Row) -> None:
+    """Report the result of an operation on tables or on indexes."""
+    one, many = ("index", "indexes") if verb == "reindex" else ("table", "tables")
+    done = result[many]
+    for each in done:
         before, after = readable(each["before_bytes"]), readable(each["after_bytes"])
-        output.note(f"{each['table']}: {before}, now {after}")
+        output.note(f"{each[one]}: {before}" + (f", now {after}" if after != before else ""))
     for each in result["skipped"]:
-        output.note(f"{each['table']} is as it was. {each['reason']}", style="yellow")
+        output.note(f"{each[one]} is as it was. {each['reason']}", style="yellow")
+    if verb == "vacuum-full":
+        _report_returned(row, result)
+    elif done:
+        noun = one if len(done) == 1 else many
+        output.done(f"{title(row)}: {len(done)} {noun} {_DONE[verb]}")
+
+
+_DONE = {"vacuum": "vacuumed", "analyze": "analyzed", "reindex": "rebuilt"}
+
+
+def _report_returned(row: Row, result: Row) -> None:
     if result["tables"]:
         output.done(f"{title(row)}: {readable(max(0, result['returned_bytes']))} given back")
     else:

@@ -53,6 +53,7 @@ class DatabaseUse:
     committed: int
     rolled_back: int
     cache_hit_ratio: float | None
+    blocks_read: int
     since: dt.datetime | None
 
 
@@ -227,13 +228,20 @@ async def database_use(
                    coalesce(s.xact_commit, 0) AS committed,
                    coalesce(s.xact_rollback, 0) AS rolled_back,
                    s.blks_hit::float8 / nullif(s.blks_hit + s.blks_read, 0) AS cache_hit_ratio,
-                   s.stats_reset AS since
+                   coalesce(s.blks_read, 0) AS blocks_read, s.stats_reset AS since
             FROM pg_database d LEFT JOIN pg_stat_database s ON s.datid = d.oid
             WHERE d.datname = ANY (%s)
             """,
             (names,),
         )
         return {use.name: use for use in await cursor.fetchall()}
+
+
+async def shared_buffers(connection: AsyncConnection[TupleRow]) -> int:
+    """Return the bytes of the server's shared buffers."""
+    query = "SELECT pg_size_bytes(current_setting('shared_buffers'))"
+    row = await (await connection.execute(query)).fetchone()
+    return int(row[0]) if row else 0
 
 
 @dataclass(frozen=True, slots=True)

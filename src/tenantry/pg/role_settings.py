@@ -1,11 +1,40 @@
 """Initial settings of sessions in one database (ALTER DATABASE … SET, ALTER ROLE … IN DATABASE)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
 from tenantry.pg.connections import ADMIN, Address, connect
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSetting:
+    """A setting of a role's new sessions, in one database or (None) in all."""
+
+    role: str
+    database: str | None
+    name: str
+    value: str
+
+
+async def own(address: Address, role: str, databases: Sequence[str]) -> list[OwnSetting]:
+    """Return the settings of a role alone, in these databases or in all."""
+    async with connect(address, user=ADMIN) as admin:
+        cursor = await admin.execute(
+            """
+            SELECT r.rolname::text, d.datname::text, split_part(setting, '=', 1),
+                substr(setting, strpos(setting, '=') + 1)
+            FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) setting
+                JOIN pg_roles r ON r.oid = s.setrole
+                LEFT JOIN pg_database d ON d.oid = s.setdatabase
+            WHERE r.rolname = %s AND (s.setdatabase = 0 OR d.datname = ANY (%s))
+            ORDER BY 2 NULLS FIRST, 3
+            """,
+            (role, list(databases)),
+        )
+        return [OwnSetting(*row) for row in await cursor.fetchall()]
 
 
 async def of_login(address: Address, role: str, database: str) -> dict[str, str]:

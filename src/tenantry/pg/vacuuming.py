@@ -1,10 +1,11 @@
-"""Tables that take more of the disk than their rows need, and rewriting them (VACUUM FULL)."""
+"""Tables that take more of the disk than their rows need; VACUUM, ANALYZE, and their progress."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Protocol
 
 from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, class_row
 
 from tenantry.pg.connections import fetch_bounded, fetch_value
 
@@ -99,8 +100,18 @@ async def tables(inside: AsyncConnection[TupleRow]) -> list[Table]:
     return [Table(*row) for row in await fetch_bounded(inside, _TABLES)]
 
 
-async def size(inside: AsyncConnection[TupleRow], table: Table) -> int:
-    """Return the size of a table now; 0 if it is gone."""
+class Named(Protocol):
+    """A table or index: what is ``name`` in ``schema``."""
+
+    @property
+    def schema(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+async def size(inside: AsyncConnection[TupleRow], named: Named) -> int:
+    """Return the size of a table with its indexes, or of an index, now; 0 if it is gone."""
     found = await fetch_value(
         inside,
         """
@@ -108,7 +119,7 @@ async def size(inside: AsyncConnection[TupleRow], table: Table) -> int:
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = %s AND c.relname = %s
         """,
-        (table.schema, table.name),
+        (named.schema, named.name),
     )
     return int(str(found or 0))
 
@@ -121,3 +132,62 @@ async def rewrite(inside: AsyncConnection[TupleRow], table: Table) -> None:
     """
     name = sql.Identifier(table.schema, table.name)
     await inside.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(name))
+
+
+async def vacuum(inside: AsyncConnection[TupleRow], table: Table, *, analyze: bool) -> None:
+    """Make the space of a table's deleted rows available to new ones, and analyze it if wanted.
+
+    In no transaction. The table can be read and written meanwhile.
+    """
+    name = sql.Identifier(table.schema, table.name)
+    options = sql.SQL("ANALYZE" if analyze else "ANALYZE false")
+    await inside.execute(sql.SQL("VACUUM ({}) {}").format(options, name))
+
+
+async def analyze(inside: AsyncConnection[TupleRow], table: Table) -> None:
+    """Have the planner's statistics of a table collected again."""
+    name = sql.Identifier(table.schema, table.name)
+    await inside.execute(sql.SQL("ANALYZE {}").format(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a session's command is, as a view pg_stat_progress_* has it.
+
+    ``done`` of ``total`` is of the present phase, in its own units; 0 of 0 if it counts none.
+    """
+
+    command: str
+    phase: str
+    done: int
+    total: int
+
+
+# ANALYZE comes first, as it is a part of VACUUM and of VACUUM FULL.
+_PROGRESS = """
+    SELECT 'ANALYZE' AS command, phase, coalesce(sample_blks_scanned, 0)::int8 AS done,
+        coalesce(sample_blks_total, 0)::int8 AS total
+    FROM pg_stat_progress_analyze WHERE pid = %(pid)s
+    UNION ALL
+    SELECT 'VACUUM', phase, coalesce(
+            CASE phase WHEN 'vacuuming heap' THEN heap_blks_vacuumed ELSE heap_blks_scanned END, 0),
+        coalesce(heap_blks_total, 0)
+    FROM pg_stat_progress_vacuum WHERE pid = %(pid)s
+    UNION ALL
+    SELECT 'VACUUM FULL', phase, coalesce(heap_blks_scanned, 0), coalesce(heap_blks_total, 0)
+    FROM pg_stat_progress_cluster WHERE pid = %(pid)s
+    UNION ALL
+    SELECT 'REINDEX', phase, coalesce(CASE WHEN blocks_total > 0 THEN blocks_done
+            WHEN tuples_total > 0 THEN tuples_done ELSE lockers_done END, 0),
+        coalesce(CASE WHEN blocks_total > 0 THEN blocks_total
+            WHEN tuples_total > 0 THEN tuples_total ELSE lockers_total END, 0)
+    FROM pg_stat_progress_create_index WHERE pid = %(pid)s
+    LIMIT 1
+"""
+
+
+async def progress(server: AsyncConnection[TupleRow], pid: int) -> Progress | None:
+    """Return how far the command of a session is; None if it has none that reports that."""
+    async with server.cursor(row_factory=class_row(Progress)) as cursor:
+        await cursor.execute(_PROGRESS, {"pid": pid})
+        return await cursor.fetchone()

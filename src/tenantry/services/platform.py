@@ -14,6 +14,7 @@ from tenantry.base.settings import Settings
 from tenantry.control import jobs
 from tenantry.control.store import ControlStore
 from tenantry.services.access.service import Access
+from tenantry.services.advice.service import Advisor
 from tenantry.services.backups.schedules import BackupSchedules
 from tenantry.services.backups.service import Backups
 from tenantry.services.blueprints.flow import BlueprintFlow
@@ -66,6 +67,7 @@ from tenantry.services.tenant_migrations.service import TenantMigrations
 from tenantry.services.tenant_migrations.visits import Visits
 from tenantry.services.transaction_ids import TransactionIds
 from tenantry.services.users.service import Users
+from tenantry.services.vacuuming.flow import MaintenanceFlow
 from tenantry.services.vacuuming.service import Vacuuming
 from tenantry.services.versions import Versions
 
@@ -253,14 +255,8 @@ class Platform:
 
     @cached_property
     def vacuuming(self) -> Vacuuming:
-        return Vacuuming(
-            self.store,
-            self.clusters,
-            self.databases,
-            self.operations,
-            self.overuse,
-            home=self.home,
-        )
+        flow = MaintenanceFlow(self.store, self.clusters, self.overuse, home=self.home)
+        return Vacuuming(self.clusters, self.databases, self.operations, flow)
 
     # ── what a database does ─────────────────────────────────────────────────
 
@@ -275,6 +271,10 @@ class Platform:
     @cached_property
     def sampler(self) -> Sampler:
         return Sampler(self.store, self.clusters, self.pooler, self.overuse)
+
+    @cached_property
+    def advisor(self) -> Advisor:
+        return Advisor(self.store, self.clusters, self.databases, self.pooler)
 
     @cached_property
     def _entries(self) -> EntryFiles:

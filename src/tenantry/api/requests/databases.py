@@ -28,7 +28,6 @@ from tenantry.api.requests.fields import (
     ReservePoolSize,
     Seeds,
     Slug,
-    StatementSeconds,
     TempFileLimit,
     Timeout,
     expiry,
@@ -45,7 +44,6 @@ from tenantry.services.databases.model import Changes, NewDatabase
 from tenantry.services.network.service import MOST_ENTRIES
 from tenantry.services.provisioning.model import Contents, FromBlueprint, FromSource
 from tenantry.services.roles.model import LONGEST_NAME, ROLE_NAME, NewRole
-from tenantry.services.vacuuming.service import Wanted
 
 _EXTENSION_NAME = re.compile(r"[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)*", re.ASCII)
 
@@ -197,26 +195,6 @@ class UpdateDatabase(_Attributes):
 
     def changes(self) -> Changes:
         return Changes(self.attributes(), self.limits(), self.owner_email, self.new_customer)
-
-
-class VacuumFull(Body):
-    """The tables to rewrite. Default: those that would give back a tenth of their size or more."""
-
-    tables: list[
-        Annotated[
-            str,
-            StringConstraints(min_length=3, max_length=130),
-            AfterValidator(readable),
-            Field(examples=["public.events"]),
-        ]
-    ] = Field(default=[], max_length=1000)
-    lock_timeout_seconds: Annotated[float, Field(ge=0.001, le=600)] = Field(
-        default=5, description="How long to wait for each table; who comes meanwhile waits behind."
-    )
-    statement_timeout_seconds: StatementSeconds = None
-
-    def wanted(self) -> Wanted:
-        return Wanted(self.tables, self.lock_timeout_seconds, self.statement_timeout_seconds)
 
 
 class WhitelistEntry(Body):

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 
-from tenantry.api.requests.fields import Body, Moment
+from tenantry.api.requests.fields import Body, Moment, readable
 from tenantry.pg.explaining import Wanted
+from tenantry.services.advice.model import Code
 
 
 def _sql(text: str) -> str:
@@ -24,6 +25,18 @@ class SignalSession(Body):
     started_at: Moment | None = Field(
         default=None, description="The session's `started_at`: another one gets no signal."
     )
+
+
+FindingObject = Annotated[
+    str, StringConstraints(min_length=1, max_length=300), AfterValidator(readable)
+]
+
+
+class MuteAdvice(Body):
+    """A finding that is not to be reported any more."""
+
+    code: Code = Field(examples=["unused_index"])
+    object: FindingObject = Field(examples=["public.orders_note_idx"])
 
 
 class Explain(Body):

@@ -1,0 +1,1 @@
+"""Advice: what is wrong with a database, why, and the statement that helps."""
