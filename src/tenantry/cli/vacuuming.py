@@ -59,7 +59,7 @@ def vacuum_full(
             operation,
             wait=wait,
             as_json=as_json,
-            begun=f"The tables of {title(row)} are being rewritten",
+            started=f"The tables of {title(row)} are being rewritten",
             done=partial(_report, row),
         )
     if wait and ended["result"]["skipped"]:
