@@ -20,7 +20,7 @@ RESULT = {
     "skipped": [],
 }
 COMMANDS = pytest.mark.parametrize(
-    ("words", "path", "begun", "done"),
+    ("words", "path", "started", "done"),
     [
         ("cluster add", "/api/clusters", "is being added", "shared-2 takes databases, on port"),
         (
@@ -71,8 +71,8 @@ def _cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 @COMMANDS
-def test_an_operation_is_followed_or_only_begun(
-    api: FakeApi, cli: Cli, *, words: str, path: str, begun: str, done: str
+def test_an_operation_is_followed_or_only_started(
+    api: FakeApi, cli: Cli, *, words: str, path: str, started: str, done: str
 ) -> None:
     row = {"id": OPERATION, "status": "running", "step": None, "progress": 0.5, "result": None}
     row |= dict.fromkeys(("done_bytes", "total_bytes", "bytes_per_second", "seconds_left", "error"))
@@ -80,7 +80,7 @@ def test_an_operation_is_followed_or_only_begun(
     api.on("POST", path, row, status=202)
     api.on("GET", f"/api/operations/{OPERATION}", ended_row)
     left = cli(*words.split(), "--no-wait")
-    assert f"{begun}: tenantry operation watch {OPERATION}" in left.err
+    assert f"{started}: tenantry operation watch {OPERATION}" in left.err
     assert left.out == ""
     followed = cli(*words.split())
     assert (followed.code, done in followed.err) == (0, True), followed.err

@@ -205,7 +205,7 @@ def _finish(api: Api, operation: Row, said: str, *, wait: bool, as_json: bool) -
         report_exceptions(result)
         output.done(f"{said}; what was there is kept as {result['replaced']}")
 
-    finish(api, operation, wait=wait, as_json=as_json, begun="Started", done=done)
+    finish(api, operation, wait=wait, as_json=as_json, started="Started", done=done)
 
 
 @app.command()

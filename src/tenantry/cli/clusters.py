@@ -89,7 +89,7 @@ def add(
             row,
             wait=wait,
             as_json=as_json,
-            begun="The cluster is being added",
+            started="The cluster is being added",
             done=lambda made: output.done(
                 f"{made['name']} takes databases, on port {made['port']}"
             ),
@@ -151,7 +151,7 @@ def backup(
             row,
             wait=wait,
             as_json=as_json,
-            begun=f"{name} is being backed up",
+            started=f"{name} is being backed up",
             done=lambda _: output.done(f"{name} is backed up"),
         )
 
@@ -171,7 +171,7 @@ def verify(name: ClusterNamed, wait: operations.Wait = True, as_json: Json = Fal
             row,
             wait=wait,
             as_json=as_json,
-            begun=f"The backups of {name} are being read",
+            started=f"The backups of {name} are being read",
             done=lambda _: output.done(f"The backups of {name} are whole"),
         )
 

@@ -37,7 +37,7 @@ def drill(database: Named, wait: Wait = True, env: In = None, as_json: Json = Fa
             operation,
             wait=wait,
             as_json=as_json,
-            begun=f"The drill of {title(row)} has started",
+            started=f"The drill of {title(row)} has started",
             done=partial(_report, row),
         )
 

@@ -110,7 +110,7 @@ def import_database(
             operation,
             wait=wait,
             as_json=as_json,
-            begun="Started",
+            started="Started",
             done=partial(show_result, title(row)),
         )
 

@@ -180,13 +180,13 @@ def finish(
     *,
     wait: bool,
     as_json: bool,
-    begun: str,
+    started: str,
     done: Callable[[Row], None],
 ) -> Row:
-    """Follow an operation to its end, unless it shall only be begun, and report it.
+    """Follow an operation to its end, unless it is only to be started, and report it.
 
-    ``done`` reports its result; ``begun`` is the sentence, without its full stop, for an operation
-    that is not followed. Return the operation. Raises as ``follow``.
+    ``done`` reports its result; ``started`` is the sentence, without its full stop, for one that is
+    not followed. Return the operation. Raises as ``follow``.
     """
     if wait:
         operation = follow(api, operation["id"])
@@ -195,7 +195,7 @@ def finish(
     elif wait:
         done(operation["result"])
     else:
-        output.done(f"{begun}: tenantry operation watch {operation['id']}")
+        output.done(f"{started}: tenantry operation watch {operation['id']}")
     return operation
 
 

@@ -97,7 +97,7 @@ def restore(
             started,
             wait=wait,
             as_json=as_json,
-            begun=f"{title(row)} is being restored",
+            started=f"{title(row)} is being restored",
             done=lambda result: _report(row, result, name, named),
         )
 

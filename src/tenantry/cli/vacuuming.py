@@ -141,7 +141,7 @@ def _maintain(
         api.post(f"/api/databases/{row['id']}/{verb}", asked),
         wait=wait,
         as_json=as_json,
-        begun=f"{title(row)}: begun",
+        started=f"{title(row)}: started",
         done=partial(_report, row, verb),
     )
     if wait and ended["result"]["skipped"]:
