@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from support import (
     Api,
     Installation,
     Report,
+    as_service_user,
     installation,
     machine,
     percentile,
@@ -78,10 +79,24 @@ class Sampling:
         self._settings = settings.load()
         self._here = here
         self._loop = asyncio.new_event_loop()
+        self._user = as_service_user().get("user", os.getuid())
 
     def __enter__(self) -> "Sampling":
-        self._loop.run_until_complete(self._open())
+        self._run(self._open())
         return self
+
+    def _run(self, work: Coroutine[object, object, None]) -> None:
+        # The pooler lets only the user in that it runs as.
+        self._become(self._user)
+        try:
+            self._loop.run_until_complete(work)
+        finally:
+            self._become(os.getuid())
+
+    @staticmethod
+    def _become(user: int) -> None:
+        if os.getuid() == 0:
+            os.seteuid(user)
 
     async def _open(self) -> None:
         self._store = ControlStore(Fleet(self._settings).control.address)
@@ -97,18 +112,18 @@ class Sampling:
             await self._clusters.__aexit__()
             await self._store.__aexit__()
 
-        self._loop.run_until_complete(close())
+        self._run(close())
 
     def look(self) -> None:
-        self._loop.run_until_complete(self._sampler.look())
+        self._run(self._sampler.look())
 
     def prepare(self, *moments: dt.datetime) -> None:
         """Have the partitions of these moments."""
         for at in moments:
-            self._loop.run_until_complete(History(self._store).prepare(at))
+            self._run(History(self._store).prepare(at))
 
     def drop_what_is_not_kept(self) -> None:
-        self._loop.run_until_complete(History(self._store).roll_up(dt.datetime.now(dt.UTC)))
+        self._run(History(self._store).roll_up(dt.datetime.now(dt.UTC)))
 
 
 @contextmanager
@@ -205,7 +220,7 @@ def stored(control: psycopg.Connection[Any]) -> dict[str, float]:
 def write_history(here: Installation, sampling: Sampling, ids: list[str]) -> None:
     """Write what a year of activity leaves of these databases."""
     now = dt.datetime.now(dt.UTC)
-    sampling.prepare(*(now - dt.timedelta(days=days) for days in range(0, 366, 7)))
+    sampling.prepare(*(now - dt.timedelta(days=days) for days in range(0, 372, 7)))
     sampling.prepare(*(now - dt.timedelta(days=days) for days in range(8)))
     sampling.prepare(*(now - dt.timedelta(hours=hours) for hours in range(0, 25, 6)))
     names = ("seconds", "pooler_seconds", *COUNTERS, *GAUGES)

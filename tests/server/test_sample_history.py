@@ -236,7 +236,7 @@ async def eventually(server: Server, holds: Callable[[DatabaseActivity], bool]) 
 
 
 async def test_counters_that_were_reset_have_another_epoch(own: Server) -> None:
-    own.execute(sql.SQL("CREATE DATABASE tenant_a"))
+    own.execute(sql.SQL("CREATE DATABASE tenant_a").format())
     first, second = await activity(own), await activity(own)
     assert first.epoch == second.epoch
     found = [second]
@@ -246,15 +246,15 @@ async def test_counters_that_were_reset_have_another_epoch(own: Server) -> None:
     with psycopg.connect(own.dsn(), autocommit=True) as session:
         os.kill(session.info.backend_pid, signal.SIGKILL)  # as the kernel does without memory
         found.append(await eventually(own, lambda now: now.epoch != found[-1].epoch))
-    own.execute(sql.SQL("DROP DATABASE tenant_a"))
-    own.execute(sql.SQL("CREATE DATABASE tenant_a"))
+    own.execute(sql.SQL("DROP DATABASE tenant_a").format())
+    own.execute(sql.SQL("CREATE DATABASE tenant_a").format())
     found.append(await activity(own))
     assert len({each.epoch for each in found}) == len(found) == 4
 
 
 async def test_sessions_are_counted_by_port_and_state(own: Server) -> None:
-    own.execute(sql.SQL("CREATE DATABASE tenant_a"))
-    own.execute(sql.SQL("CREATE ROLE user_a LOGIN"))
+    own.execute(sql.SQL("CREATE DATABASE tenant_a").format())
+    own.execute(sql.SQL("CREATE ROLE user_a LOGIN").format())
     before = await activity(own)
     assert before.connections == (0,) * 6
     dsn = own.dsn("tenant_a", user="user_a")  # by the Unix socket, as the pooler

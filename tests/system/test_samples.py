@@ -124,8 +124,8 @@ def test_the_answer_says_what_it_has(both: tuple[Owned, Owned]) -> None:
     [
         ({"from": "yesterday"}, "from"),
         ({"from": "2031-01-01T00:00:00"}, "from"),
-        ({"from": "2001-01-02T00:00:00Z", "to": "2001-01-01T00:00:00Z"}, "from"),
-        ({"to": "2001-01-01T00:00:00Z", "from": "2000-01-01T00:00:00Z"}, "to"),
+        ({"from": "9999-12-31T23:59:59Z"}, "from"),
+        ({"to": "0001-01-01T00:00:00Z"}, "to"),
         ({"step": "0"}, "step"),
         ({"step": "1m"}, "step"),
         ({"step": "15", "from": "2020-01-01T00:00:00Z"}, "step"),

@@ -311,6 +311,7 @@ def test_every_row_read_is_still_kept(ago: int, step: int | None, until: int) ->
         (NOW + seconds(60), None, None, "from"),
         (NOW - seconds(60), NOW - seconds(90), None, "from"),
         (NOW - dt.timedelta(days=500), NOW - dt.timedelta(days=400), None, "to"),
+        (None, dt.datetime.min.replace(tzinfo=dt.UTC), None, "to"),
         (NOW - dt.timedelta(days=1), None, 15, "step"),
     ],
 )

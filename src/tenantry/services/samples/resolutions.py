@@ -136,12 +136,12 @@ def span(
     any more. Raises InvalidInput.
     """
     end = min(now, end or now)
+    if end <= now - HOUR.keep:
+        raise InvalidInput.of("to", f"is over {HOUR.keep.days} days ago: nothing is kept so long")
     start = end - dt.timedelta(days=1) if start is None else start
     if start >= end:
         raise InvalidInput.of("from", "is not before the end: to, or the present if that is later")
     start = max(start, now - HOUR.keep)
-    if start >= end:
-        raise InvalidInput.of("to", f"is over {HOUR.keep.days} days ago: nothing is kept so long")
     seconds = (end - start).total_seconds()
     least = _least_step(now - start)
     if step is None:
