@@ -115,6 +115,7 @@ def bad(platform: Installation) -> Iterator[tuple[Advised, psycopg.Connection[Tu
             idle.execute("BEGIN; SELECT 1")
             fill(platform, advised)
             yield advised, idle
+            idle.close()  # it was ended, and has nothing to commit
 
 
 def fill(platform: Installation, advised: Advised) -> None:
