@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Listing
 from tenantry.api.deps import CurrentPlatform, Cursor, Limit, allowed
-from tenantry.api.requests.fields import Label, Moment
 from tenantry.control.audit import AuditRow, Filter
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.fields import Label, Moment
 
 router = APIRouter(prefix="/api/audit-logs", tags=["access"])
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from tenantry.api.requests.fields import Body, Moment
 from tenantry.pg.explaining import Wanted
+from tenantry.services.bodies.fields import Body, Moment
 
 
 def _sql(text: str) -> str:
