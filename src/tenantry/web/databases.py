@@ -20,7 +20,7 @@ router = new_router()
 Reader = Annotated[Caller, calling("databases:read")]
 Writer = Annotated[Caller, calling("databases:write")]
 
-_A_PAGE = 50
+_A_PAGE, _MOST_ROWS = 50, 500
 _LONGEST_SEARCH = 200
 
 
@@ -33,17 +33,19 @@ async def index(
     environment: Environment | Literal[""] = "",
     status: Literal["", "active", "branching", "deleting"] = "",
     cursor: Annotated[str | None, Query(max_length=LONGEST_CURSOR)] = None,
+    limit: Annotated[int, Query(ge=1, le=_MOST_ROWS)] = _A_PAGE,
 ) -> Response:
     """Show a page of the databases that the filters in the address leave."""
     filters = {"search": search.strip(), "environment": environment, "status": status}
     chosen = {name: value for name, value in filters.items() if value}
+    size = {} if limit == _A_PAGE else {"limit": str(limit)}
     wanted = Filter(
         search=filters["search"] or None, environment=environment or None, status=status or None
     )
-    page = await platform.databases.page(caller.actor, wanted, cursor=cursor, limit=_A_PAGE)
+    page = await platform.databases.page(caller.actor, wanted, cursor=cursor, limit=limit)
     following = None
     if page.next_cursor is not None:
-        following = f"/databases?{urlencode(chosen | {'cursor': page.next_cursor})}"
+        following = f"/databases?{urlencode(chosen | size | {'cursor': page.next_cursor})}"
     template = "databases.html"
     if request.headers.get("hx-target") == "list":
         template = "_database_rows.html"
@@ -54,7 +56,7 @@ async def index(
         filters=filters,
         is_filtered=bool(chosen),
         is_first=cursor is None,
-        first=f"/databases?{urlencode(chosen)}" if chosen else "/databases",
+        first=f"/databases?{urlencode(chosen | size)}",
         following=following,
         may_write=caller.principal.may("databases:write"),
     )

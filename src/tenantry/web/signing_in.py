@@ -157,7 +157,6 @@ async def sign_out(request: Request, platform: CurrentPlatform, call: CurrentCal
         if caller.principal.session_id is not None:
             await platform.people.logout(caller.principal)
     response = pages.go(request, pages.SIGN_IN)
-    response.headers["Clear-Site-Data"] = '"storage"'
     cookies.forget(response)
     return response
 
