@@ -122,6 +122,14 @@ def test_a_wrong_key_opens_nothing(platform: Installation) -> None:
         assert visitor.http.get("/databases").headers["location"].startswith("/sign-in")
 
 
+def test_a_script_is_led_to_the_way_in_when_the_session_has_ended(platform: Installation) -> None:
+    with visiting(platform) as visitor:
+        sent = {"HX-Request": "true", "HX-Current-URL": f"{platform.url}/operations?status=failed"}
+        answer = visitor.http.get("/operations", headers=sent)
+        assert answer.status_code == 204
+        assert answer.headers["hx-redirect"] == "/sign-in?next=%2Foperations%3Fstatus%3Dfailed"
+
+
 def test_signing_in_leads_to_no_other_site(platform: Installation) -> None:
     with visiting(platform) as visitor:
         answer = visitor.enter(api_key=platform.key, next="//evil.example/")
@@ -198,6 +206,13 @@ def test_what_is_wrong_is_said_in_place(admin: Visitor) -> None:
     admin.http.headers["HX-Request"] = "true"
     answer = admin.create("Not A Name")
     assert (answer.status_code, answer.text.lstrip()[:5]) == (422, "<div ")
+
+
+def test_a_new_customer_needs_consent(admin: Visitor) -> None:
+    owner = f"{some_name()}@example.com"
+    answer = admin.create(some_name(), owner_email=owner)
+    assert (answer.status_code, owner in answer.text) == (422, True)
+    assert admin.create(some_name(), owner_email=owner, new_customer="yes").status_code == 200
 
 
 def test_pages_follow_each_other_and_filters_stay_in_the_address(
@@ -311,6 +326,10 @@ def test_addresses_roles_and_backups(platform: Installation, admin: Visitor) -> 
     assert "Empty" in admin.page(f"{path}/access")
     assert send("backups", description="by hand").headers["location"].endswith("done=begun")
     assert "Backup" in admin.page(f"{path}/operations")
+    poll = {"HX-Request": "true", "HX-Target": "operations"}
+    part = admin.http.get(f"{path}/operations", headers=poll).text
+    assert part.startswith('<div id="operations"')
+    assert "Backup" in part
     rotated = string_in(send("rotate-password").text)
     psycopg.connect(rotated).close()
 

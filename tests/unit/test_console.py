@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
+import tenantry
 from database_rows import NOW, database_row
 from tenantry.api import app as api_app
 from tenantry.base.secrets import Seal, Secret
@@ -84,7 +85,7 @@ def routes(modules: Iterable[Any]) -> dict[str, set[str | None]]:
         for module in modules
         for route in module.router.routes
         if isinstance(route, APIRoute)
-        for method in route.methods
+        for method in route.methods or ()
     }
 
 
@@ -205,6 +206,15 @@ def test_sizes_have_three_digits(count: int, text: str) -> None:
 )
 def test_times_are_ages(past: float, text: str) -> None:
     assert words.ago(NOW - dt.timedelta(seconds=past), NOW) == text
+
+
+def test_every_kind_of_operation_has_a_title() -> None:
+    sources = (Path(tenantry.__file__).parent / "services").rglob("*.py")
+    kinds = {
+        kind for path in sources for kind in re.findall(r'Kind\(\s*"([^"]+)"', path.read_text())
+    }
+    assert len(kinds) > 10
+    assert kinds <= words._OPERATIONS.keys()
 
 
 def test_strings_are_offered_for_each_client() -> None:

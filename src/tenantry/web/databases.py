@@ -83,7 +83,7 @@ async def create(
     """Create a database, and show its strings with the password, this once."""
     if "name" not in form:
         raise InvalidInput.of("name", "must not be empty")
-    body = read(CreateDatabase, form)
+    body = read(CreateDatabase, form, new_customer=form.get("new_customer") == "yes")
     made = await once(lambda: platform.provisioning.create(caller, body.wanted(), body.contents()))
     row, password = made.opened.row, made.opened.password.reveal()
     return pages.dialog(

@@ -16,8 +16,16 @@ _KIB = 1024
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _SOON = 2  # of a unit: below it, the smaller unit is used
 _OPERATIONS = {
-    "database.backup": "Backup",
-    "database.branch": "Branch",
+    "backup.create": "Backup",
+    "backup.verify": "Check of a backup",
+    "branch.create": "Branch",
+    "branch.promote": "Promotion of a branch",
+    "branch.reset": "Reset of a branch",
+    "cluster.add": "New cluster",
+    "cluster.backup": "Backup",
+    "cluster.restore": "Restore",
+    "cluster.verify": "Check of the backups",
+    "database.blueprint": "Blueprint",
     "database.delete": "Deletion",
     "database.drill": "Restore drill",
     "database.import": "Import",
@@ -25,8 +33,7 @@ _OPERATIONS = {
     "database.put_back": "Put back",
     "database.restore": "Restore",
     "database.vacuum_full": "VACUUM FULL",
-    "backup.verify": "Backup check",
-    "blueprint.apply": "Blueprint",
+    "fleet.migrate": "Migration of many databases",
 }
 _UNDER_WAY = {"deleting": "Being deleted", "branching": "Being made"}
 _FULL: dict[str, tuple[str, Tone]] = {
@@ -78,7 +85,7 @@ def operation_state(row: OperationRow) -> State:
 
 def operation_title(kind: str) -> str:
     """Return what an operation of this kind is called."""
-    return _OPERATIONS.get(kind) or kind.partition(".")[2].replace("_", " ").capitalize() or kind
+    return _OPERATIONS.get(kind, kind)
 
 
 def size(count: int | None) -> str:
