@@ -8,7 +8,7 @@ import pytest
 from answers import data, problem
 from clients import ENDPOINTS, STRINGS, ask, do, eventually, login
 from harness import Installation
-from tenantry.api.requests.databases import _zones
+from tenantry.services.bodies.databases import _zones
 
 Row = dict[str, Any]
 BERLIN, TOKYO, KATHMANDU = "Europe/Berlin", "Asia/Tokyo", "Asia/Kathmandu"

@@ -15,11 +15,11 @@ import tenantry
 from tenantry.api import problems
 from tenantry.api.app import create_app
 from tenantry.api.database_answers import CreatedDatabase
-from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
 from tenantry.base import errors
 from tenantry.base.settings import Settings
 from tenantry.cli.main import program
 from tenantry.control.keys import SCOPES
+from tenantry.services.bodies.databases import CreateDatabase, UpdateDatabase
 from tenantry.services.migrations import lint_rules
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from tenantry.api.problems import _message
-from tenantry.api.requests.access import CreateKey, Login
-from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
+from tenantry.services.bodies.access import CreateKey, Login
+from tenantry.services.bodies.databases import CreateDatabase, UpdateDatabase
+from tenantry.services.bodies.faults import message as message_of
 
 
 @pytest.mark.parametrize(
@@ -29,4 +29,4 @@ def test_a_problem_is_reported_in_plain_words(
 ) -> None:
     with pytest.raises(ValidationError) as found:
         model.model_validate(body)
-    assert [_message(each) for each in found.value.errors()] == [message]
+    assert [message_of(each) for each in found.value.errors()] == [message]

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 
 from tenantry.api.bodies import parsed
 from tenantry.api.database_answers import Database
-from tenantry.api.requests.access import CreateKey
-from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
-from tenantry.api.requests.migrations import MigrateMany
 from tenantry.cli.attributes import ATTRIBUTES
 from tenantry.control import attributes
 from tenantry.control.attributes import Attributes
+from tenantry.services.bodies.access import CreateKey
+from tenantry.services.bodies.databases import CreateDatabase, UpdateDatabase
+from tenantry.services.bodies.migrations import MigrateMany
 
 controls = st.characters(categories=["Cc", "Cs"])
 labels = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=200).filter(

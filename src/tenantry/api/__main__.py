@@ -1,4 +1,8 @@
-"""``python -m tenantry.api``: serve the API until a signal or the supervisor's end stops it."""
+"""``python -m tenantry.api``: serve the API and the console.
+
+Until a signal or the supervisor's end stops it. This is the only module of ``tenantry.api`` that
+knows the console.
+"""
 
 import asyncio
 import signal
@@ -15,6 +19,7 @@ from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host.processes import lifeline
 from tenantry.services.observations.interpreting import observe
+from tenantry.web import app as console
 
 log = structlog.get_logger()
 
@@ -49,8 +54,10 @@ def main() -> None:
     here = settings.load()
     observe(Home(here.home), "api")
     certificate = Home(here.home).certificate if here.api_tls else None
+    app = create_app(here)
+    console.install(app)
     config = uvicorn.Config(
-        create_app(here),
+        app,
         host=here.api.host,
         port=here.api.port,
         ws="none",

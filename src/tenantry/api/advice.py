@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, DatabaseId, calling
-from tenantry.api.requests.insights import FindingObject, MuteAdvice
+from tenantry.services.bodies.insights import FindingObject, MuteAdvice
 from tenantry.control.store import Tx
 from tenantry.services.advice.model import Code, Severity
 from tenantry.services.requests.service import Caller

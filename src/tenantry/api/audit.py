@@ -12,11 +12,11 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Listing
 from tenantry.api.deps import CurrentPlatform, Cursor, Limit, allowed
-from tenantry.api.requests.fields import Label, Moment
 from tenantry.control import audit
 from tenantry.control.audit import AuditRow, Filter
 from tenantry.control.pages import Page
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.fields import Label, Moment
 
 router = APIRouter(prefix="/api/audit-logs", tags=["access"])
 

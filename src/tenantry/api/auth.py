@@ -20,12 +20,12 @@ from tenantry.api.deps import (
     calling,
 )
 from tenantry.api.person import Done, Login, Me, RecoveryCodes, Session, TotpSecret
-from tenantry.api.requests.access import ChangePassword, LoginCode, Proof, RemoveTotp, TotpCode
-from tenantry.api.requests.access import Login as Credentials
-from tenantry.api.requests.fields import secret
 from tenantry.base.secrets import Secret, SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.access import ChangePassword, LoginCode, Proof, RemoveTotp, TotpCode
+from tenantry.services.bodies.access import Login as Credentials
+from tenantry.services.bodies.fields import secret
 from tenantry.services.people import plan
 from tenantry.services.requests.service import Caller
 

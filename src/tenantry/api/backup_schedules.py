@@ -10,12 +10,12 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, DatabaseId, allowed, calling
-from tenantry.api.requests.copies import BackupSchedule
 from tenantry.control.attributes import Environment
 from tenantry.control.backup_schedules import ScheduleRow
 from tenantry.control.grants import ADMIN
 from tenantry.services.access.service import Principal
 from tenantry.services.backups import plan
+from tenantry.services.bodies.copies import BackupSchedule
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(tags=["backups"])

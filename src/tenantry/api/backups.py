@@ -12,10 +12,10 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.deps import CurrentPlatform, Cursor, DatabaseId, Limit, allowed, calling
-from tenantry.api.requests.copies import CreateBackup
 from tenantry.control.backups import BackupRow
 from tenantry.control.proofs import ProofRow
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.copies import CreateBackup
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}/backups", tags=["backups"])

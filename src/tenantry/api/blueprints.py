@@ -9,9 +9,9 @@ from tenantry.api import answers, database_answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.database_answers import OpenedRole
 from tenantry.api.deps import CurrentPlatform, DatabaseId, calling
-from tenantry.api.requests.blueprints import ApplyBlueprint
 from tenantry.services.blueprints.model import Blueprint as Known
 from tenantry.services.blueprints.model import Standing, Started
+from tenantry.services.bodies.blueprints import ApplyBlueprint
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(tags=["blueprints"])

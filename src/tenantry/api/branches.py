@@ -11,8 +11,8 @@ from tenantry.api import answers, database_answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.database_answers import Branch, Database
 from tenantry.api.deps import BranchId, CurrentPlatform, Cursor, DatabaseId, Limit, allowed, calling
-from tenantry.api.requests.copies import CreateBranch, PromoteBranch, ResetBranch, SetMasking
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.copies import CreateBranch, PromoteBranch, ResetBranch, SetMasking
 from tenantry.services.branches import model
 from tenantry.services.requests.service import Caller
 

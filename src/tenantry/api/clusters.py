@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.deps import ClusterId, CurrentPlatform, allowed, calling
-from tenantry.api.requests.copies import AddCluster, BackUpCluster, RestoreCluster
 from tenantry.base.errors import Forbidden
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.grants import ADMIN
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.copies import AddCluster, BackUpCluster, RestoreCluster
 from tenantry.services.repository.flow import Held
 from tenantry.services.repository.model import Upkeep
 from tenantry.services.requests.service import Caller

@@ -15,8 +15,6 @@ from tenantry.api.database_answers import (
     Strings,
 )
 from tenantry.api.deps import CurrentPlatform, Cursor, DatabaseId, Limit, allowed, calling
-from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
-from tenantry.api.requests.fields import Email, Label, Moment, Slug
 from tenantry.base.connection_strings import CA_FILE, Format, Style
 from tenantry.base.settings import Settings
 from tenantry.control.attributes import Environment
@@ -24,6 +22,8 @@ from tenantry.control.database_lists import Filter
 from tenantry.control.operations import OperationRow
 from tenantry.services.access.service import Principal
 from tenantry.services.blueprints.flow import APPLY
+from tenantry.services.bodies.databases import CreateDatabase, UpdateDatabase
+from tenantry.services.bodies.fields import Email, Label, Moment, Slug
 from tenantry.services.databases.model import Opened
 from tenantry.services.provisioning.model import Provisioned
 from tenantry.services.requests.service import Caller

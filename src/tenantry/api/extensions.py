@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, DatabaseId, calling
-from tenantry.api.requests.databases import AddExtension, is_extension_name
 from tenantry.base.errors import NotFound
 from tenantry.pg.extensions import Extension as Offered
+from tenantry.services.bodies.databases import AddExtension, is_extension_name
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}/extensions", tags=["extensions"])

@@ -159,11 +159,13 @@ class _Reply:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status, self.started = message["status"], True
-            closes = any(name == b"connection" for name, _ in message["headers"])
+            given = {name for name, _ in message["headers"]}
+            closes = b"connection" in given
             message["headers"] = [
                 *message["headers"],
                 (b"x-request-id", self.call.request_id.encode()),
-                (b"cache-control", b"no-store"),
+                # Assets have a name for each content, and say that they may be stored.
+                *([] if b"cache-control" in given else [(b"cache-control", b"no-store")]),
                 (b"x-content-type-options", b"nosniff"),
                 *([(b"connection", b"close")] if self._body.goes_on and not closes else []),
                 *([(b"idempotency-replayed", b"true")] if self.call.replayed else []),

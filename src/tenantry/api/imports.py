@@ -13,14 +13,14 @@ from tenantry.api.answers import Answer, Operation
 from tenantry.api.bodies import JSON, described, parsed
 from tenantry.api.deps import CurrentPlatform, DatabaseId, calling
 from tenantry.api.frame import UPLOAD
-from tenantry.api.requests.copies import (
+from tenantry.services.bodies.copies import (
     MOST_MAPPED_ROLES,
     ImportDatabase,
     ImportLosses,
     PreviewImport,
     mapped_roles,
 )
-from tenantry.api.requests.fields import Jobs, StatementSeconds
+from tenantry.services.bodies.fields import Jobs, StatementSeconds
 from tenantry.services.imports.plan import Selection
 from tenantry.services.requests.service import Caller
 

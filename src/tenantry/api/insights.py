@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, DatabaseId, allowed, calling
-from tenantry.api.requests.insights import SignalSession
 from tenantry.pg.sessions import Signal, Signalled
 from tenantry.pg.table_statistics import IndexStatistics
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.insights import SignalSession
 from tenantry.services.insights import model
 from tenantry.services.insights.model import Port
 from tenantry.services.platform import Platform

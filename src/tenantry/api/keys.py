@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, Cursor, KeyId, Limit, allowed, calling
-from tenantry.api.requests.access import CreateKey
 from tenantry.base.secrets import Secret, SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal, ShownKey
+from tenantry.services.bodies.access import CreateKey
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api", tags=["access"])

@@ -22,8 +22,8 @@ from tenantry.api.deps import (
     calling,
 )
 from tenantry.api.frame import FOLDER
-from tenantry.api.requests.migrations import MigrateDatabase, MigrateMany
 from tenantry.base.errors import InvalidInput
+from tenantry.services.bodies.migrations import MigrateDatabase, MigrateMany
 from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
 

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Response
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.deps import CurrentPlatform, Cursor, Limit, OperationId, allowed, calling
-from tenantry.api.requests.fields import Label
 from tenantry.control.operations import Filter, OperationRow
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.fields import Label
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/operations", tags=["operations"])

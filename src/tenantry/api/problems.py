@@ -1,9 +1,5 @@
 """Failures as application/problem+json (RFC 9457), with a stable code and a hint."""
 
-import re
-from collections.abc import Mapping
-from typing import Any
-
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,15 +8,11 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from tenantry.base.errors import FieldError, TenantryError, TooManyRequests
-from tenantry.base.suggestions import did_you_mean
+from tenantry.services.bodies import faults
 
 log = structlog.get_logger()
 
 _MOST_ERRORS = 100  # in one answer
-# Beginnings of pydantic's messages, which name types of Python.
-_PYDANTIC = re.compile(r"^(?:Input|String|Value|List|Dictionary) should (?=be |have |match )")
-_COUNT = re.compile(r" after validation, not \d+$")
-_LONGEST_NAME = 63
 _TITLES = {
     400: ("bad_request", "The request cannot be read"),
     404: ("not_found", "Not found"),
@@ -99,30 +91,6 @@ def of_error(request_id: str, path: str, error: TenantryError) -> JSONResponse:
     return answer
 
 
-def _printable(text: object) -> str:
-    """Return received text without lone surrogates, so that it can be sent back."""
-    return str(text).encode(errors="replace").decode()
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    """Return a message for a field: pydantic's in plain words; an unknown name's suggestion."""
-    if error["type"] == "missing":
-        return "is required"
-    if error["type"] == "extra_forbidden":
-        return "is no field of this request"
-    if (error.get("ctx") or {}).get("min_length") == 1:
-        return "must not be empty"
-    if error["type"] != "literal_error":
-        said = _printable(error["msg"]).removeprefix("Value error, ")
-        return _COUNT.sub("", _PYDANTIC.sub("must ", said))
-    names = re.findall("'([^']*)'", error["ctx"]["expected"])
-    said = f"is none of {', '.join(names)}."
-    given = error["input"]
-    if not isinstance(given, str) or len(given) > _LONGEST_NAME:
-        return said
-    return f"“{_printable(given)}” {said} {did_you_mean(given, names) or ''}".rstrip()
-
-
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise TypeError from error
@@ -138,8 +106,9 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
         )
     fields = tuple(
         FieldError(
-            field=".".join(_printable(part) for part in each["loc"][1:]) or str(each["loc"][0]),
-            message=_message(each),
+            field=".".join(faults.printable(part) for part in each["loc"][1:])
+            or str(each["loc"][0]),
+            message=faults.message(each),
             code=each["type"],
         )
         for each in found[:_MOST_ERRORS]

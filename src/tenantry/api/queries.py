@@ -12,9 +12,9 @@ from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, DatabaseId, Limit, allowed, calling
 from tenantry.api.insights import CONSTANTS
-from tenantry.api.requests.insights import Explain
 from tenantry.pg.statement_statistics import Order, StatementStatistics
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.insights import Explain
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}", tags=["insights"])

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.deps import CurrentPlatform, DatabaseId, allowed, calling
-from tenantry.api.requests.copies import Restore
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.copies import Restore
 from tenantry.services.requests.service import Caller
 from tenantry.services.restores import model
 

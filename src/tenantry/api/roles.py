@@ -10,8 +10,8 @@ from tenantry.api import answers, database_answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.database_answers import OpenedRole, Role
 from tenantry.api.deps import CurrentPlatform, DatabaseId, RoleId, allowed, calling
-from tenantry.api.requests.databases import CreateRole, UpdateRole
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.databases import CreateRole, UpdateRole
 from tenantry.services.requests.service import Caller
 from tenantry.services.roles import model
 

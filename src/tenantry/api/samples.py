@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, DatabaseId, allowed
-from tenantry.api.requests.fields import Moment
+from tenantry.services.bodies.fields import Moment
 from tenantry.services.access.service import Principal
 from tenantry.services.samples.resolutions import SAMPLE_SECONDS
 from tenantry.services.samples.service import Drawn, Lately

@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers, database_answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, Cursor, DatabaseId, Limit, allowed, calling
-from tenantry.api.requests.databases import SetLog
-from tenantry.api.requests.fields import Moment
 from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.databases import SetLog
+from tenantry.services.bodies.fields import Moment
 from tenantry.services.requests.service import Caller
 from tenantry.services.statement_log.model import Kind
 from tenantry.services.statement_log.service import Filter

@@ -8,9 +8,9 @@ from tenantry.api import answers, person
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, Cursor, Limit, UserId, calling
 from tenantry.api.person import NewUser, User
-from tenantry.api.requests.access import CreateUser, UpdateUser
 from tenantry.base.secrets import Secret, SecretSource
 from tenantry.control.store import Tx
+from tenantry.services.bodies.access import CreateUser, UpdateUser
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/users", tags=["people"])

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.deps import CurrentPlatform, DatabaseId, calling
-from tenantry.api.requests.maintenance import Analyze, Reindex, Vacuum, VacuumFull
+from tenantry.services.bodies.maintenance import Analyze, Reindex, Vacuum, VacuumFull
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}", tags=["databases"])

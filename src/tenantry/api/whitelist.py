@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, DatabaseId, EntryId, allowed, calling
-from tenantry.api.requests.databases import Whitelist
-from tenantry.api.requests.databases import WhitelistEntry as Entry
 from tenantry.control.whitelist import EntryRow
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.databases import Whitelist
+from tenantry.services.bodies.databases import WhitelistEntry as Entry
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}/whitelist", tags=["allowlist"])

@@ -157,6 +157,7 @@ def _report_addresses(here: Settings, *, key_is_new: bool) -> None:
     home = Home(here.home)
     output.facts(
         [
+            ("Console", f"{here.api_url}/"),
             ("API", here.api_url),
             ("Documentation", f"{here.api_url}/docs"),
             ("PostgreSQL", f"{here.domain}:{here.pg_port}"),

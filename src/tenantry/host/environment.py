@@ -2,7 +2,7 @@
 
 It is two folders that never change once they are complete, and a link:
 
-    venv-packages-<digest>    what requirements/runtime.txt pins
+    venv-packages-<digest>    what requirements/runtime.txt and requirements/web-assets.txt pin
     venv-<digest>             Tenantry itself and its libraries, on top of those
     venv -> venv-<digest>     replaced in one step: a kill leaves the old one or the new one
 
@@ -33,7 +33,14 @@ USER = "tenantry"
 _MADE = "Tenantry"  # in the comment of a user that we have created
 _HOMES = Path("/etc/tenantry/homes")  # of root's installations on this machine, a line each
 _PIP = ("-I", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check")
-_METADATA = ("pyproject.toml", "README.md", "LICENSE", "requirements/runtime.txt")
+_WEB_ASSETS = "web-assets.txt"  # wheels of which only files for browsers are used
+_METADATA = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "requirements/runtime.txt",
+    f"requirements/{_WEB_ASSETS}",
+)
 
 
 def has_venv() -> bool:
@@ -136,16 +143,20 @@ def ensure(venv: Path, checkout: Path) -> None:
 
 
 def ensure_packages(venv: Path, requirements: Path) -> Path:
-    """Return the folder beside ``venv`` with what ``requirements`` pins; create it if missing."""
+    """Return the folder beside ``venv`` with what ``requirements`` pins; create it if missing.
+
+    The wheels of web-assets.txt, beside ``requirements``, are in it without their dependencies.
+    """
     folder = _packages(venv, requirements)
 
     def fill() -> None:
         run([PYTHON, "-I", "-m", "venv", folder])
         pip: list[str | Path] = [folder / "bin" / "python", *_PIP, "--retries=2"]
-        run(
-            [*pip, "--require-hashes", "--requirement", requirements],
-            hint="Check that this machine reaches its Python package index, and run this again.",
-        )
+        pinned = [*pip, "--require-hashes", "--requirement"]
+        hint = "Check that this machine reaches its Python package index, and run this again."
+        run([*pinned, requirements], hint=hint)
+        assets = requirements.with_name(_WEB_ASSETS)
+        run([*pinned, assets, "--no-deps", "--only-binary=:all:"], hint=hint)
 
     _ensure_filled(folder, fill)
     return folder
@@ -179,7 +190,8 @@ def ensure_overlay(
 
 
 def _packages(venv: Path, requirements: Path) -> Path:
-    return venv.with_name(f"{venv.name}-packages-{_digest([requirements])}")
+    pins = [requirements, requirements.with_name(_WEB_ASSETS)]
+    return venv.with_name(f"{venv.name}-packages-{_digest(pins)}")
 
 
 def _overlay(venv: Path, checkout: Path) -> Path:

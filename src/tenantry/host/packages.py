@@ -24,6 +24,7 @@ Say = Callable[[str], None]
 
 SUPPORTED = range(15, 19)  # the majors of PostgreSQL that Tenantry is tested with
 PGBACKREST = Path("/usr/bin/pgbackrest")  # the path in its package
+CHROMIUM = Path("/usr/bin/chromium")  # the same
 _LIBRARY = Path("/usr/lib/postgresql")
 _LOCK = Path("/run/tenantry-packages.lock")
 _PLAIN = {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}  # messages in English, no questions
@@ -144,6 +145,12 @@ async def ensure_nftables(say: Say) -> None:
     """Install nft if missing. Raises MachineError if only root could install it."""
     if await missing(["nftables"]):
         await install(["nftables"], say)
+
+
+async def ensure_chromium(say: Say) -> None:
+    """Install the browser for tests if missing. Raises MachineError if only root could."""
+    if await missing([CHROMIUM.name]):
+        await install([CHROMIUM.name], say)
 
 
 async def refresh() -> None:

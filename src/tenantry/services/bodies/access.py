@@ -8,7 +8,9 @@ from pydantic import (
     model_validator,
 )
 
-from tenantry.api.requests.fields import (
+from tenantry.control.keys import SCOPES
+from tenantry.control.users import Role
+from tenantry.services.bodies.fields import (
     Body,
     Code,
     Email,
@@ -22,8 +24,6 @@ from tenantry.api.requests.fields import (
     expiry,
     secret,
 )
-from tenantry.control.keys import SCOPES
-from tenantry.control.users import Role
 from tenantry.services.users.service import NewUser
 
 

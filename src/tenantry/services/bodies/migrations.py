@@ -11,8 +11,8 @@ from pydantic import (
     model_validator,
 )
 
-from tenantry.api.requests.fields import Body, Email, Slug, StatementSeconds, readable
 from tenantry.control.attributes import Environment
+from tenantry.services.bodies.fields import Body, Email, Slug, StatementSeconds, readable
 from tenantry.services.migrations.model import (
     DEFAULT_LIMITS,
     HIGHEST_VERSION,

@@ -13,7 +13,13 @@ from pydantic import (
     model_validator,
 )
 
-from tenantry.api.requests.fields import (
+from tenantry.base.networks import parse_network
+from tenantry.control import attributes, plans
+from tenantry.control.attributes import Attributes, Environment, PoolMode
+from tenantry.control.log_settings import LoggedStatements, LogSettings
+from tenantry.control.whitelist import NewEntry
+from tenantry.pg import sources
+from tenantry.services.bodies.fields import (
     BlueprintReference,
     Body,
     Connections,
@@ -34,12 +40,6 @@ from tenantry.api.requests.fields import (
     readable,
     secret,
 )
-from tenantry.base.networks import parse_network
-from tenantry.control import attributes, plans
-from tenantry.control.attributes import Attributes, Environment, PoolMode
-from tenantry.control.log_settings import LoggedStatements, LogSettings
-from tenantry.control.whitelist import NewEntry
-from tenantry.pg import sources
 from tenantry.services.databases.model import Changes, NewDatabase
 from tenantry.services.network.service import MOST_ENTRIES
 from tenantry.services.provisioning.model import Contents, FromBlueprint, FromSource

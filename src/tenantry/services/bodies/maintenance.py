@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from tenantry.api.requests.fields import Body, StatementSeconds, readable
+from tenantry.services.bodies.fields import Body, StatementSeconds, readable
 from tenantry.services.vacuuming.model import Wanted
 
 Name = Annotated[str, StringConstraints(min_length=3, max_length=130), AfterValidator(readable)]

@@ -4,8 +4,14 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
-from tenantry.api.requests.fields import BlueprintReference, Body, Seeds, StatementSeconds, readable
 from tenantry.services.blueprints.model import MANIFEST, Own, Wanted, belongs
+from tenantry.services.bodies.fields import (
+    BlueprintReference,
+    Body,
+    Seeds,
+    StatementSeconds,
+    readable,
+)
 from tenantry.services.migrations.model import BadMigrations
 
 MOST_FILES = 2000

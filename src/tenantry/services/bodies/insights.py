@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from tenantry.api.requests.fields import Body, Moment, readable
 from tenantry.pg.explaining import Wanted
 from tenantry.services.advice.model import Code
+from tenantry.services.bodies.fields import Body, Moment, readable
 
 
 def _sql(text: str) -> str:

@@ -12,7 +12,13 @@ from pydantic import (
     model_validator,
 )
 
-from tenantry.api.requests.fields import (
+from tenantry.base.errors import InvalidInput
+from tenantry.control.attributes import Environment
+from tenantry.control.backup_schedules import Schedule
+from tenantry.pg import sources
+from tenantry.pg.sources import Source
+from tenantry.services.backups.model import NewBackup
+from tenantry.services.bodies.fields import (
     Body,
     ConnectionString,
     Jobs,
@@ -25,12 +31,6 @@ from tenantry.api.requests.fields import (
     readable,
     secret,
 )
-from tenantry.base.errors import InvalidInput
-from tenantry.control.attributes import Environment
-from tenantry.control.backup_schedules import Schedule
-from tenantry.pg import sources
-from tenantry.pg.sources import Source
-from tenantry.services.backups.model import NewBackup
 from tenantry.services.branches.model import NewBranch
 from tenantry.services.imports.plan import Selection, UnmappedRoles
 from tenantry.services.restores.model import NewRestore

@@ -1,0 +1,1 @@
+"""The web console: pages over the same verbs as the API's, at ``/`` of its port."""

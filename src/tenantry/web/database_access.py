@@ -1,0 +1,119 @@
+"""Who may reach one database: its allowlist and its roles."""
+
+from typing import Annotated
+
+from fastapi import Request, Response
+
+from tenantry.services.bodies.databases import CreateRole, WhitelistEntry
+from tenantry.services.requests.service import Caller
+from tenantry.services.roles import model
+from tenantry.web import pages, strings
+from tenantry.web.database_pages import page_of
+from tenantry.web.routing import (
+    CurrentForm,
+    CurrentPlatform,
+    DatabaseId,
+    calling,
+    new_router,
+    once,
+    parsed,
+    read,
+)
+
+router = new_router()
+
+Reader = Annotated[Caller, calling("databases:read")]
+Writer = Annotated[Caller, calling("databases:write")]
+
+_PATH = "/databases/{database_id}"
+
+
+@router.get(f"{_PATH}/access")
+async def access(
+    request: Request, platform: CurrentPlatform, caller: Reader, database_id: DatabaseId
+) -> Response:
+    """Show a database's allowlist and its roles."""
+    entries = await platform.network.entries(caller.actor, database_id)
+    return await page_of(
+        request,
+        platform,
+        caller,
+        database_id,
+        "database_access.html",
+        tab="/access",
+        entries=entries,
+        roles=await platform.roles.of_database(caller.actor, database_id),
+        address=caller.actor.address,
+    )
+
+
+@router.post(f"{_PATH}/whitelist")
+async def allow(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    form: CurrentForm,
+) -> Response:
+    """Allow an address or a range."""
+    body = read(WhitelistEntry, form)
+    await once(lambda: platform.network.add(caller, database_id, body.wanted()))
+    return pages.go(request, f"/databases/{database_id}/access?done=allowed")
+
+
+@router.post(f"{_PATH}/whitelist/{{entry_id}}/remove")
+async def remove(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    entry_id: str,
+) -> Response:
+    """Remove an address; its sessions end."""
+    entry = parsed(entry_id, "entry on this database's allowlist")
+    await platform.network.remove(caller, database_id, entry)
+    return pages.go(request, f"/databases/{database_id}/access?done=removed")
+
+
+@router.post(f"{_PATH}/roles")
+async def create_role(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    form: CurrentForm,
+) -> Response:
+    """Create a role, and show its strings with the password, this once."""
+    body = read(CreateRole, form)
+    opened = await once(
+        lambda: caller.idempotent(
+            model.OpenedRole,
+            lambda tx, secrets: platform.roles.create(
+                tx, caller.actor, database_id, body.wanted(), secrets.password()
+            ),
+        )
+    )
+    password = opened.password.reveal()
+    return pages.dialog(
+        request,
+        "strings.html",
+        heading=f"The role {opened.role.row.name} is ready",
+        password=password,
+        offered=strings.of_role(platform.settings, opened.role, password),
+        onward=f"/databases/{database_id}/access",
+        domain=platform.settings.domain,
+        is_local=platform.settings.is_local,
+    )
+
+
+@router.post(f"{_PATH}/roles/{{role_id}}/delete")
+async def delete_role(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    role_id: str,
+) -> Response:
+    """Delete a role; its sessions end."""
+    await platform.roles.delete(caller, database_id, parsed(role_id, "role of this database"))
+    return pages.go(request, f"/databases/{database_id}/access?done=role-deleted")

@@ -1,0 +1,206 @@
+"""One database: its overview, its strings, its password, its end."""
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import Request, Response
+
+from tenantry.base.errors import InvalidInput, Unavailable
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.operations import Filter
+from tenantry.services.databases.model import Opened, Statistics
+from tenantry.services.platform import Platform
+from tenantry.services.requests.service import Caller
+from tenantry.services.restores.model import Restorable
+from tenantry.web import pages, strings, words
+from tenantry.web.routing import (
+    CurrentForm,
+    CurrentPlatform,
+    DatabaseId,
+    Form,
+    calling,
+    new_router,
+    once,
+)
+
+router = new_router()
+
+Reader = Annotated[Caller, calling("databases:read")]
+Writer = Annotated[Caller, calling("databases:write")]
+
+_TABS = (
+    ("", "Overview"),
+    ("/queries", "Queries"),
+    ("/sessions", "Sessions"),
+    ("/tables", "Tables"),
+    ("/backups", "Backups & restore"),
+    ("/access", "Access"),
+    ("/operations", "Operations"),
+    ("/settings", "Settings"),
+)
+_SHOWN = 5
+
+
+async def page_of(
+    request: Request,
+    platform: Platform,
+    caller: Caller,
+    row: DatabaseRow | uuid.UUID,
+    template: str,
+    *,
+    tab: str,
+    **values: Any,
+) -> Response:
+    """Return a page of one database, with its head and its tabs."""
+    if isinstance(row, uuid.UUID):
+        row = await platform.databases.show(caller.actor, row)
+    return pages.render(
+        request,
+        template,
+        row=row,
+        path=f"/databases/{row.id}",
+        tabs=[
+            (place, label)
+            for place, label in _TABS
+            if place != "/backups" or caller.principal.may("backups:read")
+        ],
+        tab=tab,
+        may_write=caller.principal.may("databases:write"),
+        **values,
+    )
+
+
+@router.get("/databases/{database_id}")
+async def overview(
+    request: Request, platform: CurrentPlatform, caller: Reader, database_id: DatabaseId
+) -> Response:
+    """Show what a database uses of its limits, and what happened to it."""
+    row = await platform.databases.show(caller.actor, database_id)
+    window: Restorable | None = None
+    proof = None
+    if caller.principal.may("backups:read"):
+        window = await platform.restores.window(caller.actor, database_id)
+        proof = await platform.drills.latest(caller.actor, database_id)
+    latest = await platform.operations.page(
+        caller.actor, Filter(resource_id=database_id), cursor=None, limit=_SHOWN
+    )
+    return await page_of(
+        request,
+        platform,
+        caller,
+        row,
+        "database.html",
+        tab="",
+        stats=await _statistics(platform, caller, database_id),
+        window=window,
+        proof=proof,
+        operations=latest.rows,
+        offered=strings.of_database(platform.settings, row)[0],
+    )
+
+
+async def _statistics(
+    platform: Platform, caller: Caller, database_id: uuid.UUID
+) -> Statistics | None:
+    """Return what a database uses now; None if its server does not answer."""
+    try:
+        return await platform.databases.statistics(caller.actor, database_id)
+    except Unavailable:
+        return None
+
+
+@router.get("/databases/{database_id}/connect")
+async def connect(
+    request: Request, platform: CurrentPlatform, caller: Reader, database_id: DatabaseId
+) -> Response:
+    """Show the strings, with a mask for the password."""
+    row = await platform.databases.show(caller.actor, database_id)
+    return _opened(request, platform, row, f"Connect to {words.title(row)}", None)
+
+
+def _opened(
+    request: Request, platform: Platform, row: DatabaseRow, heading: str, password: str | None
+) -> Response:
+    shown = () if password is None else (password,)
+    return pages.dialog(
+        request,
+        "strings.html",
+        heading=heading,
+        password=password,
+        offered=strings.of_database(platform.settings, row, *shown),
+        onward=f"/databases/{row.id}",
+        domain=platform.settings.domain,
+        is_local=platform.settings.is_local,
+    )
+
+
+@router.get("/databases/{database_id}/rotate-password")
+async def ask_to_rotate(
+    request: Request, platform: CurrentPlatform, caller: Writer, database_id: DatabaseId
+) -> Response:
+    """Ask before the password is replaced."""
+    row = await platform.databases.show(caller.actor, database_id)
+    return pages.dialog(request, "rotate.html", row=row, path=f"/databases/{row.id}")
+
+
+@router.post("/databases/{database_id}/rotate-password")
+async def rotate(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+) -> Response:
+    """Replace the password, and show the new one, this once."""
+    opened = await once(
+        lambda: caller.idempotent(
+            Opened,
+            lambda tx, secrets: platform.databases.rotate_password(
+                tx, caller.actor, database_id, secrets.password()
+            ),
+        )
+    )
+    heading = f"The new password of {words.title(opened.row)}"
+    return _opened(request, platform, opened.row, heading, opened.password.reveal())
+
+
+@router.get("/databases/{database_id}/settings")
+async def settings(
+    request: Request, platform: CurrentPlatform, caller: Reader, database_id: DatabaseId
+) -> Response:
+    """Show a database's limits, and how to delete it."""
+    return await page_of(
+        request, platform, caller, database_id, "database_settings.html", tab="/settings"
+    )
+
+
+@router.get("/databases/{database_id}/delete")
+async def ask_to_delete(
+    request: Request, platform: CurrentPlatform, caller: Writer, database_id: DatabaseId
+) -> Response:
+    """Say what a deletion takes away, and ask for the name."""
+    row = await platform.databases.show(caller.actor, database_id)
+    return pages.dialog(request, "delete.html", row=row, path=f"/databases/{row.id}")
+
+
+@router.post("/databases/{database_id}/delete")
+async def delete(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    form: CurrentForm,
+) -> Response:
+    """Delete a database whose name was typed."""
+    row = await platform.databases.show(caller.actor, database_id)
+    require_typed(row, form)
+    deleted = await platform.provisioning.delete(
+        caller, database_id, keep_backups=form.get("keep_backups") == "yes"
+    )
+    return pages.go(request, f"/databases?done={'deleted' if deleted.gone else 'deleting'}")
+
+
+def require_typed(row: DatabaseRow, form: Form) -> None:
+    """Raise InvalidInput unless the database's name was typed."""
+    name = words.title(row)
+    if form.get("typed", "").strip() != name:
+        raise InvalidInput.of("name", f"is not {name}: nothing was done")

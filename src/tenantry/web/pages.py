@@ -1,0 +1,164 @@
+"""Pages as HTML: templates that escape every value, and headers that let nothing else run."""
+
+import datetime as dt
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tenantry import __version__
+from tenantry.base.errors import TenantryError, TooManyRequests
+from tenantry.services.access.service import Principal
+from tenantry.web import assets, words
+
+SIGN_IN = "/sign-in"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "Vary": "HX-Request, Cookie",
+}
+# What a page may say after the request that led to it, by a word in its address.
+_DONE = {
+    "deleted": "The database was deleted.",
+    "deleting": "Nobody can connect any more; the database is being removed.",
+    "allowed": "The address is allowed; it is in force now.",
+    "removed": "The address was removed, and its sessions were ended.",
+    "role-deleted": "The role was deleted.",
+    "begun": "It has begun; its progress is below.",
+    "backup-deleted": "The backup was deleted.",
+    "signalled": "The session got the signal.",
+    "cancelling": "The operation is being cancelled.",
+    "session-ended": "The session was ended.",
+    "updated": "The settings were saved.",
+}
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+_templates.filters |= {
+    "size": words.size,
+    "moment": words.moment,
+    "percent": words.percent,
+    "duration": words.duration,
+    "ms": words.milliseconds,
+    "title_of": words.title,
+    "operation_title": words.operation_title,
+}
+_templates.globals |= {
+    "asset": assets.url,
+    "once": lambda: secrets.token_urlsafe(16),
+    "version": __version__,
+    "operation_state": words.operation_state,
+}
+
+
+def is_fragment(request: Request) -> bool:
+    """Whether a script asks, for a part of a page."""
+    return "hx-request" in request.headers
+
+
+def render(
+    request: Request,
+    template: str,
+    *,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    **values: Any,
+) -> HTMLResponse:
+    """Return a page, or the part of it that a script asks for."""
+    now = dt.datetime.now(dt.UTC)
+    me: Principal | None = getattr(request.state, "principal", None)
+    text = _templates.get_template(template).render(
+        fragment=is_fragment(request),
+        me=me,
+        now=now,
+        ago=lambda moment: words.ago(moment, now),
+        state_of=lambda row: words.state_of(row, now),
+        done=_DONE.get(request.query_params.get("done", "")),
+        request_id=request.state.call.request_id,
+        **values,
+    )
+    return HTMLResponse(text, status, headers=_HEADERS | (headers or {}))
+
+
+def go(request: Request, path: str) -> Response:
+    """Have the browser load another page; a form's answer then is not sent again on reload."""
+    if is_fragment(request):
+        return Response(status_code=204, headers=_HEADERS | {"HX-Redirect": path})
+    return RedirectResponse(path, status_code=303, headers=_HEADERS)
+
+
+def dialog(request: Request, template: str, **values: Any) -> HTMLResponse:
+    """Return a dialog in place of the form that asked for it; without scripts, as a page."""
+    headers = {"HX-Retarget": "#dialog", "HX-Reswap": "innerHTML"}
+    return render(request, template, headers=headers, **values)
+
+
+def failure(
+    request: Request,
+    *,
+    status: int,
+    title: str,
+    detail: str,
+    hint: str | None = None,
+    fields: tuple[tuple[str, str], ...] = (),
+    seconds: int | None = None,
+) -> HTMLResponse:
+    """Return what went wrong: in place if a script asked, else as a page."""
+    headers = {} if seconds is None else {"Retry-After": str(seconds)}
+    return render(
+        request,
+        "failure.html",
+        status=status,
+        headers=headers,
+        title=title,
+        detail=detail,
+        hint=hint,
+        fields=fields,
+    )
+
+
+def failure_of(request: Request, error: TenantryError) -> HTMLResponse:
+    """Return one of our own errors as ``failure``."""
+    return failure(
+        request,
+        status=error.status,
+        title=error.title,
+        detail=error.detail,
+        hint=error.hint,
+        fields=tuple((each.field, each.message) for each in error.fields),
+        seconds=error.seconds if isinstance(error, TooManyRequests) else None,
+    )
+
+
+def to_sign_in(request: Request) -> Response:
+    """Have the browser sign in, and come back to the page that it is on."""
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if is_fragment(request):
+        current = urlsplit(request.headers.get("hx-current-url", ""))
+        here = current.path + (f"?{current.query}" if current.query else "")
+    elif request.method != "GET":
+        here = "/"
+    return go(request, SIGN_IN if here in {"", "/"} else f"{SIGN_IN}?next={quote(here, safe='')}")
+
+
+def own_path(text: str) -> str:
+    """Return ``text`` if it is the path of a page of ours, else the first page's."""
+    parts = urlsplit(text)
+    plain = text.isascii() and text.isprintable() and "\\" not in text
+    if not plain or parts.scheme or parts.netloc or not text.startswith("/") or text[1:2] == "/":
+        return "/"
+    return text

@@ -1,0 +1,140 @@
+"""What pages say of values: states, sizes, times. Pure."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Literal
+
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.operations import OperationRow
+from tenantry.services.overuse import plan as overuse
+from tenantry.services.quotas import plan as quotas
+
+Tone = Literal["ok", "info", "warn", "bad", "off"]
+
+UNKNOWN = "\N{EN DASH}"
+_KIB = 1024
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_SOON = 2  # of a unit: below it, the smaller unit is used
+_OPERATIONS = {
+    "backup.create": "Backup",
+    "backup.verify": "Check of a backup",
+    "branch.create": "Branch",
+    "branch.promote": "Promotion of a branch",
+    "branch.reset": "Reset of a branch",
+    "cluster.add": "New cluster",
+    "cluster.backup": "Backup",
+    "cluster.restore": "Restore",
+    "cluster.verify": "Check of the backups",
+    "database.blueprint": "Blueprint",
+    "database.delete": "Deletion",
+    "database.drill": "Restore drill",
+    "database.import": "Import",
+    "database.migrate": "Migration",
+    "database.put_back": "Put back",
+    "database.restore": "Restore",
+    "database.vacuum_full": "VACUUM FULL",
+    "fleet.migrate": "Migration of many databases",
+}
+_UNDER_WAY = {"deleting": "Being deleted", "branching": "Being made"}
+_FULL: dict[str, tuple[str, Tone]] = {
+    "stopped": ("Stopped: full", "bad"),
+    "read_only": ("Read-only: full", "bad"),
+    "warning": ("Almost full", "warn"),
+}
+_TONES: dict[str, Tone] = {
+    "queued": "off",
+    "running": "info",
+    "succeeded": "ok",
+    "failed": "bad",
+    "cancelled": "off",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state in one or two words, and what there is to know about it."""
+
+    word: str
+    tone: Tone
+    detail: str | None = None
+
+
+def state_of(row: DatabaseRow, now: dt.datetime) -> State:
+    """Return the state of a database, the worst first."""
+    if row.status in _UNDER_WAY:
+        return State(_UNDER_WAY[row.status], "info")
+    if row.missing_since is not None:
+        return State("Missing", "bad", "Its server does not have it; restore it from a backup.")
+    if row.paused_until is not None and row.paused_for is not None and row.paused_until > now:
+        return State("Paused", "bad", overuse.explain(row.paused_for))
+    if row.quota_state in _FULL:
+        word, tone = _FULL[row.quota_state]
+        return State(word, tone, quotas.explain(row.quota_state))
+    if row.status_detail is not None:
+        return State("Needs attention", "warn", row.status_detail)
+    return State("Ready", "ok")
+
+
+def operation_state(row: OperationRow) -> State:
+    """Return the state of an operation; a failed one's detail is its error."""
+    error = row.error or {}
+    detail = " ".join(str(error[name]) for name in ("detail", "hint") if error.get(name))
+    word = "Undoing" if row.undoing and row.status == "running" else row.status.capitalize()
+    return State(word, _TONES[row.status], detail or None)
+
+
+def operation_title(kind: str) -> str:
+    """Return what an operation of this kind is called."""
+    return _OPERATIONS.get(kind, kind)
+
+
+def size(count: int | None) -> str:
+    """Return bytes with their unit, to three digits: ``8.6 MB``."""
+    if count is None:
+        return "not measured yet"
+    value, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if abs(value) < _KIB:
+            break
+        value, unit = value / _KIB, larger
+    return f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"  # noqa: PLR2004
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in its largest unit that is there at least twice: ``90 min``, ``3 h``."""
+    for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if seconds >= _SOON * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def ago(moment: dt.datetime | None, now: dt.datetime) -> str:
+    """Return how long ago a moment was, or how far ahead it is."""
+    if moment is None:
+        return "never"
+    seconds = (now - moment).total_seconds()
+    return f"{duration(seconds)} ago" if seconds >= 0 else f"in {duration(-seconds)}"
+
+
+def milliseconds(value: float) -> str:
+    """Return a time of statements: ``0.42 ms``, ``12 s``."""
+    if value >= 10_000:  # noqa: PLR2004
+        return duration(value / 1000)
+    if value >= 1000:  # noqa: PLR2004
+        return f"{value / 1000:.1f} s"
+    return f"{value:.2f} ms" if value < 10 else f"{value:.0f} ms"  # noqa: PLR2004
+
+
+def moment(value: dt.datetime | None) -> str:
+    """Return a moment in UTC, to the second."""
+    return "" if value is None else f"{value.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def percent(share: float | None) -> str:
+    """Return a share of 0 to 1 in percent."""
+    return UNKNOWN if share is None else f"{share * 100:.1f} %"
+
+
+def title(row: DatabaseRow) -> str:
+    """Return what a database is called."""
+    return row.name or row.friendly_name or row.database_name

@@ -1,0 +1,453 @@
+"""The console, as a browser gets it: most of it as HTTP, and the rest in Chromium."""
+
+import datetime as dt
+import html
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+import psycopg
+import pyotp
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from answers import data, problem
+from harness import Installation
+from persons import PASSWORD, Person
+from tenantry.host.packages import CHROMIUM
+
+COOKIE = re.compile(r"__Host-tenantry=([^;]*); (.*)")
+TABS = ("", "/queries", "/sessions", "/tables", "/backups", "/access", "/operations", "/settings")
+SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+PHONE = 390  # pixels
+
+
+class Visitor:
+    """What a browser sends and keeps."""
+
+    def __init__(self, platform: Installation) -> None:
+        self.http = platform.anonymous({"Accept": "text/html", "Sec-Fetch-Site": "same-origin"})
+
+    def enter(self, path: str = "/sign-in", **form: str) -> httpx.Response:
+        return self.keep(self.http.post(path, data=form))
+
+    def keep(self, answer: httpx.Response) -> httpx.Response:
+        """Keep the cookie, which httpx sends by TLS only, unlike browsers to this machine."""
+        for line in answer.headers.get_list("set-cookie"):
+            if found := COOKIE.match(line):
+                self.http.headers["Cookie"] = f"__Host-tenantry={found[1]}"
+        return answer
+
+    def page(self, path: str, status: int = 200) -> str:
+        answer = self.http.get(path)
+        assert answer.status_code == status, answer.text
+        assert answer.headers["content-type"].startswith("text/html")
+        return answer.text
+
+    def create(self, name: str, once: str | None = None, **form: str) -> httpx.Response:
+        form = {"name": name, "environment": "staging", "once": once or uuid.uuid4().hex, **form}
+        return self.http.post("/databases", data=form)
+
+
+def some_name() -> str:
+    return f"c{uuid.uuid4().hex[:10]}"
+
+
+def string_in(page: str) -> str:
+    found = re.search(r'<textarea id="string"[^>]*>([^<]*)</textarea>', page)
+    assert found
+    return html.unescape(found[1])
+
+
+@contextmanager
+def visiting(platform: Installation, key: str | None = None) -> Iterator[Visitor]:
+    """A visitor, who has signed in if ``key`` is given."""
+    visitor = Visitor(platform)
+    with visitor.http:
+        if key is not None:
+            assert visitor.enter(api_key=key).status_code == 303
+        yield visitor
+
+
+@pytest.fixture
+def admin(platform: Installation) -> Iterator[Visitor]:
+    with visiting(platform, platform.key) as visitor:
+        yield visitor
+
+
+# ── the way in ───────────────────────────────────────────────────────────────
+
+
+def test_a_browser_is_led_to_the_console_and_a_program_is_not(platform: Installation) -> None:
+    with visiting(platform) as visitor:
+        answer = visitor.http.get("/")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+        problem(visitor.http.get("/", headers={"Accept": "application/json"}), 404)
+        assert "Sign in" in visitor.page("/sign-in")
+        answer = visitor.http.get("/databases?search=a")
+        assert answer.headers["location"] == "/sign-in?next=%2Fdatabases%3Fsearch%3Da"
+
+
+def test_what_does_not_exist_is_a_page_for_browsers_only(platform: Installation) -> None:
+    with visiting(platform) as visitor:
+        assert "This page does not exist" in visitor.page("/nowhere", 404)
+        problem(visitor.http.get("/api/nowhere"), 404)
+        problem(platform.get("/nowhere"), 404)
+
+
+def test_signing_in_with_a_key_gives_a_cookie_for_the_console_alone(
+    platform: Installation,
+) -> None:
+    with visiting(platform) as visitor:
+        answer = visitor.enter(api_key=platform.key, next="/operations")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/operations")
+        found = COOKIE.match(answer.headers["set-cookie"])
+        assert found
+        attributes = {each.lower() for each in found[2].split("; ")}
+        assert attributes == {"httponly", "path=/", "samesite=lax", "secure"}
+        assert platform.key not in answer.headers["set-cookie"]
+        assert "Operations" in visitor.page("/operations")
+        problem(visitor.http.get("/api/databases"), 401)
+
+
+def test_a_wrong_key_opens_nothing(platform: Installation) -> None:
+    with visiting(platform) as visitor:
+        answer = visitor.enter(api_key="tnt_" + "0" * 64)
+        assert answer.status_code == 401
+        assert "set-cookie" not in answer.headers
+        assert visitor.enter(email="", password="").status_code == 422
+        assert visitor.http.get("/databases").headers["location"].startswith("/sign-in")
+
+
+def test_a_script_is_led_to_the_way_in_when_the_session_has_ended(platform: Installation) -> None:
+    with visiting(platform) as visitor:
+        sent = {"HX-Request": "true", "HX-Current-URL": f"{platform.url}/operations?status=failed"}
+        answer = visitor.http.get("/operations", headers=sent)
+        assert answer.status_code == 204
+        assert answer.headers["hx-redirect"] == "/sign-in?next=%2Foperations%3Fstatus%3Dfailed"
+
+
+def test_signing_in_leads_to_no_other_site(platform: Installation) -> None:
+    with visiting(platform) as visitor:
+        answer = visitor.enter(api_key=platform.key, next="//evil.example/")
+        assert answer.headers["location"] == "/"
+
+
+def test_a_user_signs_in_with_a_code_and_signs_out(
+    platform: Installation, people: Callable[..., Person]
+) -> None:
+    person = people()
+    user = person.come_in()
+    secret = data(user.post("/api/auth/totp", json={"password": PASSWORD}))["secret"]
+    data(user.post("/api/auth/totp/confirm", json={"code": pyotp.TOTP(secret).now()}))
+    with visiting(platform) as visitor:
+        answer = visitor.enter(email=person.email, password="wrong", next="/account")
+        assert answer.status_code == 401
+        assert person.email in answer.text  # what was typed is kept, but for the password
+        answer = visitor.enter(email=person.email, password=PASSWORD, next="/account")
+        challenge = re.search(r'name="challenge" value="([^"]+)"', answer.text)
+        assert challenge
+        following = {"challenge": challenge[1], "next": "/account"}
+        assert visitor.enter("/sign-in/code", code="000000", **following).status_code == 401
+        # A code counts once: the next one is that of half a minute later.
+        code = pyotp.TOTP(secret).at(dt.datetime.now(dt.UTC), counter_offset=1)
+        answer = visitor.enter("/sign-in/code", code=code, **following)
+        assert answer.headers["location"] == "/account"
+        assert person.email in visitor.page("/account")
+        kept = visitor.http.headers["Cookie"]
+        assert visitor.enter("/sign-out").headers["location"] == "/sign-in"
+        visitor.http.headers["Cookie"] = kept
+        answer = visitor.http.get("/account")
+        assert answer.headers["location"] == "/sign-in?next=%2Faccount"
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
+def test_a_form_of_another_site_does_nothing(api: httpx.Client, admin: Visitor, site: str) -> None:
+    name = some_name()
+    admin.http.headers["Sec-Fetch-Site"] = site
+    assert admin.create(name).status_code == 403
+    del admin.http.headers["Sec-Fetch-Site"]
+    assert admin.create(name).status_code == 403
+    admin.http.headers["Origin"] = "https://evil.example"
+    assert admin.create(name).status_code == 403
+    assert data(api.get("/api/databases", params={"search": name})) == []
+
+
+# ── databases ────────────────────────────────────────────────────────────────
+
+
+def test_a_form_that_is_sent_twice_creates_one_database(
+    platform: Installation, api: httpx.Client, admin: Visitor
+) -> None:
+    name, once = some_name(), uuid.uuid4().hex
+    first, second = (admin.create(name, once) for _ in range(2))
+    assert (first.status_code, second.status_code) == (200, 200)
+    string = string_in(first.text)
+    assert string_in(second.text) == string
+    with psycopg.connect(string) as session:
+        assert session.info.user in string
+    (row,) = data(api.get("/api/databases", params={"search": name}))
+    assert row["environment"] == "staging"
+    password = string.split(":")[2].split("@")[0]
+    for tab in TABS:
+        assert password not in admin.page(f"/databases/{row['id']}{tab}")
+    assert password not in admin.page(f"/databases/{row['id']}/connect")
+    assert password not in (platform.home / "logs" / "tenantry.log").read_text()
+
+
+def test_what_is_wrong_is_said_in_place(admin: Visitor) -> None:
+    answer = admin.create("Not A Name")
+    assert answer.status_code == 422
+    assert "may hold lower-case letters" in answer.text
+    assert answer.headers["x-request-id"] in answer.text
+    admin.http.headers["HX-Request"] = "true"
+    answer = admin.create("Not A Name")
+    assert (answer.status_code, answer.text.lstrip()[:5]) == (422, "<div ")
+
+
+def test_a_new_customer_needs_consent(admin: Visitor) -> None:
+    owner = f"{some_name()}@example.com"
+    answer = admin.create(some_name(), owner_email=owner)
+    assert (answer.status_code, owner in answer.text) == (422, True)
+    assert admin.create(some_name(), owner_email=owner, new_customer="yes").status_code == 200
+
+
+def test_pages_follow_each_other_and_filters_stay_in_the_address(
+    platform: Installation, admin: Visitor
+) -> None:
+    word = some_name()
+    for place in ("production", "staging", "development"):
+        platform.create(name=word, environment=place)
+    first = admin.page(f"/databases?search={word}&limit=2")
+    shown = first.partition("<tbody>")[2]
+    assert ("development" in shown, "production" in shown) == (True, False)
+    following = re.search(r'rel="next" href="([^"]+)"', first)
+    assert following
+    second = admin.page(html.unescape(following[1])).partition("<tbody>")[2]
+    assert ("production" in second, "staging" in second) == (True, False)
+    only = admin.page(f"/databases?search={word}&environment=staging").partition("<tbody>")[2]
+    assert ("staging" in only, "production" in only) == (True, False)
+    assert "Nothing matches" in admin.page(f"/databases?search={word}x")
+    assert admin.page("/databases?environment=other", 422)
+
+
+def test_nothing_that_somebody_typed_becomes_part_of_a_page(
+    platform: Installation, api: httpx.Client, admin: Visitor
+) -> None:
+    made = platform.create(friendlyName=SCRIPT)
+    path = f"/databases/{made['id']}"
+    entry = {"ip_address": "127.0.0.0/8", "description": SCRIPT}
+    data(api.post(f"/api{path}/whitelist", json=entry), 201)
+    with psycopg.connect(made["connection_string"], autocommit=True) as session:
+        session.execute('CREATE TABLE "<script>alert(1)</script>" (id int)')
+        session.execute("SELECT '<script>alert(1)</script>'")
+        seen = [admin.page(f"{path}{tab}") for tab in TABS]
+    seen += [admin.page(f"{path}/{dialog}") for dialog in ("connect", "delete", "rotate-password")]
+    seen += [admin.page("/databases"), admin.page(f"/databases?search={SCRIPT[:30]}")]
+    seen += [admin.page(f"/{SCRIPT.replace('/', '')}", 404), admin.page(f"/sign-in?next={SCRIPT}")]
+    for page in seen:
+        assert "<script>" not in page
+        assert "<img src=x" not in page
+    assert "&lt;script&gt;" in seen[0]
+
+
+def test_a_customer_sees_and_does_nothing_foreign(
+    platform: Installation, api: httpx.Client
+) -> None:
+    name = some_name()
+    foreign = platform.create(name=name, ownerEmail=f"{name}@example.com")
+    path = f"/databases/{foreign['id']}"
+    asked = {
+        "name": "own",
+        "scopes": ["databases:read", "databases:write", "backups:read", "backups:write"],
+        "customerEmail": f"other-{name}@example.com",
+    }
+    key = data(api.post("/api/api-keys", json=asked), 201)["key"]
+    with visiting(platform, key) as visitor:
+        assert name not in visitor.page("/databases")
+        for tab in (*TABS, "/connect", "/delete", "/rotate-password"):
+            visitor.page(f"{path}{tab}", 404)
+        once = {"once": uuid.uuid4().hex}
+        for verb, form in (
+            ("rotate-password", {}),
+            ("delete", {"typed": name}),
+            ("whitelist", {"ip_address": "10.0.0.1"}),
+            ("roles", {"name": "reporting"}),
+            ("backups", {}),
+        ):
+            answer = visitor.http.post(f"{path}/{verb}", data={**once, **form})
+            assert answer.status_code == 404, (verb, answer.text)
+    assert data(api.get(f"/api{path}"))["status"] == "active"
+
+
+def test_who_may_only_read_is_offered_no_changes(platform: Installation, api: httpx.Client) -> None:
+    made = platform.create(name=some_name())
+    asked = {"name": "reads", "scopes": ["databases:read"]}
+    key = data(api.post("/api/api-keys", json=asked), 201)["key"]
+    with visiting(platform, key) as visitor:
+        assert "Create database" not in visitor.page("/databases")
+        page = visitor.page(f"/databases/{made['id']}/settings")
+        assert "Rotate password" not in page
+        assert "Delete" not in page
+        assert "Backups" not in page
+        visitor.page(f"/databases/{made['id']}/backups", 403)
+        assert visitor.create(some_name()).status_code == 403
+
+
+def test_a_database_is_deleted_only_by_its_name(platform: Installation, admin: Visitor) -> None:
+    made = platform.create(name=some_name())
+    path = f"/databases/{made['id']}"
+    answer = admin.http.post(f"{path}/delete", data={"typed": "another", "once": "1"})
+    assert (answer.status_code, "nothing was done" in answer.text) == (422, True)
+    answer = admin.http.post(f"{path}/delete", data={"typed": made["name"], "once": "1"})
+    assert answer.headers["location"].startswith("/databases?done=delet")
+
+
+def test_addresses_roles_and_backups(platform: Installation, admin: Visitor) -> None:
+    made = platform.create(name=some_name())
+    path = f"/databases/{made['id']}"
+
+    def send(verb: str, **form: str) -> httpx.Response:
+        return admin.http.post(f"{path}/{verb}", data={"once": uuid.uuid4().hex, **form})
+
+    assert send("whitelist", ip_address="127.0.0.1").status_code == 303
+    assert send("whitelist", ip_address="not an address").status_code == 422
+    page = admin.page(f"{path}/access")
+    assert "127.0.0.1/32" in page or "127.0.0.1<" in page
+    string = string_in(send("roles", name="reporting", access="read_only").text)
+    with psycopg.connect(string) as session:
+        assert session.info.user.endswith("_reporting")
+    page = admin.page(f"{path}/access")
+    for removal in re.findall(rf'action="{path}/((?:whitelist|roles)/[^"]+)"', page):
+        assert send(removal).status_code == 303
+    assert "Empty" in admin.page(f"{path}/access")
+    assert send("backups", description="by hand").headers["location"].endswith("done=begun")
+    assert "Backup" in admin.page(f"{path}/operations")
+    poll = {"HX-Request": "true", "HX-Target": "operations"}
+    part = admin.http.get(f"{path}/operations", headers=poll).text
+    assert part.startswith('<div id="operations"')
+    assert "Backup" in part
+    rotated = string_in(send("rotate-password").text)
+    psycopg.connect(rotated).close()
+
+
+def test_assets_are_kept_and_pages_are_not(admin: Visitor) -> None:
+    page = admin.http.get("/databases")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert page.headers["cache-control"] == "no-store"
+    found = re.findall(r'(?:src|href)="(/assets/[^"]+)"', page.text)
+    assert len(set(found)) == 5
+    for url in found:
+        asset = admin.http.get(url)
+        assert asset.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert admin.http.get("/assets/../app.py").status_code == 404
+
+
+# ── in a browser ─────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser, platform: Installation) -> Iterator[Page]:
+    """A page on which the administrator has signed in; nothing may be refused by the policy."""
+    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
+    opened = context.new_page()
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on(
+        "console",
+        lambda said: (
+            errors.append(said.text)
+            if said.type == "error" and "422" not in said.text and "409" not in said.text
+            else None
+        ),
+    )
+    opened.goto(f"{platform.url}/")
+    opened.get_by_label("API key").fill(platform.key)
+    opened.get_by_role("button", name="Sign in").click()
+    expect(opened.get_by_role("link", name="Databases")).to_be_visible()
+    yield opened
+    context.close()
+    assert errors == []
+
+
+def test_a_database_is_created_and_what_was_copied_opens_it(page: Page) -> None:
+    page.get_by_role("button", name="Create database").click()
+    page.get_by_label("Name").fill(some_name())
+    page.get_by_label("Environment").select_option("development")
+    page.get_by_role("button", name="Create").dblclick()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("Connection string")).to_be_visible()
+    page.get_by_role("button", name="Copy").click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    psycopg.connect(copied).close()
+    dialog.get_by_text("Pooled").click()
+    pooled = page.get_by_label("Connection string").input_value()
+    psycopg.connect(pooled).close()
+    assert pooled != copied
+    dialog.get_by_role("link", name="Done").click()
+    page.wait_for_url("**/databases/*")
+    assert copied.split(":")[2].split("@")[0] not in page.content()
+
+
+def test_the_keyboard_is_enough_and_typed_text_is_kept(platform: Installation, page: Page) -> None:
+    taken = platform.create(name=some_name())["name"]
+    page.keyboard.press("c")
+    field = page.get_by_label("Name")
+    expect(field).to_be_focused()
+    page.keyboard.type(taken)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_contain_text("already a database named")
+    expect(field).to_have_value(taken)
+    page.keyboard.type("-2")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Connection string")).to_be_visible()
+    page.keyboard.press("Escape")  # a password that is shown once is not closed by mistake
+    expect(page.get_by_label("Connection string")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.wait_for_url("**/databases/*-*")
+    expect(page.get_by_role("heading", name=f"{taken}-2")).to_be_visible()
+
+
+def test_everything_can_be_perceived_and_fits_a_phone(platform: Installation, page: Page) -> None:
+    made = platform.create(name=some_name())
+    paths = [f"/databases/{made['id']}{tab}" for tab in TABS]
+    for path in ("/databases", *paths, "/operations", "/account"):
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.goto(f"{platform.url}{path}")
+        assert faults(page) == [], path
+        page.set_viewport_size({"width": PHONE, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE, path
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.emulate_media(color_scheme="dark")
+    page.goto(f"{platform.url}{paths[0]}")
+    assert faults(page) == []
+    for button in ("Connect", "Rotate password…"):
+        page.get_by_role("button", name=button).click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert faults(page) == [], button
+        page.keyboard.press("Escape")
+
+
+def faults(page: Page) -> list[tuple[str, str]]:
+    """What axe has to say of a page, by WCAG 2.2 AA."""
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": tags}})
+    return [
+        (each["id"], str([node["html"][:200] for node in each["nodes"][:3]]))
+        for each in found.response["violations"]
+    ]

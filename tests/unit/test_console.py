@@ -1,0 +1,259 @@
+"""The console without a server: what it says, whom it lets in, and what its pages may hold."""
+
+import datetime as dt
+import gzip
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import Request
+
+import tenantry
+from database_rows import NOW, database_row
+from tenantry.api import app as api_app
+from tenantry.base.secrets import Seal, Secret
+from tenantry.base.settings import Settings
+from tenantry.web import app as console
+from tenantry.web import assets, cookies, pages, strings, words
+from tenantry.web.routing import CrossSite, require_same_origin
+
+TEMPLATES = Path(pages.__file__).parent / "templates"
+HOUR = dt.timedelta(hours=1)
+
+# The route of the API that does the same, for each of the console's.
+SAME = {
+    "GET /databases": "GET /api/databases",
+    "GET /databases/new": "POST /api/databases",
+    "POST /databases": "POST /api/databases",
+    "GET /databases/{}": "GET /api/databases/{}",
+    "GET /databases/{}/connect": "GET /api/databases/{}/connection-strings",
+    "GET /databases/{}/rotate-password": "POST /api/databases/{}/rotate-password",
+    "POST /databases/{}/rotate-password": "POST /api/databases/{}/rotate-password",
+    "GET /databases/{}/settings": "GET /api/databases/{}",
+    "GET /databases/{}/delete": "DELETE /api/databases/{}",
+    "POST /databases/{}/delete": "DELETE /api/databases/{}",
+    "GET /databases/{}/access": "GET /api/databases/{}/whitelist",
+    "POST /databases/{}/whitelist": "POST /api/databases/{}/whitelist",
+    "POST /databases/{}/whitelist/{}/remove": "DELETE /api/databases/{}/whitelist/{}",
+    "POST /databases/{}/roles": "POST /api/databases/{}/roles",
+    "POST /databases/{}/roles/{}/delete": "DELETE /api/databases/{}/roles/{}",
+    "GET /databases/{}/backups": "GET /api/databases/{}/backups",
+    "POST /databases/{}/backups": "POST /api/databases/{}/backups",
+    "POST /databases/{}/backups/{}/delete": "DELETE /api/databases/{}/backups/{}",
+    "POST /databases/{}/restore": "POST /api/databases/{}/restore",
+    "GET /databases/{}/queries": "GET /api/databases/{}/queries",
+    "GET /databases/{}/sessions": "GET /api/databases/{}/sessions",
+    "GET /databases/{}/tables": "GET /api/databases/{}/tables",
+    "POST /databases/{}/sessions/{}/cancel": "POST /api/databases/{}/sessions/{}/cancel",
+    "POST /databases/{}/sessions/{}/terminate": "POST /api/databases/{}/sessions/{}/terminate",
+    "GET /operations": "GET /api/operations",
+    "GET /databases/{}/operations": "GET /api/operations",
+    "POST /operations/{}/cancel": "POST /api/operations/{}/cancel",
+    "GET /account": "GET /api/auth/me",
+    "POST /account/sessions/{}/end": "DELETE /api/auth/sessions/{}",
+}
+# They come before a caller is known.
+OPEN = {
+    "GET /",
+    "GET /sign-in",
+    "POST /sign-in",
+    "POST /sign-in/code",
+    "POST /sign-out",
+    "GET /assets/{}",
+}
+
+
+def scopes(needed: Dependant) -> Iterator[str | None]:
+    """The scopes that a route requires of its caller."""
+    for each in needed.dependencies:
+        if each.call is not None and "calling.<locals>" in getattr(each.call, "__qualname__", ""):
+            yield inspect.getclosurevars(each.call).nonlocals.get("scope")
+        yield from scopes(each)
+
+
+def routes(modules: Iterable[Any]) -> dict[str, set[str | None]]:
+    """The scopes of each route of the API's or the console's modules."""
+    return {
+        f"{method} {re.sub('{[^}]*}', '{}', route.path)}": set(scopes(route.dependant))
+        for module in modules
+        for route in module.router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+
+
+def test_each_page_needs_the_scope_of_the_same_route_of_the_api() -> None:
+    own, api = routes((*console._PAGES, assets)), routes(api_app._RESOURCES)
+    assert own.keys() == SAME.keys() | OPEN
+    assert {name: own[name] for name in SAME} == {name: api[same] for name, same in SAME.items()}
+    assert not any(own[name] for name in OPEN)
+
+
+# ── cookies and redirections ─────────────────────────────────────────────────
+
+
+def test_the_cookie_shows_nothing_and_ends() -> None:
+    seal = Seal(Seal.new_key())
+    value = cookies.written(seal, Secret("tnt_key"), NOW + HOUR)
+    assert "tnt_" not in value
+    assert cookies.read(seal, value, NOW) == Secret("tnt_key")
+    assert cookies.read(seal, value, NOW + HOUR) is None
+    assert cookies.read(Seal(Seal.new_key()), value, NOW) is None
+
+
+@given(st.text(max_size=200))
+def test_any_other_cookie_is_ignored(value: str) -> None:
+    assert cookies.read(Seal(bytes(32)), value, NOW) is None
+
+
+@pytest.mark.parametrize("path", ["/", "/databases?search=a&cursor=b", "/databases/1/access"])
+def test_signing_in_leads_back(path: str) -> None:
+    assert pages.own_path(path) == path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "databases",
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "https://evil.example/",
+        "javascript:alert(1)",
+        "/\t/evil.example",
+        "/a\r\nSet-Cookie: a=b",
+        "/ä",
+    ],
+)
+def test_signing_in_leads_to_no_other_site(text: str) -> None:
+    assert pages.own_path(text) == "/"
+
+
+def request(**headers: str) -> Request:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": raw})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec_fetch_site": "same-origin"},
+        {"origin": "http://a.example:3000", "host": "a.example:3000"},
+    ],
+)
+def test_forms_of_our_pages_are_taken(headers: dict[str, str]) -> None:
+    require_same_origin(request(**headers))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site"},
+        {"sec_fetch_site": "none"},
+        {"sec_fetch_site": "cross-site", "origin": "http://a.example", "host": "a.example"},
+        {"origin": "http://evil.example", "host": "a.example"},
+        {"origin": "null", "host": "a.example"},
+    ],
+)
+def test_forms_of_other_sites_are_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(CrossSite):
+        require_same_origin(request(**headers))
+
+
+# ── words ────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("differing", "word", "tone"),
+    [
+        ({}, "Ready", "ok"),
+        ({"status": "deleting"}, "Being deleted", "info"),
+        ({"missing_since": NOW, "quota_state": "warning"}, "Missing", "bad"),
+        ({"quota_state": "read_only"}, "Read-only: full", "bad"),
+        ({"quota_state": "warning", "status_detail": "role missing"}, "Almost full", "warn"),
+        ({"status_detail": "role missing"}, "Needs attention", "warn"),
+        ({"paused_until": NOW + HOUR, "paused_for": "wal"}, "Paused", "bad"),
+        ({"paused_until": NOW - HOUR, "paused_for": "wal"}, "Ready", "ok"),
+    ],
+)
+def test_the_state_is_in_words(differing: dict[str, object], word: str, tone: str) -> None:
+    found = words.state_of(database_row("a", **differing), NOW)
+    assert (found.word, found.tone) == (word, tone)
+    assert (found.detail is None) == (tone in {"ok", "info"})
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 kB"), (9_000_000, "8.6 MB")],
+)
+def test_sizes_have_three_digits(count: int, text: str) -> None:
+    assert words.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("past", "text"),
+    [(5, "5 s ago"), (119, "119 s ago"), (7200, "2 h ago"), (-90 * 60, "in 90 min")],
+)
+def test_times_are_ages(past: float, text: str) -> None:
+    assert words.ago(NOW - dt.timedelta(seconds=past), NOW) == text
+
+
+def test_every_kind_of_operation_has_a_title() -> None:
+    sources = (Path(tenantry.__file__).parent / "services").rglob("*.py")
+    kinds = {
+        kind for path in sources for kind in re.findall(r'Kind\(\s*"([^"]+)"', path.read_text())
+    }
+    assert len(kinds) > 10
+    assert kinds <= words._OPERATIONS.keys()
+
+
+def test_strings_are_offered_for_each_client() -> None:
+    row = database_row("abcdefghjkmn")
+    settings = Settings(home=Path("/nowhere"), domain="db.example.com")
+    offered = {each.title: each for each in strings.of_database(settings, row, "pa55")}
+    assert list(offered)[:3] == ["psql", ".env", "Prisma"]
+    assert offered["psql"].direct.startswith(
+        "postgresql://user_abcdefghjkmn:pa55@db.example.com:5432/"
+    )
+    assert ":6432/" in offered["psql"].pooled
+    assert offered[".env"].direct.startswith('DATABASE_URL="postgresql://')
+    assert "SHADOW_DATABASE_URL" in offered["Prisma"].direct
+
+
+# ── templates and assets ─────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.iterdir()), ids=lambda path: path.name)
+def test_a_template_has_nothing_that_the_policy_refuses(path: Path) -> None:
+    text = path.read_text()
+    assert not re.search(
+        r"\bstyle=|\son[a-z]+=|hx-on|hx-vals=.js|<style|\|\s*safe|javascript:", text
+    )
+    assert not re.search(r"<script(?![^>]*\bsrc=)", text)
+    assert not re.search(r"(?:src|href|action)=\"(?:https?:)?//", text)
+
+
+def test_the_policy_allows_no_inline_code() -> None:
+    assert "unsafe" not in pages._POLICY
+    assert pages._POLICY.startswith("default-src 'none'")
+
+
+def test_an_asset_is_named_by_its_content() -> None:
+    for served, asset in assets._files().items():
+        assert re.fullmatch(r"[a-z]+\.[0-9a-f]{16}\.(?:css|js|svg)", served)
+        assert gzip.decompress(asset.compressed) == asset.content
+        assert assets.url(asset.name) == f"/assets/{served}"
+
+
+def test_a_first_visit_is_small() -> None:
+    assert sum(len(asset.compressed) for asset in assets._files().values()) < 40_000
