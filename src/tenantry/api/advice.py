@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, DatabaseId, calling
-from tenantry.services.bodies.insights import FindingObject, MuteAdvice
 from tenantry.control.store import Tx
 from tenantry.services.advice.model import Code, Severity
+from tenantry.services.bodies.insights import FindingObject, MuteAdvice
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}/advice", tags=["insights"])

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, DatabaseId, allowed
-from tenantry.services.bodies.fields import Moment
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.fields import Moment
 from tenantry.services.samples.resolutions import SAMPLE_SECONDS
 from tenantry.services.samples.service import Drawn, Lately
 

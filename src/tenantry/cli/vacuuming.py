@@ -133,7 +133,7 @@ def _maintain(
     wait: bool,
     as_json: bool,
 ) -> None:
-    """Begin the operation of this verb and report it. Exits with FAILED if something was skipped."""
+    """Run the operation of this verb and report it. Exits with FAILED if something was skipped."""
     if lock_timeout is not None:
         asked["lock_timeout_seconds"] = lock_timeout / 1000
     ended = operations.finish(
