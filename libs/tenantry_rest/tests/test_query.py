@@ -1,5 +1,7 @@
 """Query strings: any of them is a query or an error of PostgREST's, with its words."""
 
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,8 @@ from tenantry_rest.plan.planning import make_plan
 from tenantry_rest.request.model import HttpRequest, parse_request
 from tenantry_rest.request.query import parse_query
 from tenantry_rest.schema.model import Column, Name, Relationship, Schema, Table
-from tenantry_rest.sql.statements import main_statement
+from tenantry_rest.shapes import Shapes
+from tenantry_rest.sql.statements import main_statement, statements_of
 
 COLUMNS = {
     name: Column(name, None, True, kind, kind, None, None)
@@ -109,3 +112,30 @@ def test_values_are_parameters_and_names_are_quoted(text: str) -> None:
     statement, _ = main_statement(make_plan(request, SCHEMA, CONFIG)).render()
     quoted = '"' + name.partition("\0")[0] + '"'
     assert quoted.encode() in statement
+
+
+@given(st.lists(st.tuples(st.sampled_from(["id", "name", "parent.id"]), st.text(max_size=9))))
+def test_reads_of_one_shape_share_a_plan(filters: list[tuple[str, str]]) -> None:
+    shapes = Shapes(10)
+    for changed in ("", "x"):
+        given_filters = [f"{key}=not.gte.{quote(value + changed)}" for key, value in filters]
+        query = "&".join(["select=id,parent(id)", *given_filters])
+        http = HttpRequest("GET", "/child", query, [("prefer", "count=exact")])
+        planned = shapes.plan(http, SCHEMA, CONFIG)
+        request = parse_request(http, CONFIG)
+        plan = make_plan(request, SCHEMA, CONFIG)
+        assert planned is not None
+        assert planned.plan.media == plan.media
+        assert planned.request.query.canonical == request.query.canonical
+        assert planned.statements == [
+            each.render() for each in statements_of(plan, request, CONFIG)
+        ]
+    assert len(shapes) == 1
+
+
+def test_a_refusal_has_its_own_words() -> None:
+    shapes = Shapes(10)
+    assert shapes.plan(HttpRequest("GET", "/child", "parent.id=eq.secret"), SCHEMA, CONFIG) is None
+    for number in range(20):
+        shapes.plan(HttpRequest("GET", "/child", f"limit={number}"), SCHEMA, CONFIG)
+    assert len(shapes) == 10

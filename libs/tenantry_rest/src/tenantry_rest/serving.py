@@ -24,13 +24,15 @@ from tenantry_rest.config import Config
 from tenantry_rest.errors import ApiError
 from tenantry_rest.openapi import describe
 from tenantry_rest.plan.calling import find_function
-from tenantry_rest.plan.model import Plan
 from tenantry_rest.plan.planning import find_table, function_name, make_plan
 from tenantry_rest.request.model import ApiRequest, HttpRequest, parse_request
 from tenantry_rest.schema.model import Schema
+from tenantry_rest.shapes import Planned, Shapes
+from tenantry_rest.sql.statements import statements_of
 from tenantry_rest.transaction import Transaction, translated
 
 Connect = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
+SHAPES = 500
 PHASES = ("jwt", "parse", "plan", "transaction", "response")
 
 
@@ -41,10 +43,12 @@ class State:
     config: Config
     schema: Schema | None
     authenticator: Authenticator
+    shapes: Shapes
 
     @classmethod
-    def of(cls, config: Config, schema: Schema | None) -> "State":
-        return cls(config, schema, Authenticator(config))
+    def of(cls, config: Config, schema: Schema | None, *, shapes: int = SHAPES) -> "State":
+        """``shapes`` is the number of shapes of requests whose plans are kept."""
+        return cls(config, schema, Authenticator(config), Shapes(shapes))
 
 
 @dataclass
@@ -99,6 +103,11 @@ async def _answer(http: HttpRequest, state: State, connect: Connect, timing: Tim
         raise ApiError(503, "PGRST002", message)
     caller = state.authenticator.caller(http.header("authorization"))
     timing.end("jwt")
+    planned = state.shapes.plan(http, state.schema, state.config)
+    if planned is not None:
+        timing.end("parse")
+        timing.end("plan")
+        return await _execute(planned, caller, state, connect, timing)
     request = parse_request(http, state.config)
     timing.end("parse")
     if request.kind == "info":
@@ -106,10 +115,9 @@ async def _answer(http: HttpRequest, state: State, connect: Connect, timing: Tim
     if request.kind == "inspect":
         return await _inspect(request, caller, state, connect, timing)
     plan = make_plan(request, state.schema, state.config)
+    statements = [each.render() for each in statements_of(plan, request, state.config)]
     timing.end("plan")
-    outcome = await _run(plan, request, caller, state, connect)
-    timing.end("transaction")
-    return answer(request, plan, outcome)
+    return await _execute(Planned(request, plan, statements), caller, state, connect, timing)
 
 
 def _options(request: ApiRequest, schema: Schema) -> Answer:
@@ -120,13 +128,16 @@ def _options(request: ApiRequest, schema: Schema) -> Answer:
     return table_options(schema.tables[find_table(request, schema)])
 
 
-async def _run(
-    plan: Plan, request: ApiRequest, caller: Caller, state: State, connect: Connect
-) -> Any:
+async def _execute(
+    planned: Planned, caller: Caller, state: State, connect: Connect, timing: Timing
+) -> Answer:
+    request, plan = planned.request, planned.plan
+    schema = state.schema or Schema()
     async with _connected(connect) as connection:
-        schema = state.schema or Schema()
         transaction = Transaction(connection, request, caller, state.config, schema)
-        return await transaction.run(plan)
+        outcome = await transaction.run(plan, planned.statements)
+    timing.end("transaction")
+    return answer(request, plan, outcome)
 
 
 async def _inspect(

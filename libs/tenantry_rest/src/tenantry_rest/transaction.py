@@ -15,7 +15,7 @@ from tenantry_rest.plan.model import Plan
 from tenantry_rest.request.model import ApiRequest
 from tenantry_rest.schema.model import Function, RoleSettings, Schema
 from tenantry_rest.sql import statements
-from tenantry_rest.sql.fragments import Sql
+from tenantry_rest.sql.fragments import Rendered, Sql
 from tenantry_rest.sqlstates import from_database
 
 ISOLATIONS = ("read uncommitted", "read committed", "repeatable read", "serializable")
@@ -82,29 +82,13 @@ class Transaction:
         self._request, self._caller, self._config = request, caller, config
         self._role = schema.roles.get(caller.role, RoleSettings())
 
-    async def run(self, plan: Plan) -> Outcome:
-        """Execute a plan.
+    async def run(self, plan: Plan, main: Sequence[Rendered]) -> Outcome:
+        """Execute a plan by its statements.
 
         Raises:
             ApiError: PostgreSQL refuses, or the number of rows is not what was asked for.
         """
-        preferences, config = self._request.preferences, self._config
         function = plan.call.function if plan.call is not None else None
-        most = None
-        if preferences.count == "estimated" and config.db_max_rows is not None:
-            most = config.db_max_rows + 1
-        main = [
-            statements.main_statement(
-                plan,
-                count=preferences.counts_rows,
-                count_at_most=most,
-                location=self._request.write == "insert"
-                and preferences.representation == "headers-only",
-            )
-        ]
-        estimates = preferences.count in {"planned", "estimated"} and self._request.kind == "read"
-        if estimates and plan.media.plan_of is None:
-            main.append(statements.planned_rows(plan))
         checked = self._decides_on_rows(plan)
         results = await self._execute(
             main, read_only=plan.read_only, function=function, ends=not checked
@@ -114,7 +98,7 @@ class Transaction:
             outcome = Outcome(1, b"".join(line + b"\n" for line in lines))
         else:
             outcome = _outcome(results[0])
-            if estimates:
+            if statements.estimates_rows(plan, self._request):
                 outcome = self._estimated(outcome, results[1])
         if checked:
             await self._end(plan, outcome)
@@ -122,7 +106,9 @@ class Transaction:
 
     async def rows(self, wanted: Sequence[Sql]) -> list[list[tuple[Any, ...]]]:
         """The rows of read-only statements."""
-        results = await self._execute(wanted, read_only=True, function=None, ends=True)
+        results = await self._execute(
+            [each.render() for each in wanted], read_only=True, function=None, ends=True
+        )
         return [
             [
                 tuple(
@@ -173,7 +159,7 @@ class Transaction:
         return "ROLLBACK" if self._rolls_back() else "COMMIT"
 
     async def _execute(
-        self, main: Sequence[Sql], *, read_only: bool, function: Function | None, ends: bool
+        self, main: Sequence[Rendered], *, read_only: bool, function: Function | None, ends: bool
     ) -> list[Any]:
         """All statements in one round trip, up to the end if nothing decides on it."""
         isolation = (function.isolation if function else None) or self._role.isolation
@@ -187,10 +173,10 @@ class Transaction:
         try:
             async with self._connection.pipeline():
                 await self._send(f"BEGIN ISOLATION LEVEL {level} {mode}")
-                for statement in before:
-                    await AsyncRawCursor(self._connection).execute(*statement.render())
+                for each in before:
+                    await AsyncRawCursor(self._connection).execute(*each.render())
                 for cursor, statement in zip(cursors, main, strict=True):
-                    await cursor.execute(*statement.render(), binary=True)
+                    await cursor.execute(*statement, binary=True)
                 if self._rolls_back():
                     await self._send("SET CONSTRAINTS ALL IMMEDIATE")
                 if ends:

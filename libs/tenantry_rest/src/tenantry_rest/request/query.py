@@ -9,7 +9,6 @@ from tenantry_rest.request import grammar, parsing, selecting
 from tenantry_rest.request.syntax import (
     Argument,
     Filter,
-    Group,
     Logic,
     OrderTerm,
     Path,
@@ -79,7 +78,7 @@ def parse_query(raw: str, *, is_call: bool = False) -> Query:
     )
     keys, filters = [], []
     for key, value in valued:
-        if key not in RESERVED and not _ends_in(key, *RESERVED_ENDINGS):
+        if is_filter(key):
             keys.append(key)
             filters.append(_parse_filter(key, value, is_call=is_call))
     on_conflict = _optional_columns("on_conflict", first.get("on_conflict"))
@@ -88,7 +87,7 @@ def parse_query(raw: str, *, is_call: bool = False) -> Query:
         if isinstance(each.operation, Argument):
             arguments.append((each.field.name, each.operation.value))
     return Query(
-        _canonical(given),
+        canonical(given),
         selected,
         tuple(each for each in filters if not isinstance(each[1].operation, Argument)),
         tuple(arguments),
@@ -99,6 +98,11 @@ def parse_query(raw: str, *, is_call: bool = False) -> Query:
         on_conflict,
         frozenset(keys),
     )
+
+
+def is_filter(key: str) -> bool:
+    """Whether a key names a column, or an argument, and nothing else."""
+    return key not in RESERVED and not _ends_in(key, *RESERVED_ENDINGS)
 
 
 def _ends_in(key: str, *words: str) -> bool:
@@ -118,7 +122,8 @@ def _refused(error: parsing.Unparsed, what: str) -> ApiError:
     return bad_query(message, error.problem.describe())
 
 
-def _canonical(given: list[tuple[str, str | None]]) -> str:
+def canonical(given: list[tuple[str, str | None]]) -> str:
+    """The query string with its keys in order."""
     ordered = sorted(given, key=lambda pair: pair[0].encode())
     return "&".join(
         f"{quote(key, safe='')}={quote(value or '', safe='')}" for key, value in ordered
@@ -186,10 +191,3 @@ def _parse_ranges(valued: list[tuple[str, str]]) -> tuple[tuple[Path, Range], ..
         (path, Range(offsets.get(path, 0), limits.get(path)))
         for path in dict.fromkeys([*limits, *offsets])
     )
-
-
-def operands(logic: Logic) -> list[Filter]:
-    """All filters within a condition."""
-    if isinstance(logic, Group):
-        return [each for member in logic.members for each in operands(member)]
-    return [logic]

@@ -12,6 +12,7 @@ from tenantry_rest.request.syntax import Step
 from tenantry_rest.schema.model import Name
 
 Value = str | bytes | list[str] | None
+Rendered = tuple[bytes, list[Value]]  # a statement with numbered placeholders, its parameters
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Sql:
     def __radd__(self, other: str) -> "Sql":
         return Sql((other, *self.parts))
 
-    def render(self) -> tuple[bytes, list[Value]]:
+    def render(self) -> Rendered:
         """The statement with numbered placeholders, and its parameters."""
         texts, values = [], []
         for part in self.parts:
@@ -60,14 +61,19 @@ def join(separator: str, pieces: Iterable[Sql | str]) -> Sql:
     return text(*found)
 
 
+def cut(value: str) -> str:
+    """A text as PostgreSQL can have it: up to a NUL."""
+    return value.partition("\0")[0]
+
+
 def literal(value: Value) -> Sql:
     """A parameter; PostgreSQL infers its type. No text has the character NUL."""
-    return Sql((Parameter(value.partition("\0")[0] if isinstance(value, str) else value),))
+    return Sql((Parameter(cut(value) if isinstance(value, str) else value),))
 
 
 def identifier(name: str) -> Sql:
     """The only way a name gets into a statement."""
-    quoted = name.partition("\0")[0].replace('"', '""')
+    quoted = cut(name).replace('"', '""')
     return Sql((f'"{quoted}"',))
 
 
@@ -82,7 +88,7 @@ def column(table: Name, name: str) -> Sql:
 
 def array(values: Iterable[str]) -> str:
     """PostgreSQL's text for an array of texts, so that it infers the type of the elements."""
-    escaped = (value.partition("\0")[0].replace("\\", "\\\\") for value in values)
+    escaped = (cut(value).replace("\\", "\\\\") for value in values)
     return "{" + ",".join('"' + value.replace('"', '\\"') + '"' for value in escaped) + "}"
 
 

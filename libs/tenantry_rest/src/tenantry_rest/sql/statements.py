@@ -2,8 +2,10 @@
 
 import json
 
+from tenantry_rest.config import Config
 from tenantry_rest.plan.model import Body, Plan
 from tenantry_rest.request.media import Media
+from tenantry_rest.request.model import ApiRequest
 from tenantry_rest.schema.model import ANY_ELEMENT, Function, Name
 from tenantry_rest.sql.fragments import EMPTY, Sql, identifier, join, literal, qualified, text
 from tenantry_rest.sql.reading import count_sql, read_sql
@@ -15,6 +17,27 @@ SETTINGS = (
     ", nullif(current_setting('response.status', true), '') AS response_status"
 )
 NO_LOCATION = "array[]::text[]"
+
+
+def statements_of(plan: Plan, request: ApiRequest, config: Config) -> list[Sql]:
+    """The statement that does it all, and one for the planner's estimate if that is wanted."""
+    preferences = request.preferences
+    most = None
+    if preferences.count == "estimated" and config.db_max_rows is not None:
+        most = config.db_max_rows + 1
+    location = request.write == "insert" and preferences.representation == "headers-only"
+    found = [
+        main_statement(plan, count=preferences.counts_rows, count_at_most=most, location=location)
+    ]
+    if estimates_rows(plan, request):
+        found.append(text("EXPLAIN (FORMAT JSON) ", count_sql(plan.read)))
+    return found
+
+
+def estimates_rows(plan: Plan, request: ApiRequest) -> bool:
+    """Whether the planner's estimate of the number of rows is wanted."""
+    wanted = request.preferences.count in {"planned", "estimated"}
+    return wanted and request.kind == "read" and plan.media.plan_of is None
 
 
 def main_statement(
@@ -64,11 +87,6 @@ def main_statement(
 def explained(media: Media, statement: Sql) -> Sql:
     options = [f"FORMAT {media.plan_format.upper()}", *map(str.upper, media.plan_options)]
     return text(f"EXPLAIN ({', '.join(options)}) ", statement)
-
-
-def planned_rows(plan: Plan) -> Sql:
-    """The planner's estimate of the number of rows."""
-    return text("EXPLAIN (FORMAT JSON) ", count_sql(plan.read))
 
 
 def _location(key: tuple[str, ...]) -> Sql:
