@@ -137,3 +137,7 @@ CREATE AGGREGATE lines (items) (SFUNC = add_line, STYPE = "application/vnd.lines
 
 CREATE TABLE other.animals (id int PRIMARY KEY, name text);
 INSERT INTO other.animals VALUES (1, 'cat');
+
+CREATE FUNCTION test.pre_config() RETURNS void LANGUAGE sql AS
+    $$SELECT set_config('pgrst.db_max_rows', '3', true)$$;
+GRANT USAGE ON SCHEMA test TO authenticator;

@@ -1,5 +1,6 @@
 """Pure parts: settings, tokens, media types, fuzzy names, views, errors, CORS."""
 
+import asyncio
 from typing import Any
 
 import jwt
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rest_clients import SECRET, Client
+from rest_server import Server
 
 from tenantry_rest.auth import Authenticator
 from tenantry_rest.config import BadConfig, Config, parse_file, read_config
@@ -228,3 +230,29 @@ async def test_without_a_database_there_is_an_answer(serve: Any) -> None:
     api = await serve(db_uri="host=/nowhere", db_pool_acquisition_timeout="1")
     answer = await api.get("/clients")
     assert (answer.status_code, answer.json()["code"]) == (503, "PGRST002")
+
+
+async def test_settings_of_the_database_are_before_all_others(serve: Any, server: Server) -> None:
+    server.execute("ALTER ROLE authenticator SET pgrst.db_max_rows = '2'")
+    try:
+        api = await serve(db_config="true", db_max_rows="9")
+        assert len((await api.get("/items")).json()) == 2
+        api = await serve(db_config="true", db_pre_config="test.pre_config")
+        assert len((await api.get("/items")).json()) == 3
+    finally:
+        server.execute("ALTER ROLE authenticator RESET ALL")
+
+
+async def test_the_schema_cache_is_read_again_when_notified(serve: Any, server: Server) -> None:
+    api = await serve(db_channel_enabled="true")
+    assert (await api.get("/fresh")).status_code == 404
+    server.execute("CREATE TABLE test.fresh AS SELECT 1 AS a")
+    try:
+        status = 404
+        while status == 404:
+            server.execute("NOTIFY pgrst, 'reload schema'")
+            await asyncio.sleep(0.05)
+            status = (await api.get("/fresh")).status_code
+        assert status == 200
+    finally:
+        server.execute("DROP TABLE test.fresh")

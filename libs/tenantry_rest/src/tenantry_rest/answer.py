@@ -25,10 +25,14 @@ class Answer:
     reason: str | None = None
 
 
+def proxy_status(error: ApiError) -> tuple[str, str]:
+    return "Proxy-Status", f"PostgREST; error={error.code}"
+
+
 def error_answer(error: ApiError, *, minimal: bool) -> Answer:
     headers = [
         ("Content-Type", JSON),
-        ("Proxy-Status", f"PostgREST; error={error.code}"),
+        proxy_status(error),
         *error.headers,
     ]
     return Answer(error.status, headers, error.body(minimal=minimal), error.reason)
@@ -75,7 +79,8 @@ def _ranged(request: ApiRequest, outcome: Outcome) -> tuple[int, Headers, bytes]
     upper = lower + outcome.rows - 1
     headers = [("Content-Range", content_range(lower, upper, total))]
     if total is not None and lower > total:
-        return 416, headers, beyond_end(lower, total).body()
+        error = beyond_end(lower, total)
+        return 416, [*headers, proxy_status(error)], error.body()
     partial = total is not None and outcome.rows < total
     return 206 if partial else 200, headers, outcome.body
 

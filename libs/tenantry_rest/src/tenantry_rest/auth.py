@@ -132,7 +132,7 @@ class Authenticator:
         try:
             header = json.loads(_unpacked(parts[0]))
             content, signature = _unpacked(parts[1]), _unpacked(parts[2])
-            algorithm, name = header["alg"], header.get("kid")
+            algorithm, name = str(header["alg"]), header.get("kid")
         except (ValueError, KeyError, TypeError, AttributeError):
             raise bad_token("PGRST301", "JWT cryptographic operation failed") from None
         if algorithm not in {each for some in KINDS.values() for each in some}:

@@ -1,7 +1,7 @@
 """The schema cache, read from a database."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import psycopg
@@ -88,9 +88,8 @@ async def load_config(connection: Connection, config: Config) -> Config:
         statements.append((called, []))
     statements.append((queries.DATABASE_SETTINGS, []))
     if config.db_pre_config:
-        statements.append(
-            ("SELECT name, setting, true FROM pg_catalog.pg_settings WHERE name LIKE 'pgrst.%'", [])
-        )
+        options = [each.name for each in fields(Config)]
+        statements.append((queries.TRANSACTION_SETTINGS, [options]))
     rows = (await _fetch(connection, statements))[1 if config.db_pre_config else 0 :]
     found = {}
     for name, value, _ in (row for some in rows for row in some):

@@ -191,6 +191,12 @@ SELECT pg_catalog.split_part(s.setting, '=', 1),
  ORDER BY d.setdatabase
 """
 
+TRANSACTION_SETTINGS = """
+SELECT 'pgrst.' || name, pg_catalog.current_setting('pgrst.' || name, true), true
+  FROM pg_catalog.unnest($1::text[]) AS name
+ WHERE pg_catalog.current_setting('pgrst.' || name, true) <> ''
+"""
+
 ACCESSIBLE_TABLES = f"""
 SELECT c.relname
   FROM pg_catalog.pg_class c
