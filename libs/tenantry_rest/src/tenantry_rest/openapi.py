@@ -187,13 +187,13 @@ def _notes(table: Table, column: Column, schema: Schema) -> str | None:
     for each in schema.relationships.get((table.name, table.name.schema), []):
         if not isinstance(each, Relationship) or each.kind != "m2o" or each.foreign_is_view:
             continue
-        for own, foreign in each.columns:
-            if own == column.name and len(each.columns) == 1:
-                target = each.foreign.name
-                notes.append(
-                    f"This is a Foreign Key to `{target}.{foreign}`."
-                    f"<fk table='{target}' column='{foreign}'/>"
-                )
+        if [own for own, _ in each.columns] == [column.name]:
+            target, foreign = each.foreign.name, each.columns[0][1]
+            notes.append(
+                f"This is a Foreign Key to `{target}.{foreign}`."
+                f"<fk table='{target}' column='{foreign}'/>"
+            )
+            break
     if not notes:
         return column.description
     start = f"{column.description}\n\n" if column.description is not None else ""
@@ -267,22 +267,30 @@ def _function_path(function: Function) -> Json:
             "type": "object",
             "description": function.description,
             "required": required or None,
-            "properties": {each.name: {**_typed(each.type), "format": each.type} for each in named},
+            "properties": {
+                each.name: {**_typed(each.type), "format": _format(each, function)}
+                for each in named
+            },
         }
     )
     arguments = {"in": "body", "name": "args", "required": True, "schema": body}
     found = {"post": {**common, "parameters": [arguments, *_references("preferParams")]}}
     if function.volatility != "volatile":
-        found["get"] = {**common, "parameters": [_argument(each) for each in named]}
+        found["get"] = {**common, "parameters": [_argument(each, function) for each in named]}
     return found
 
 
-def _argument(parameter: Parameter) -> Json:
+def _format(parameter: Parameter, function: Function) -> str:
+    """A type's name, without the schema if that is the function's."""
+    return parameter.type.removeprefix(f"{function.name.schema}.")
+
+
+def _argument(parameter: Parameter, function: Function) -> Json:
     found = {
         "in": "query",
         "name": parameter.name,
         "required": parameter.required,
-        "format": parameter.type,
+        "format": _format(parameter, function),
     }
     if parameter.variadic:
         inner = _typed(parameter.type).get("items", {})
