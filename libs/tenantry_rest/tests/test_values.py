@@ -1,6 +1,7 @@
 """Pure parts: settings, tokens, media types, fuzzy names, views, errors, CORS."""
 
 import asyncio
+import base64
 from typing import Any
 
 import jwt
@@ -84,6 +85,10 @@ def test_claims(claims: dict[str, Any], message: str) -> None:
         ("Bearer ", "Empty JWT is sent in Authorization header"),
         ("Bearer a.b", "Expected 3 parts in JWT; got 2"),
         ("Bearer a.b.c", "JWT cryptographic operation failed"),
+        (
+            f"Bearer {base64.b64encode(b'[' * 30000).decode()}.b.c",
+            "JWT cryptographic operation failed",
+        ),
         (bearer({}, "another secret of the same length"), "No suitable key or wrong key type"),
         (bearer({}, "", "none"), "Wrong or unsupported encoding algorithm"),
     ],
@@ -256,3 +261,20 @@ async def test_the_schema_cache_is_read_again_when_notified(serve: Any, server: 
         assert status == 200
     finally:
         server.execute("DROP TABLE test.fresh")
+
+
+@given(st.text(), st.none() | st.text())
+def test_any_raise_is_an_answer(message: str, details: str | None) -> None:
+    error = from_database("PGRST", message, details, None, anonymous=True)
+    assert (error.status, error.code) == (500, "PGRST121")
+
+
+def test_raised_headers_end_where_they_should() -> None:
+    said = '{"code": "1", "message": "m"}'
+    for name, value, code in (
+        ("X-A", "b", "1"),
+        ("X A", "b", "PGRST121"),
+        ("X", r"\r\n", "PGRST121"),
+    ):
+        details = f'{{"status": 200, "headers": {{"{name}": "{value}"}}}}'
+        assert from_database("PGRST", said, details, None, anonymous=True).code == code

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from tenantry_rest.errors import JSON, ApiError, beyond_end
+from tenantry_rest.errors import JSON, UNREADABLE, ApiError, beyond_end, is_header, is_status
 from tenantry_rest.plan.model import Plan
 from tenantry_rest.request.model import ApiRequest
 from tenantry_rest.schema.model import Function, Table
@@ -151,7 +151,7 @@ def _overridden(found: Answer, outcome: Outcome) -> Answer:
     """The answer with what the settings ``response.status`` and ``response.headers`` say."""
     if outcome.status is not None:
         digits = outcome.status.strip()[:3]
-        if not digits.isascii() or not digits.isdigit() or not 100 <= int(digits) <= 999:  # noqa: PLR2004
+        if not digits.isascii() or not digits.isdigit() or not is_status(int(digits)):
             message = "response.status guc must be a valid status code"
             raise ApiError(500, "PGRST112", message)
         found.status = int(digits)
@@ -169,20 +169,15 @@ def _set_headers(text: str) -> Headers:
         pairs = [pair for each in given for pair in each.items()]
         valid = isinstance(given, list) and len(pairs) == len(given)
         valid = valid and all(isinstance(value, str) for _, value in pairs)
-    except (ValueError, AttributeError, TypeError):
+    except UNREADABLE:
         valid, pairs = False, []
-    if not valid or any(_breaks(part) for pair in pairs for part in pair):
+    if not valid or not all(is_header(*pair) for pair in pairs):
         message = (
             "response.headers guc must be a JSON array composed of objects with a single key and "
             "a string value"
         )
         raise ApiError(500, "PGRST111", message)
     return pairs
-
-
-def _breaks(text: str) -> bool:
-    """Whether a text would end its header."""
-    return any(char in text for char in "\r\n\0")
 
 
 def table_options(table: Table) -> Answer:

@@ -12,7 +12,7 @@ import jwt
 from jwt.algorithms import Algorithm, get_default_algorithms
 
 from tenantry_rest.config import BadConfig, Config
-from tenantry_rest.errors import ApiError, bad_token, token_required
+from tenantry_rest.errors import UNREADABLE, ApiError, bad_token, token_required
 from tenantry_rest.request.claims import Step, parse_path, walk
 
 SKEW = 30  # seconds that clocks may differ
@@ -133,7 +133,7 @@ class Authenticator:
             header = json.loads(_unpacked(parts[0]))
             content, signature = _unpacked(parts[1]), _unpacked(parts[2])
             algorithm, name = str(header["alg"]), header.get("kid")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except UNREADABLE:
             raise bad_token("PGRST301", "JWT cryptographic operation failed") from None
         if algorithm not in {each for some in KINDS.values() for each in some}:
             message = "Wrong or unsupported encoding algorithm"
@@ -151,7 +151,7 @@ class Authenticator:
             )
         try:
             claims = json.loads(content)
-        except ValueError:
+        except UNREADABLE:
             claims = None
         if not isinstance(claims, dict):
             raise bad_token("PGRST303", "Parsing claims failed")

@@ -1,9 +1,24 @@
 """The errors of PostgREST, as answers."""
 
 import json
+import re
 from dataclasses import dataclass, field
 
 JSON = "application/json; charset=utf-8"
+# What reading a text as JSON of some form raises, if it is not.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NO_HEADER_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def is_status(number: int) -> bool:
+    """Whether a status can be sent; servers know none above."""
+    return 100 <= number <= 599  # noqa: PLR2004
+
+
+def is_header(name: str, value: str) -> bool:
+    """Whether a header can be sent, and ends where it should."""
+    return bool(_HEADER_NAME.fullmatch(name)) and not _NO_HEADER_VALUE.search(value)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import json
 import re
 
-from tenantry_rest.errors import ApiError
+from tenantry_rest.errors import UNREADABLE, ApiError, is_header, is_status
 
 EXACT = {
     "23503": 409,
@@ -63,7 +63,8 @@ def _status(code: str, message: str, *, anonymous: bool) -> int:
         return 400 if message.endswith("requires a WHERE clause") else 500
     if code.startswith("PT"):
         status = code[2:]
-        return int(status) if status.isascii() and status.isdigit() and int(status) > 99 else 500  # noqa: PLR2004
+        numeric = status.isascii() and status.isdigit()
+        return int(status) if numeric and is_status(int(status)) else 500
     return EXACT.get(code, CLASSES.get(code[:2], 400))
 
 
@@ -73,7 +74,7 @@ def _raised(message: str, details: str | None) -> ApiError:
         said = json.loads(message)
         code, text = _text(said["code"]), _text(said["message"])
         more, hint = said.get("details"), said.get("hint")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except UNREADABLE:
         return _unreadable(
             f"Invalid JSON value for MESSAGE: '{message}'",
             "MESSAGE must be a JSON object with obligatory keys: 'code', 'message' and optional "
@@ -89,7 +90,9 @@ def _raised(message: str, details: str | None) -> ApiError:
         given = json.loads(details)
         status, reason = int(given["status"]), given.get("status_text")
         headers = [(_text(name), _text(value)) for name, value in given["headers"].items()]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except UNREADABLE:
+        return _unreadable(f"Invalid JSON value for DETAIL: '{details}'", rule)
+    if not is_status(status) or not all(is_header(*each) for each in headers):
         return _unreadable(f"Invalid JSON value for DETAIL: '{details}'", rule)
     return ApiError(status, code, text, more, hint, headers, reason)
 
