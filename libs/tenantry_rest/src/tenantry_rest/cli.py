@@ -42,6 +42,9 @@ async def _serve(file: Path | None) -> None:
     config = _read(file)
     level = LEVELS.get(config.log_level, config.log_level)
     logging.basicConfig(level=level.upper(), stream=sys.stderr)
+    # A statement that fails ends its pipeline; the client is answered, and the log need not say so.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
+    logging.getLogger("psycopg.pool").setLevel(logging.WARNING)
     application = Application(config)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, application.reload_schema)
