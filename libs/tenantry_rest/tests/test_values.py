@@ -18,7 +18,7 @@ from tenantry_rest.request import media
 from tenantry_rest.request.claims import parse_path, walk
 from tenantry_rest.request.preferences import parse_preferences
 from tenantry_rest.schema.fuzzy import closest
-from tenantry_rest.schema.views import origins
+from tenantry_rest.schema.views import base_columns, origins
 from tenantry_rest.sqlstates import from_database
 
 NOW = 1_800_000_000
@@ -142,6 +142,12 @@ def test_views_show_columns() -> None:
     tree = "({QUERY :targetList ({TARGETENTRY :expr {VAR :x 1} :resno 1 :resname \\}a "
     tree += ":resorigtbl 16 :resorigcol 2 :resjunk false}) :more {X :resno 9}})"
     assert origins(tree) == {1: (16, 2)}
+
+
+def test_views_of_views_show_columns_of_tables() -> None:
+    trees = {30: {1: (20, 2), 2: (10, 1)}, 20: {2: (10, 5)}, 40: {1: (40, 1)}}
+    assert dict(base_columns(30, trees)) == {1: (10, 5), 2: (10, 1)}
+    assert dict(base_columns(40, trees)) == {1: (40, 1)}
 
 
 @pytest.mark.parametrize(

@@ -50,11 +50,12 @@ class ViewColumns:
         """The primary keys of the tables a view shows, where it shows them whole."""
         found: list[str] = []
         for table, views in self._shown.items():
-            key = tables[table].key if table in tables else ()
+            known = tables.get(table)
+            key = known.key if known is not None and not known.is_view else ()
             shown = views.get(view, {})
             if key and all(column in shown for column in key):
                 found += [shown[column][0] for column in key]
-        return tuple(found)
+        return tuple(dict.fromkeys(found))
 
 
 def all_relationships(

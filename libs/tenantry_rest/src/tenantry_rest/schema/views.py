@@ -33,22 +33,11 @@ def origins(tree: str) -> dict[int, Origin]:
     return found
 
 
-def base_columns(
-    view: int, trees: dict[int, dict[int, Origin]], seen: frozenset[int] = frozenset()
-) -> Iterable[tuple[int, Origin]]:
-    """The columns of a view with each of their origins, through views of views.
-
-    Each view on the way is an origin too: it may be a materialized one with a key of its own.
-    """
+def base_columns(view: int, trees: dict[int, dict[int, Origin]]) -> Iterable[tuple[int, Origin]]:
+    """The columns of a view with their origins in tables, through views of views."""
     for number, origin in trees.get(view, {}).items():
-        yield from ((number, each) for each in _through(origin, trees, seen | {view}))
-
-
-def _through(
-    origin: Origin, trees: dict[int, dict[int, Origin]], seen: frozenset[int]
-) -> Iterable[Origin]:
-    yield origin
-    relation, column = origin
-    following = trees.get(relation, {}).get(column)
-    if following is not None and relation not in seen:
-        yield from _through(following, trees, seen | {relation})
+        seen = {view}
+        while (following := trees.get(origin[0], {}).get(origin[1])) and origin[0] not in seen:
+            seen.add(origin[0])
+            origin = following  # noqa: PLW2901 (one step further)
+        yield number, origin
