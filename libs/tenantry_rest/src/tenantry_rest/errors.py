@@ -1,0 +1,115 @@
+"""The errors of PostgREST, as answers."""
+
+import json
+import re
+from dataclasses import dataclass, field
+
+JSON = "application/json; charset=utf-8"
+# What reading a text as JSON of some form raises, if it is not.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NO_HEADER_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def is_status(number: int) -> bool:
+    """Whether a status can be sent; servers know none above."""
+    return 100 <= number <= 599  # noqa: PLR2004
+
+
+def is_header(name: str, value: str) -> bool:
+    """Whether a header can be sent, and ends where it should."""
+    return bool(_HEADER_NAME.fullmatch(name)) and not _NO_HEADER_VALUE.search(value)
+
+
+@dataclass
+class ApiError(Exception):
+    """An answer that says what is wrong.
+
+    ``details`` is a text or a list, ``reason`` the text of a status that HTTP does not define.
+    """
+
+    status: int
+    code: str
+    message: str
+    details: object = None
+    hint: str | None = None
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    reason: str | None = None
+
+    def body(self, *, minimal: bool = False) -> bytes:
+        content: dict[str, object] = {"code": self.code}
+        if not minimal:
+            content |= {"details": self.details, "hint": self.hint}
+        content["message"] = self.message
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def bad_query(message: str, details: str) -> ApiError:
+    return ApiError(400, "PGRST100", message, details)
+
+
+def bad_body(message: str) -> ApiError:
+    return ApiError(400, "PGRST102", message)
+
+
+def bad_range(details: str) -> ApiError:
+    return ApiError(416, "PGRST103", "Requested range not satisfiable", details)
+
+
+def beyond_end(offset: int, total: int) -> ApiError:
+    return bad_range(f"An offset of {offset} was requested, but there are only {total} rows.")
+
+
+def unknown_schema(name: str, exposed: tuple[str, ...]) -> ApiError:
+    hint = f"Only the following schemas are exposed: {', '.join(exposed)}"
+    return ApiError(406, "PGRST106", f"Invalid schema: {name}", None, hint)
+
+
+def no_media_type(accepted: list[str]) -> ApiError:
+    message = f"None of these media types are available: {', '.join(accepted)}"
+    return ApiError(406, "PGRST107", message)
+
+
+def not_embedded(name: str) -> ApiError:
+    return ApiError(
+        400,
+        "PGRST108",
+        f"'{name}' is not an embedded resource in this request",
+        None,
+        f"Verify that '{name}' is included in the 'select' query parameter.",
+    )
+
+
+def not_singular(count: int) -> ApiError:
+    message = "Cannot coerce the result to a single JSON object"
+    return ApiError(406, "PGRST116", message, f"The result contains {count} rows")
+
+
+def exceeds_max_affected(count: int) -> ApiError:
+    message = "Query result exceeds max-affected preference constraint"
+    return ApiError(400, "PGRST124", message, f"The query affects {count} rows")
+
+
+def no_column(table: str, column: str) -> ApiError:
+    message = f"Could not find the '{column}' column of '{table}' in the schema cache"
+    return ApiError(400, "PGRST204", message)
+
+
+def unsupported_method(method: str) -> ApiError:
+    return ApiError(405, "PGRST117", f"Unsupported HTTP method: {method}")
+
+
+def not_implemented(details: str) -> ApiError:
+    return ApiError(400, "PGRST127", "Feature not implemented", details)
+
+
+def bad_token(code: str, message: str, details: str | None = None) -> ApiError:
+    """An answer about a JSON Web Token: PGRST301 if it cannot be read, 303 for its claims."""
+    description = json.dumps(message)
+    header = f'Bearer error="invalid_token", error_description={description}'
+    return ApiError(401, code, message, details, headers=[("WWW-Authenticate", header)])
+
+
+def token_required() -> ApiError:
+    header = ("WWW-Authenticate", "Bearer")
+    return ApiError(401, "PGRST302", "Anonymous access is disabled", headers=[header])

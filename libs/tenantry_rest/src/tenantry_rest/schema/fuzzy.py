@@ -1,0 +1,60 @@
+"""Which name a client may have meant: similarity by n-grams, then by edit distance."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+SIZES = (3, 2)  # of n-grams; the shorter ones are tried if the longer ones match nothing
+CONSIDERED = 50
+
+
+def similar(names: Iterable[str], wanted: str) -> list[tuple[float, str]]:
+    """The names that are like another, with their similarity of at most 1, best first."""
+    target = wanted.lower()
+    unique = {name.lower(): name for name in names}
+    if target in unique:
+        return [(1.0, unique[target])]
+    for size in SIZES:
+        grams = _grams(target, size)
+        near = []
+        for name in unique:
+            theirs = _grams(name, size)
+            shared = sum(count * theirs[gram] for gram, count in grams.items())
+            if shared:
+                norms = _square(grams) * _square(theirs)
+                near.append((shared / norms**0.5, name))
+        if near:
+            near.sort(key=lambda each: -each[0])
+            scored = [(_closeness(target, name), name) for _, name in near[:CONSIDERED]]
+            scored.sort(key=lambda each: -each[0])
+            return [(score, unique[name]) for score, name in scored]
+    return []
+
+
+def closest(names: Iterable[str], wanted: str, *, least: float) -> str | None:
+    """The most similar name, if its similarity is no smaller than ``least``."""
+    for score, name in similar(names, wanted)[:1]:
+        if score >= least:
+            return name
+    return None
+
+
+def _square(grams: Counter[str]) -> int:
+    return sum(count * count for count in grams.values())
+
+
+def _grams(text: str, size: int) -> Counter[str]:
+    kept = "".join(char for char in text if char.isalnum() or char in ", ")
+    padded = f"-{kept}-"
+    padded += "-" * (size - len(padded))
+    return Counter(padded[start : start + size] for start in range(len(padded) - size + 1))
+
+
+def _closeness(one: str, other: str) -> float:
+    """1 less the edit distance, relative to the longer text."""
+    row = list(range(len(other) + 1))
+    for number, char in enumerate(one, 1):
+        previous, row[0] = row[0], number
+        for column, theirs in enumerate(other, 1):
+            changed = previous + (char != theirs)
+            previous, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, changed)
+    return 1 - row[-1] / max(len(one), len(other), 1)

@@ -1,0 +1,175 @@
+"""From a request to its answer."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import PoolTimeout
+
+from tenantry_rest import cors
+from tenantry_rest.answer import (
+    Answer,
+    allowing,
+    answer,
+    error_answer,
+    function_options,
+    table_options,
+)
+from tenantry_rest.auth import Authenticator, Caller
+from tenantry_rest.config import Config
+from tenantry_rest.errors import ApiError
+from tenantry_rest.openapi import describe
+from tenantry_rest.plan.calling import find_function
+from tenantry_rest.plan.planning import find_table, function_name, make_plan
+from tenantry_rest.request.model import ApiRequest, HttpRequest, parse_request
+from tenantry_rest.schema.model import Schema
+from tenantry_rest.shapes import Planned, Shapes
+from tenantry_rest.sql.statements import statements_of
+from tenantry_rest.transaction import Transaction, translated
+
+Connect = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
+SHAPES = 500
+PHASES = ("jwt", "parse", "plan", "transaction", "response")
+
+
+@dataclass(frozen=True)
+class State:
+    """All that answers depend on besides the request; without a schema cache there are none."""
+
+    config: Config
+    schema: Schema | None
+    authenticator: Authenticator
+    shapes: Shapes
+
+    @classmethod
+    def of(cls, config: Config, schema: Schema | None, *, shapes: int = SHAPES) -> "State":
+        """``shapes`` is the number of shapes of requests whose plans are kept."""
+        return cls(config, schema, Authenticator(config), Shapes(shapes))
+
+
+@dataclass
+class Timing:
+    """How long the phases of a request take, in milliseconds."""
+
+    last: float = field(default_factory=time.perf_counter)
+    spent: dict[str, float] = field(default_factory=dict)
+
+    def end(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.spent[phase] = (now - self.last) * 1000
+        self.last = now
+
+    def header(self) -> tuple[str, str]:
+        known = (phase for phase in PHASES if phase in self.spent)
+        value = ", ".join(f"{phase};dur={self.spent[phase]:.1f}" for phase in known)
+        return "Server-Timing", value
+
+
+async def respond(http: HttpRequest, state: State, connect: Connect) -> Answer:
+    """Answer a request; ``connect`` lends a connection that commits by itself."""
+    config = state.config
+    origins = config.server_cors_allowed_origins
+    if (headers := cors.preflight(http, origins)) is not None:
+        return Answer(200, headers)
+    timing = Timing()
+    try:
+        found = await _answer(http, state, connect, timing)
+        timing.end("response")
+        found.headers = _with(found.headers, [("Vary", "Accept, Prefer, Range")])
+        if config.server_timing_enabled:
+            found.headers.append(timing.header())
+    except ApiError as error:
+        found = error_answer(error, minimal=config.minimal_errors)
+    found.headers = _with(found.headers, cors.exposing(http, origins))
+    trace = config.server_trace_header
+    if trace and (value := http.header(trace.lower())) is not None:
+        found.headers = _with(found.headers, [(trace, value)])
+    return found
+
+
+def _with(headers: list[tuple[str, str]], more: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The headers with those of others that are not among them."""
+    names = {name.lower() for name, _ in headers}
+    return headers + [each for each in more if each[0].lower() not in names]
+
+
+async def _answer(http: HttpRequest, state: State, connect: Connect, timing: Timing) -> Answer:
+    if state.schema is None:
+        message = "Could not query the database for the schema cache. Retrying."
+        raise ApiError(503, "PGRST002", message)
+    caller = state.authenticator.caller(http.header("authorization"))
+    timing.end("jwt")
+    planned = state.shapes.plan(http, state.schema, state.config)
+    if planned is not None:
+        timing.end("parse")
+        timing.end("plan")
+        return await _execute(planned, caller, state, connect, timing)
+    request = parse_request(http, state.config)
+    timing.end("parse")
+    if request.kind == "info":
+        return _options(request, state.schema)
+    if request.kind == "inspect":
+        return await _inspect(request, caller, state, connect, timing)
+    plan = make_plan(request, state.schema, state.config)
+    statements = [each.render() for each in statements_of(plan, request, state.config)]
+    timing.end("plan")
+    return await _execute(Planned(request, plan, statements), caller, state, connect, timing)
+
+
+def _options(request: ApiRequest, schema: Schema) -> Answer:
+    if request.resource == "schema":
+        return allowing(["OPTIONS", "GET", "HEAD"])
+    if request.resource == "function":
+        return function_options(find_function(function_name(request), request, schema))
+    return table_options(schema.tables[find_table(request, schema)])
+
+
+async def _execute(
+    planned: Planned, caller: Caller, state: State, connect: Connect, timing: Timing
+) -> Answer:
+    request, plan = planned.request, planned.plan
+    schema = state.schema or Schema()
+    async with _connected(connect) as connection:
+        transaction = Transaction(connection, request, caller, state.config, schema)
+        outcome = await transaction.run(plan, planned.statements)
+    timing.end("transaction")
+    return answer(request, plan, outcome)
+
+
+async def _inspect(
+    request: ApiRequest, caller: Caller, state: State, connect: Connect, timing: Timing
+) -> Answer:
+    timing.end("plan")
+    schema = state.schema or Schema()
+    async with _connected(connect) as connection:
+        transaction = Transaction(connection, request, caller, state.config, schema)
+        found = await describe(request, schema, state.config, transaction)
+    timing.end("transaction")
+    return found
+
+
+class _connected:  # noqa: N801 (used as a function)
+    """A connection, or the answer that there is none."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._lent = connect()
+
+    async def __aenter__(self) -> AsyncConnection[Any]:
+        try:
+            return await self._lent.__aenter__()
+        except PoolTimeout as error:
+            message = "Timed out acquiring connection from connection pool."
+            raise ApiError(504, "PGRST003", message) from error
+        except psycopg.OperationalError as error:
+            message = "Database connection error. Retrying the connection."
+            raise ApiError(503, "PGRST000", message, str(error)) from error
+
+    async def __aexit__(self, *raised: Any) -> None:
+        try:
+            await self._lent.__aexit__(*raised)
+        except psycopg.Error as error:
+            raise translated(error, anonymous=False) from error

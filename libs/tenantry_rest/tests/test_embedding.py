@@ -1,0 +1,157 @@
+"""Embedding: relationships, hints, spreads, and what applies to embeds."""
+
+from typing import Any
+
+import pytest
+from rest_clients import Client
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        (
+            "/projects?select=id,clients(name),tasks(id,users(name))&id=in.(1,5)",
+            [
+                {
+                    "id": 1,
+                    "clients": {"name": "Microsoft"},
+                    "tasks": [
+                        {"id": 1, "users": [{"name": "Angela"}]},
+                        {"id": 2, "users": [{"name": "Angela"}]},
+                    ],
+                },
+                {"id": 5, "clients": None, "tasks": []},
+            ],
+        ),
+        (
+            "/orders?select=b:addresses!billing(street),shipping(street),shipping_id(id)",
+            [
+                {
+                    "b": {"street": "First"},
+                    "shipping": {"street": "Second"},
+                    "shipping_id": {"id": 2},
+                }
+            ],
+        ),
+        (
+            "/web_content?select=name,web_content(name),parent(name)&id=eq.2",
+            [{"name": "left", "web_content": [{"name": "leaf"}], "parent": {"name": "root"}}],
+        ),
+        ("/country?select=capital(name)&id=eq.1", [{"capital": {"name": "Kabul"}}]),
+        (
+            "/projects_of_view?select=project,clients(name)&project=eq.1",
+            [{"project": 1, "clients": {"name": "Microsoft"}}],
+        ),
+        ("/clients?select=things(id)&id=eq.1", [{"things": [{"id": 7}]}]),
+        (
+            "/projects?select=computed_clients(name)&id=eq.1",
+            [{"computed_clients": {"name": "Microsoft"}}],
+        ),
+        (
+            "/clients?select=computed_projects(id)&id=eq.1",
+            [{"computed_projects": [{"id": 1}, {"id": 2}]}],
+        ),
+        (
+            "/projects?select=id,...clients(client:name)&id=in.(1,5)",
+            [{"id": 1, "client": "Microsoft"}, {"id": 5, "client": None}],
+        ),
+        (
+            "/clients?select=id,...projects(pids:id,name)&projects.order=id.desc",
+            [
+                {"id": 1, "pids": [2, 1], "name": ["Windows 10", "Windows 7"]},
+                {"id": 2, "pids": [4, 3], "name": ["OSX", "IOS"]},
+            ],
+        ),
+        (
+            "/projects?select=id,clients!inner()&clients.name=eq.Apple&order=id",
+            [{"id": 3}, {"id": 4}],
+        ),
+        ("/projects?select=id,clients()&clients=is.null", [{"id": 5}]),
+        (
+            "/projects?select=id,c:clients()&or=(c.is.null,id.eq.1)&order=id",
+            [{"id": 1}, {"id": 5}],
+        ),
+        (
+            "/clients?select=id,projects(id)&projects.order=id.desc&projects.limit=1",
+            [{"id": 1, "projects": [{"id": 2}]}, {"id": 2, "projects": [{"id": 4}]}],
+        ),
+        (
+            "/clients?select=id,projects(id)&projects.or=(id.eq.1,id.eq.4)",
+            [{"id": 1, "projects": [{"id": 1}]}, {"id": 2, "projects": [{"id": 4}]}],
+        ),
+        (
+            "/projects?select=id,clients(name)&order=clients(name).desc,id&limit=2",
+            [{"id": 5, "clients": None}, {"id": 1, "clients": {"name": "Microsoft"}}],
+        ),
+    ],
+)
+async def test_embeds(api: Client, path: str, found: Any) -> None:
+    answer = await api.get(path)
+    assert answer.json() == found
+
+
+async def test_counts_follow_inner_embeds(api: Client) -> None:
+    path = "/projects?select=id,clients!inner()&clients.name=eq.Apple&limit=1"
+    answer = await api.get(path, headers={"Prefer": "count=exact"})
+    assert answer.headers["content-range"] == "0-0/2"
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/projects?select=client(name)", "PGRST200"),
+        ("/orders?select=addresses(street)", "PGRST201"),
+        ("/projects?select=id&clients.name=eq.x", "PGRST108"),
+        ("/projects?select=c:clients(id)&clients.name=eq.x", "PGRST108"),
+        ("/clients?select=projects(id)&order=projects(id)", "PGRST118"),
+        ("/projects?select=clients(id)&clients=eq.1", "PGRST120"),
+    ],
+)
+async def test_what_cannot_be_embedded(api: Client, path: str, code: str) -> None:
+    answer = await api.get(path)
+    assert answer.json()["code"] == code
+    assert answer.status_code == (300 if code == "PGRST201" else 400)
+    assert answer.headers["proxy-status"] == f"PostgREST; error={code}"
+
+
+async def test_ambiguous_embeds_are_described(api: Client) -> None:
+    answer = await api.get("/orders?select=addresses(street)")
+    assert answer.json() == {
+        "code": "PGRST201",
+        "details": [
+            {
+                "cardinality": "many-to-one",
+                "embedding": "orders with addresses",
+                "relationship": f"{name} using orders({name}_id) and addresses(id)",
+            }
+            for name in ("billing", "shipping")
+        ],
+        "hint": "Try changing 'addresses' to one of the following: 'addresses!billing', "
+        "'addresses!shipping'. Find the desired relationship in the 'details' key.",
+        "message": "Could not embed because more than one relationship was found for 'orders' "
+        "and 'addresses'",
+    }
+
+
+async def test_misspelled_embeds_have_a_hint(api: Client) -> None:
+    answer = await api.get("/projects?select=client(name)")
+    assert answer.json()["hint"] == "Perhaps you meant 'clients' instead of 'client'."
+    answer = await api.get("/projectz")
+    assert (answer.status_code, answer.json()["code"]) == (404, "PGRST205")
+    assert answer.json()["hint"] == "Perhaps you meant the table 'test.projects'"
+
+
+async def test_names_may_still_be_those_of_the_table(serve: Any) -> None:
+    api = await serve(url_use_legacy_target_names="true")
+    answer = await api.get("/projects?select=id,c:clients!inner(id)&clients.name=eq.Apple&limit=1")
+    assert answer.json() == [{"id": 3, "c": {"id": 2}}]
+
+
+async def test_aggregates_in_embeds(serve: Any) -> None:
+    api = await serve(db_aggregates_enabled="true")
+    answer = await api.get("/clients?select=id,projects(count())&order=id")
+    assert answer.json()[0] == {"id": 1, "projects": [{"count": 2}]}
+    answer = await api.get("/projects?select=id.count(),...clients(client:name)&client_id=eq.1")
+    assert answer.json() == [{"count": 2, "client": "Microsoft"}]
+    answer = await api.get("/clients?select=name,...projects(id.count())")
+    assert (answer.status_code, answer.json()["code"]) == (400, "PGRST127")
