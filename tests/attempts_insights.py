@@ -14,7 +14,7 @@ def with_own_key(scenario: Scenario) -> httpx.Client:
     with scenario.platform.client() as api:
         asked = {
             "name": "attempts",
-            "scopes": ["databases:read", "databases:write"],
+            "scopes": ["databases:read", "databases:write", "metrics:read"],
             "customerEmail": scenario.tenant["owner_email"],
         }
         key = api.post("/api/api-keys", json=asked).json()["data"]["key"]
@@ -71,6 +71,7 @@ INSIGHTS: tuple[Attempt, ...] = (
     _request("ask-for-metrics", "GET", "/api/databases/{foreign_id}/metrics", _ROWS),
     Attempt("ask-for-sparklines", "`GET /api/metrics/sparklines?ids={foreign_id}`", _ROWS,
         lambda scenario, _: _sparklines(scenario), NOTHING, None, (API,)),
+    _request("scrape-neighbour", "GET", "/api/databases/{foreign_id}/metrics/prometheus", _ROWS),
     _request("reset-queries", "POST", "/api/databases/{foreign_id}/queries/reset", _ROWS),
     Attempt("explain-as-neighbour", "`POST /api/databases/{foreign_id}/explain`", _ROWS,
         lambda scenario, _: _explain(scenario, "foreign_id", "SELECT 1"), "not_found", None,

@@ -52,7 +52,8 @@ def create(
         list[str],
         typer.Option(
             help="What it may do: admin, databases:read, databases:write, backups:read, "
-            "backups:write, keys:read, keys:write, audit:read, platform:read. Once for each."
+            "backups:write, keys:read, keys:write, audit:read, metrics:read, platform:read. Once "
+            "for each."
         ),
     ],
     customer: Annotated[

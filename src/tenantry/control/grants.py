@@ -29,6 +29,7 @@ CUSTOMER_SCOPES = frozenset(
         "keys:read",
         "keys:write",
         "audit:read",
+        "metrics:read",
     }
 )
 # Keys in one chain. Each request reads the whole chain.

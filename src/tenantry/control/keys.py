@@ -20,6 +20,7 @@ SCOPES = (
     "keys:read",
     "keys:write",
     "audit:read",
+    "metrics:read",
     "platform:read",
 )
 _PREFIX_LENGTH = 12

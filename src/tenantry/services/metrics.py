@@ -1,10 +1,11 @@
-"""The metrics of the platform, in Prometheus's format, without names or addresses of tenants.
+"""The metrics of the platform and of its databases, in Prometheus's format.
 
 A value that cannot be measured now is absent, never 0: each capability is asked each time, and
 nothing is cached. One that fails or times out does not affect the others.
 """
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from itertools import groupby
@@ -12,10 +13,11 @@ from itertools import groupby
 import psycopg
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, UnknownMetricFamily
 from prometheus_client.registry import Collector
 
 from tenantry.base.errors import TenantryError
+from tenantry.control.audit import Actor
 from tenantry.services import health, login_floods, passwords, transaction_ids, versions
 from tenantry.services.backups import measures as backups
 from tenantry.services.certificates import measures as certificates
@@ -29,6 +31,7 @@ from tenantry.services.ownership import measures as ownership
 from tenantry.services.platform import Platform
 from tenantry.services.pooling import measures as pooling
 from tenantry.services.repository import measures as repository
+from tenantry.services.samples import measures as samples
 
 log = structlog.get_logger()
 
@@ -43,6 +46,7 @@ def _sources(platform: Platform) -> dict[str, _Source]:
     return {
         "certificate": partial(certificates.measures, platform.certificates),
         "databases": partial(databases.measures, platform.store),
+        "each database": partial(samples.measures, platform.store, platform.samples),
         "drills": partial(drills.measures, platform.drills),
         "logical backups": partial(backups.measures, platform.backups, platform.backup_schedules),
         "logins": partial(login_floods.measures, platform.home),
@@ -60,13 +64,20 @@ async def exposition(platform: Platform, checked: Awaitable[Health]) -> bytes:
     """Return all current metrics. All capabilities and health checks run concurrently."""
     asked = (_asked(name, source) for name, source in _sources(platform).items())
     found, measured = await asyncio.gather(checked, asyncio.gather(*asked))
-    return render(
+    return await asyncio.to_thread(
+        render,
         [
             *health.measures(found),
             *(each for some in measured for each in some),
             *counts.totals(platform.home.counts),
-        ]
+        ],
+        requests.REGISTRY,
     )
+
+
+async def of_database(platform: Platform, actor: Actor, database_id: uuid.UUID) -> bytes:
+    """Return the current metrics of one active database. Raises NotFound, Unavailable."""
+    return render(await samples.of_database(platform.store, platform.samples, actor, database_id))
 
 
 async def _asked(name: str, source: _Source) -> list[Measure]:
@@ -80,21 +91,28 @@ async def _asked(name: str, source: _Source) -> list[Measure]:
         return []
 
 
-def render(measures: Iterable[Measure]) -> bytes:
-    """Return measures as Prometheus reads them, with the requests that this process answered."""
+def render(measures: Iterable[Measure], *more: CollectorRegistry) -> bytes:
+    """Return measures, and what is collected otherwise, as Prometheus reads them."""
     registry = CollectorRegistry()
     registry.register(_Measured(measures))
-    return generate_latest(registry) + generate_latest(requests.REGISTRY)
+    return b"".join(map(generate_latest, (registry, *more)))
+
+
+_Family = CounterMetricFamily | GaugeMetricFamily | UnknownMetricFamily
+_FAMILIES: dict[str, type[_Family]] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "untyped": UnknownMetricFamily,
+}
 
 
 class _Measured(Collector):
     def __init__(self, measures: Iterable[Measure]) -> None:
         self._measures = sorted(measures, key=lambda each: (each.metric.name, each.labels))
 
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+    def collect(self) -> Iterator[_Family]:
         for metric, some in groupby(self._measures, key=lambda each: each.metric):
-            kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-            family = kind(metric.name, metric.help, labels=metric.labels)
+            family = _FAMILIES[metric.kind](metric.name, metric.help, labels=metric.labels)
             for each in some:
                 family.add_metric(each.labels, each.value)
             yield family

@@ -6,7 +6,7 @@ A metric is declared once, where it is measured; ``docs/reference/metrics.md`` l
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Kind = Literal["gauge", "counter", "histogram"]
+Kind = Literal["gauge", "counter", "untyped", "histogram"]
 
 _UNITS = ("seconds", "bytes")
 
@@ -60,6 +60,11 @@ def gauge(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 (as Prome
 def counter(name: str, help: str, *labels: str) -> Metric:  # noqa: A002
     """Declare a metric that counts events, in all processes together; ``…_total``."""
     return _declare(Metric(name, "counter", help, labels))
+
+
+def untyped(name: str, help: str, *labels: str) -> Metric:  # noqa: A002
+    """Declare what is counted elsewhere, under another exporter's name without ``_total``."""
+    return _declare(Metric(name, "untyped", help, labels))
 
 
 def histogram(name: str, help: str, *labels: str) -> Metric:  # noqa: A002
