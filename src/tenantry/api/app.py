@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 
 from tenantry import __version__
 from tenantry.api import (
+    alerts,
     audit,
     auth,
     backup_schedules,
@@ -63,6 +64,7 @@ _RESOURCES = (
     vacuuming,
     insights,
     queries,
+    alerts,
     migrations,
     blueprints,
     operations,

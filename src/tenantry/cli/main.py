@@ -53,6 +53,7 @@ TOPICS = {
         "user": "users:app",
     },
     "Looking on": {
+        "alert": "alerts:app",
         "operation": "operations:app",
         "audit": "audit:audit",
         "pooler": "pooler:pooler",
