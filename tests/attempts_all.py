@@ -1,6 +1,7 @@
 """All attempts, by the sections of docs/reference/security.md."""
 
 from attempts import Attempt
+from attempts_alerts import ALERTS
 from attempts_crossings import CROSSINGS
 from attempts_disk import DISK
 from attempts_endpoints import ENDPOINTS_OF_OTHERS
@@ -23,6 +24,7 @@ SECTIONS: dict[str, tuple[Attempt, ...]] = {
     "From session to session": CROSSINGS,
     "Shared resources": SHARED,
     "Insights": INSIGHTS,
+    "Alerts": ALERTS,
     "Transaction IDs": TRANSACTION_IDS,
     "From one pooled client to the next": POOLED_CLIENTS,
 }

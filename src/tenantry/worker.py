@@ -12,6 +12,8 @@ from tenantry.base.events import JobCrashed, JobFailed, ReconciliationEnded, emi
 from tenantry.base.home import Home
 from tenantry.base.pausing import pause
 from tenantry.control import (
+    alert_channels,
+    alerts,
     attempts,
     audit,
     idempotency,
@@ -27,6 +29,7 @@ from tenantry.pg import visitors
 from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import Address
 from tenantry.services.activity import Activity
+from tenantry.services.alert_conditions import AlertWatch
 from tenantry.services.bringing_up import ensure_server_files
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.insights.statement_texts import StatementTexts
@@ -51,6 +54,8 @@ _CATALOGS_SECONDS = 5
 _LOGINS_SECONDS = 1
 _TRANSACTION_IDS_SECONDS = 5
 _RESTART_SECONDS = 15
+_ALERTS_SECONDS = 5
+_MESSAGES_SECONDS = 1
 _SAMPLE_SECONDS = 15
 _ACTIVITY_SECONDS = 300
 _OWNERSHIP_SECONDS = 60
@@ -114,6 +119,8 @@ async def reconcile(platform: Platform) -> None:
         await operations.forget_old(tx)
         await migration_runs.forget_files(tx)
         await proofs.forget_old(tx)
+        await alerts.forget_old(tx)
+        await alert_channels.forget_old(tx)
     emit(ReconciliationEnded(len(passed.done), len(passed.failed)))
 
 
@@ -234,6 +241,8 @@ async def work(platform: Platform) -> None:
         tasks.create_task(
             _every(_VERIFY_SECONDS, "verifying backups", platform.backups.verify_next)
         )
+        tasks.create_task(_every(_ALERTS_SECONDS, "alerts", AlertWatch(platform).look))
+        tasks.create_task(_every(_MESSAGES_SECONDS, "messages", platform.outbox.deliver))
         tasks.create_task(jobs.carry_out(platform.jobs))
 
 

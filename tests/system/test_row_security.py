@@ -119,6 +119,17 @@ def make_customer(api: httpx.Client, platform: Installation, name: str) -> Custo
             "INSERT INTO database_activity VALUES (%s, 1) ON CONFLICT DO NOTHING",
             (database["id"],),
         )
+        control.execute(
+            "INSERT INTO alerts (id, rule, subject, severity, detail, customer_id, state, since)"
+            " VALUES (gen_random_uuid(), 'x', %s, 'warning', 'x', %s, 'firing', now())",
+            (database["database_name"], customer_id),
+        )
+        control.execute(
+            "INSERT INTO alert_channels (id, customer_id, name, kind, shown_target, target, events)"
+            " VALUES (gen_random_uuid(), %s, 'x', 'email', 'x', 'x', '{login.failed}')",
+            (customer_id,),
+        )
+        control.execute("INSERT INTO alert_thresholds VALUES (%s, 1)", (database["id"],))
         control.execute("INSERT INTO backup_attempts VALUES (%s, now(), 1)", (database["id"],))
         control.execute(
             "INSERT INTO samples_raw (database_id, at) VALUES (%s, now())", (database["id"],)
@@ -182,6 +193,9 @@ OWNERS: dict[str, LiteralString] = {
     "database_activity": "database_id",
     "failing_reconciliations": "database_id",
     "maskings": "database_id",
+    "alerts": "customer_id",
+    "alert_channels": "customer_id",
+    "alert_thresholds": "database_id",
     "backups": "database_id",
     "backup_schedules": "database_id",
     "backup_attempts": "database_id",
@@ -257,6 +271,9 @@ def test_without_a_customer_there_is_nothing(
         "UPDATE maskings SET sql = '' WHERE database_id = %(database)s",
         "DELETE FROM backups WHERE database_id = %(database)s",
         "UPDATE backup_schedules SET keep_count = 1 WHERE database_id = %(database)s",
+        "DELETE FROM alert_channels WHERE customer_id = (SELECT customer_id FROM databases"
+        " WHERE id = %(database)s)",
+        "UPDATE alert_thresholds SET disk_percent = 2 WHERE database_id = %(database)s",
         "SELECT FROM databases WHERE id = %(database)s FOR UPDATE",
     ],
 )
@@ -288,6 +305,12 @@ def test_a_neighbours_row_cannot_be_touched(
         "INSERT INTO operations (id, kind, resource_kind, resource_id, customer_id)"
         " VALUES (gen_random_uuid(), 'x', 'x', gen_random_uuid(), %(them)s)",
         "INSERT INTO backup_schedules VALUES (%(theirs)s, 'day', 2, 'custom', 7, 7)",
+        "INSERT INTO alert_thresholds VALUES (%(theirs)s, 1)",
+        "INSERT INTO alert_channels (id, customer_id, name, kind, shown_target, target, events)"
+        " VALUES (gen_random_uuid(), NULL, 'y', 'email', 'x', 'x', '{}')",
+        "UPDATE alert_channels SET customer_id = NULL",
+        "SELECT FROM alert_messages",
+        "SELECT send_event()",
         "UPDATE backups SET customer_id = %(them)s",
         "INSERT INTO audit_logs (actor_kind, actor_name, customer_id, action, resource_kind,"
         " result) VALUES ('api_key', 'x', %(them)s, 'x', 'x', 'ok')",

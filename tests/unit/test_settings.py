@@ -243,7 +243,11 @@ class Larger(Settings):
 
 def test_a_secret_is_one_by_its_type() -> None:
     secret = {each.name for each in Settings.variables() if each.is_secret}
-    assert secret == {"TENANTRY_BACKUP_S3_KEY", "TENANTRY_BACKUP_S3_SECRET"}
+    assert secret == {
+        "TENANTRY_BACKUP_S3_KEY",
+        "TENANTRY_BACKUP_S3_SECRET",
+        "TENANTRY_SMTP_PASSWORD",
+    }
     added = {each.name for each in Larger.variables() if each.is_secret} - secret
     assert added == {"TENANTRY_MAIL_PASSWORD", "TENANTRY_TOKEN"}
 

@@ -13,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from tenantry import __version__
 from tenantry.api import (
     advice,
+    alerts,
     audit,
     auth,
     backup_schedules,
@@ -70,6 +71,7 @@ _RESOURCES = (
     prometheus,
     queries,
     samples,
+    alerts,
     migrations,
     blueprints,
     operations,

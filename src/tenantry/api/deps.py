@@ -113,6 +113,8 @@ UserId = Annotated[uuid.UUID, Depends(_identifier("user"))]
 SessionId = Annotated[uuid.UUID, Depends(_identifier("session"))]
 ClusterId = Annotated[uuid.UUID, Depends(_identifier("cluster"))]
 OperationId = Annotated[uuid.UUID, Depends(_identifier("operation"))]
+AlertId = Annotated[uuid.UUID, Depends(_identifier("alert"))]
+ChannelId = Annotated[uuid.UUID, Depends(_identifier("channel"))]
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="The most rows in one answer.")]
 Cursor = Annotated[

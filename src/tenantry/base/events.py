@@ -310,6 +310,27 @@ class QuotaChanged(Event):
     quota_bytes: int | None
 
 
+# ── messages about alerts ────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSent(Event):
+    """A channel has accepted a message about an alert or an event."""
+
+    kind: str
+    channel: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFailed(Event):
+    """A channel did not accept a message; it is sent again later."""
+
+    kind: str
+    channel: str
+    error: str
+
+
 _handlers: list[Callable[[Event], None]] = []
 
 

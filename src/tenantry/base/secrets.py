@@ -32,6 +32,7 @@ API_KEY_PREFIX = "tnt_"
 SESSION_PREFIX = "tns_"
 CHALLENGE_PREFIX = "tnc_"
 DEVICE_PREFIX = "tnd_"
+SIGNING_PREFIX = "whsec_"
 RECOVERY_CODES = 10
 ROLE_PASSWORDS = 8  # in one answer
 SALT_BYTES = 16
@@ -120,6 +121,11 @@ class SecretSource:
         """Return an API key: 256 bits."""
         return Secret(API_KEY_PREFIX + self._material("api key").hex())
 
+    def signing_key(self) -> Secret:
+        """Return the key of a webhook's signatures: 256 bits, as Standard Webhooks write it."""
+        raw = base64.b64encode(self._material("signing key")).decode()
+        return Secret(SIGNING_PREFIX + raw)
+
     def totp_secret(self) -> Secret:
         """Return a secret for an authenticator app, in Base32 (RFC 6238)."""
         return Secret(base64.b32encode(self._material("totp secret")[:_TOTP_BYTES]).decode())
@@ -152,6 +158,7 @@ class SecretSource:
 _NAMED: dict[str, Callable[[SecretSource], Secret]] = {
     "password": SecretSource.password,
     "api_key": SecretSource.api_key,
+    "signing_key": SecretSource.signing_key,
     "totp_secret": SecretSource.totp_secret,
     **{
         f"recovery_code_{number}": partial(SecretSource.recovery_code, number=number)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     SecretBytes,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -24,52 +24,25 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tenantry.base.errors import MachineError
 from tenantry.base.local_api import LONGEST_HOME, LocalApi, default_home, is_loopback
+from tenantry.base.setting_types import (
+    OneLine,
+    Percent,
+    Port,
+    PortRange,
+    Rate,
+    Weekday,
+    WholePath,
+    Word,
+)
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-Rate = Annotated[int, Field(ge=1, le=10_000_000)]
-
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 # A name that authorities certify: not localhost, and not an address (its last part is digits).
 _CERTIFIABLE = re.compile(r".+\.(?=[a-z0-9-]*[a-z])[a-z0-9-]+")
-_WORD = re.compile(r"[A-Za-z0-9._/-]+")
-_VISIBLE = re.compile(r"[!-~]+")
 _TIME = r"([01]\d|2[0-3]):[0-5]\d"
-_PORTS = re.compile(r"(\d{1,5})-(\d{1,5})")
 _WINDOW = rf"^(off|{_TIME}-{_TIME})$"
-
-
-def _whole(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError("is not a whole path, from / on")
-    return path
-
-
-def _port_range(text: str) -> str:
-    found = _PORTS.fullmatch(text)
-    if found is None or not 1 <= int(found[1]) <= int(found[2]) <= 65_535:  # noqa: PLR2004 (ports)
-        raise ValueError("is not two ports with a - between them, such as 5500-5999")
-    return text
-
-
-def _one_word(word: str) -> str:
-    if not _WORD.fullmatch(word):
-        raise ValueError("has other than letters, digits and . _ - / in it")
-    return word
-
-
-def _one_line(secret: SecretStr) -> SecretStr:
-    if not _VISIBLE.fullmatch(secret.get_secret_value()):
-        raise ValueError("is empty, or has a space or a line break in it")
-    return secret
-
-
-WholePath = Annotated[Path, AfterValidator(_whole)]
-Word = Annotated[str, AfterValidator(_one_word)]
-OneLine = Annotated[SecretStr, AfterValidator(_one_line)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +128,28 @@ class BackupS3(Group):
         return f"https://{parts.netloc}"
 
 
+class Smtp(Group):
+    """The mail server that takes the platform's e-mails."""
+
+    host: Word
+    port: Port = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str | None = None
+    password: OneLine | None = None
+    sender: Annotated[str, Field(pattern=r"^[^@\s<>]+@[^@\s<>]+$")]
+    ca_file: WholePath | None = None
+
+
+class Alert(Group):
+    """From where on the conditions of databases need attention."""
+
+    disk_percent: Percent = 80
+    connections_percent: Percent = 90
+    transaction_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
+    deadlocks: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+    rollback_percent: Percent = 50
+
+
 class Acme(Group):
     """The ACME authority that certifies the TLS endpoints, instead of the installation's own."""
 
@@ -224,7 +219,7 @@ class Settings(BaseSettings):
     trusted_proxies: str = ""
     pg_port: Port = 5432
     pool: Pool = Pool()
-    instance_ports: Annotated[str, AfterValidator(_port_range)] = "5500-5999"
+    instance_ports: PortRange = "5500-5999"
     connections_per_address: Annotated[int, Field(ge=10, le=65_535)] | None = None
     redis_port: Port = 6379
     warm_pool: Annotated[int, Field(ge=0, le=500)] = 16
@@ -248,6 +243,8 @@ class Settings(BaseSettings):
     concurrent: Concurrent = Concurrent()
     session: Session = Session()
     acme: Acme = Acme()
+    smtp: Smtp | None = None
+    alert: Alert = Alert()
     certificate: WholePath | None = None
     certificate_key: WholePath | None = None
 
@@ -285,10 +282,11 @@ class Settings(BaseSettings):
                 raise ValueError("has a network of all addresses in it: anybody could claim any")
         return text
 
-    @field_validator("backup_s3", mode="before")
+    @field_validator("backup_s3", "smtp", mode="before")
     @classmethod
-    def _none_without_a_bucket(cls, given: object) -> object:
-        needed = {name for name, field in BackupS3.model_fields.items() if field.is_required()}
+    def _none_without_its_needs(cls, given: object, info: ValidationInfo) -> object:
+        group = BackupS3 if info.field_name == "backup_s3" else Smtp
+        needed = {name for name, field in group.model_fields.items() if field.is_required()}
         return None if isinstance(given, dict) and not needed & given.keys() else given
 
     @model_validator(mode="after")

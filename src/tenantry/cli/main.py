@@ -54,6 +54,7 @@ TOPICS = {
         "customer": "customers:app",
     },
     "Looking on": {
+        "alert": "alerts:app",
         "operation": "operations:app",
         "audit": "audit:audit",
         "pooler": "pooler:pooler",

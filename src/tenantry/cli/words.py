@@ -9,6 +9,8 @@ from tenantry.cli import times
 
 # Each route that the API's details or hints name, with the equivalent command.
 COMMANDS = {
+    "GET /api/alerts": "tenantry alert list",
+    "GET /api/alerts/channels": "tenantry alert channel list",
     "GET /api/api-keys": "tenantry key list",
     "GET /api/blueprints": "tenantry blueprint list",
     "GET /api/clusters": "tenantry status",

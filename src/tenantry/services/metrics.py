@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from tenantry.base.errors import TenantryError
 from tenantry.control.audit import Actor
 from tenantry.services import health, login_floods, passwords, transaction_ids, versions
+from tenantry.services.alerts import measures as alerts
 from tenantry.services.backups import measures as backups
 from tenantry.services.certificates import measures as certificates
 from tenantry.services.databases import measures as databases
@@ -44,6 +45,7 @@ _Source = Callable[[], Awaitable[list[Measure]]]
 def _sources(platform: Platform) -> dict[str, _Source]:
     """Return the capabilities with measures. Each raises TenantryError where it cannot measure."""
     return {
+        "alerts": partial(alerts.measures, platform.alerts),
         "certificate": partial(certificates.measures, platform.certificates),
         "databases": partial(databases.measures, platform.store),
         "each database": partial(samples.measures, platform.store, platform.samples),

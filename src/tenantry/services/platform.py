@@ -15,6 +15,11 @@ from tenantry.control import jobs
 from tenantry.control.store import ControlStore
 from tenantry.services.access.service import Access
 from tenantry.services.advice.service import Advisor
+from tenantry.services.alerts.channels import Channels
+from tenantry.services.alerts.evaluation import Evaluation
+from tenantry.services.alerts.outbox import Outbox
+from tenantry.services.alerts.sending import Sender
+from tenantry.services.alerts.service import Alerts
 from tenantry.services.backups.schedules import BackupSchedules
 from tenantry.services.backups.service import Backups
 from tenantry.services.blueprints.flow import BlueprintFlow
@@ -295,6 +300,32 @@ class Platform:
             days=self.settings.audit_days,
         )
 
+    # ── alerts ───────────────────────────────────────────────────────────────
+
+    @cached_property
+    def _seal(self) -> Seal:
+        return Seal(self.home.seal_key.read_bytes())
+
+    @cached_property
+    def _sender(self) -> Sender:
+        return Sender(self.settings)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        return Alerts(self.store, self.databases)
+
+    @cached_property
+    def alert_channels(self) -> Channels:
+        return Channels(self.store, self._seal, self._sender)
+
+    @cached_property
+    def alert_evaluation(self) -> Evaluation:
+        return Evaluation(self.store, self.home)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        return Outbox(self.store, self._seal, self._sender)
+
     # ── clusters ─────────────────────────────────────────────────────────────
 
     @cached_property
@@ -368,8 +399,7 @@ class Platform:
 
     @cached_property
     def people(self) -> People:
-        seal = Seal(self.home.seal_key.read_bytes())
-        return People(self.store, seal, self._hashing, self._session_rules)
+        return People(self.store, self._seal, self._hashing, self._session_rules)
 
     @cached_property
     def users(self) -> Users:

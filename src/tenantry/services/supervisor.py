@@ -20,11 +20,19 @@ from pathlib import Path
 import structlog
 
 from tenantry.base.errors import MachineError
-from tenantry.base.events import ProcessDied, ProcessRestarted, ProcessStarted, StartFailed, emit
+from tenantry.base.events import (
+    ProcessDied,
+    ProcessRestarted,
+    ProcessStarted,
+    StartFailed,
+    emit,
+    subscribe,
+)
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host import files, log_files, processes, versions
 from tenantry.host.engines import find_pgbouncer
+from tenantry.services.alerts.parts import PartsWatch
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.platform import local_pooler
 
@@ -73,6 +81,7 @@ class Supervisor:
         self._pooler = local_pooler(settings)
         self._stopping = asyncio.Event()
         self._children: dict[str, asyncio.subprocess.Process] = {}
+        self._parts = PartsWatch(settings)
 
     async def run(self) -> None:
         """Watch everything until SIGTERM or SIGINT, then stop everything in order.
@@ -84,6 +93,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._restart_children)
         self._note_code("supervisor")
+        subscribe(self._parts.observe)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_clusters(tasks))
             pooler = Watch("pooler", self._pooler.pid, self._ensure_pooler)
@@ -91,6 +101,7 @@ class Supervisor:
             for name in ("api", "worker"):
                 tasks.create_task(self._keep_child(name))
             tasks.create_task(self._keep_logs_small())
+            tasks.create_task(self._parts.keep(self._stopping))
         await stop_daemons(self._settings)
 
     async def _keep_clusters(self, tasks: asyncio.TaskGroup) -> None:
@@ -134,7 +145,7 @@ class Supervisor:
                 emit(StartFailed(watch.name, str(error)))
 
     async def _keep_child(self, name: str) -> None:
-        backoff = _Backoff()
+        backoff, died = _Backoff(), False
         while not self._stopping.is_set():
             # The parent's end of the pipe stays open for as long as this process lives.
             child = await asyncio.create_subprocess_exec(
@@ -151,11 +162,14 @@ class Supervisor:
             self._children[name] = child
             self._note_code(name)
             files.write_atomically(self._home.run / f"{name}.pid", f"{child.pid}\n", mode=0o644)
+            if died:
+                emit(ProcessStarted(name))
             await self._first(child.wait(), self._stopping.wait())
             if self._stopping.is_set():
                 await self._end_child(child)
                 return
-            if child.returncode in _ASKED_TO_END:
+            died = child.returncode not in _ASKED_TO_END
+            if not died:
                 emit(ProcessRestarted(name, "asked to"))
             else:
                 emit(ProcessDied(name, child.returncode))

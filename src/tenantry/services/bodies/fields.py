@@ -58,7 +58,8 @@ def readable(text: str) -> str:
     return text.strip()
 
 
-def _email(text: str) -> str:
+def email(text: str) -> str:
+    """Return an address in its usual form. Raises ValueError for anything else."""
     try:
         address = validate_email(readable(text), check_deliverability=False)
     except EmailNotValidError as error:
@@ -66,7 +67,8 @@ def _email(text: str) -> str:
     return address.normalized.lower()
 
 
-def _typed(text: SecretStr) -> SecretStr:
+def typed(text: SecretStr) -> SecretStr:
+    """Return a secret. Raises ValueError if it has control characters."""
     for letter in text.get_secret_value():
         if unicodedata.category(letter) in {"Cc", "Cs"}:
             raise ValueError("must not hold control characters")
@@ -124,12 +126,12 @@ Password = Annotated[
         max_length=passwords.LONGEST,
         examples=["the lighthouse keeper sold umbrellas"],
     ),
-    AfterValidator(_typed),
+    AfterValidator(typed),
 ]
 
 
-Token = Annotated[SecretStr, Field(min_length=1, max_length=200), AfterValidator(_typed)]
-LongToken = Annotated[SecretStr, Field(min_length=1, max_length=1000), AfterValidator(_typed)]
+Token = Annotated[SecretStr, Field(min_length=1, max_length=200), AfterValidator(typed)]
+LongToken = Annotated[SecretStr, Field(min_length=1, max_length=1000), AfterValidator(typed)]
 
 
 Code = Annotated[
@@ -178,7 +180,7 @@ Seeds = Annotated[
 Email = Annotated[
     str,
     StringConstraints(min_length=3, max_length=254),
-    AfterValidator(_email),
+    AfterValidator(email),
     Field(examples=["owner@example.com"]),
 ]
 
@@ -263,7 +265,7 @@ ConnectionString = Annotated[
         description="A database elsewhere to copy. The string is kept nowhere.",
         examples=["postgresql://app:a-password@203.0.113.7:5432/shop?sslmode=require"],
     ),
-    AfterValidator(_typed),
+    AfterValidator(typed),
 ]
 
 

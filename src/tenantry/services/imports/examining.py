@@ -55,7 +55,7 @@ class Examining:
             address
             for address in await sources.resolve(source)
             if plan.is_allowed(address, administrator=administrator, private=self._private)
-            and (administrator or not _is_own(plan.embedded(address)))
+            and (administrator or not is_own(plan.embedded(address)))
         ]
         if not found:
             raise Forbidden(
@@ -106,7 +106,7 @@ async def _look(source: Source, addresses: list[IPAddress]) -> tuple[IPAddress, 
     return addresses[-1], await sources.look(source, addresses[-1])
 
 
-def _is_own(address: IPAddress) -> bool:
+def is_own(address: IPAddress) -> bool:
     """Whether this machine has the address: a connection to it would then come from it, too."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
     with socket.socket(family, socket.SOCK_DGRAM) as probe:

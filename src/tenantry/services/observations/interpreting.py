@@ -59,6 +59,16 @@ _PAUSES = counter(
     "How often a database was paused, by what it wrote too much of",
     "reason",
 )
+_MESSAGES_SENT = counter(
+    "tenantry_alert_messages_sent_total",
+    "Messages about alerts and events that channels accepted, by kind of channel",
+    "kind",
+)
+_MESSAGES_FAILED = counter(
+    "tenantry_alert_messages_failed_total",
+    "How often a channel did not accept a message, by kind of channel",
+    "kind",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,8 @@ _MEANINGS: dict[type[Event], _Meaning] = {
     events.LoginsRefused: _Meaning("debug", _LOGINS_REFUSED, (), "count"),
     events.DatabasePaused: _Meaning("warning", _PAUSES, ("reason",)),
     events.QuotaChanged: _Meaning("warning"),
+    events.MessageSent: _Meaning("info", _MESSAGES_SENT, ("kind",)),
+    events.MessageFailed: _Meaning("warning", _MESSAGES_FAILED, ("kind",)),
 }
 _CHANGE = _Meaning("info", _CHANGES)
 

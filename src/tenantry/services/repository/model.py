@@ -130,11 +130,15 @@ class Upkeep:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A problem that needs attention; at the level ``danger`` tenants will soon notice it."""
+    """A problem that needs attention; at the level ``danger`` tenants will soon notice it.
+
+    It is with the archiving of the write-ahead log, or with backups.
+    """
 
     level: Literal["warning", "danger"]
     cluster: str
     detail: str
+    about: Literal["archiving", "backups"] = "backups"
 
     def __str__(self) -> str:
         return f"{self.cluster}: {self.detail}"

@@ -277,10 +277,14 @@ _TOO_OLD = dt.timedelta(hours=36)
 
 def alerts(found: Upkeep, now: dt.datetime) -> list[Alert]:
     """Return the problems that need attention, the worst first."""
-    warnings = (*_about_repositories(found, now), *_about_others(found), *_about_backups(found))
-    said = [*_about_the_log(found), *(("warning", text) for text in warnings)]
-    ordered = sorted(said, key=lambda each: each[0] != "danger")
-    return [Alert(level, found.cluster, text) for level, text in ordered]
+    name = found.cluster
+    said = [
+        *(Alert(level, name, text, "archiving") for level, text in _about_the_log(found)),
+        *(Alert("warning", name, text) for text in _about_repositories(found, now)),
+        *(Alert("warning", name, text, "archiving") for text in _about_others(found)),
+        *(Alert("warning", name, text) for text in _about_backups(found)),
+    ]
+    return sorted(said, key=lambda each: each.level != "danger")
 
 
 def _about_the_log(found: Upkeep) -> Iterator[tuple[Level, str]]:

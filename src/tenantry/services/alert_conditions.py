@@ -1,0 +1,189 @@
+"""The conditions that need attention, as ``/ready``, ``status`` and the quotas have them.
+
+The worker looks every five seconds at the incidents that the supervisor has noted, and every
+fifteen at everything else.
+"""
+
+import datetime as dt
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+
+import psycopg
+
+from tenantry.base.errors import TenantryError
+from tenantry.control import alert_channels, audit, reconciliations
+from tenantry.control import databases as rows
+from tenantry.control.alerts import Severity
+from tenantry.pg import database_activity
+from tenantry.services import health, reconciling
+from tenantry.services.alerts import databases, parts
+from tenantry.services.alerts.model import PART, Condition, Found
+from tenantry.services.health import Health
+from tenantry.services.platform import Platform
+from tenantry.services.repository import plan as backups
+from tenantry.services.repository.model import Alert
+
+_EVERY_SECONDS = 15.0
+_CLOCK_SECONDS = 5.0
+_WAIT_SECONDS = 10.0  # of a pooled client, before it counts as waiting for long
+
+# What /ready says of a part that is no process, and the rule that it is called here.
+_OF_HEALTH = {
+    "disk": "disk",
+    "drills": "drills",
+    "logins": "logins",
+    "operations": "operations",
+    "ownership": "ownership",
+    "passwords": "passwords",
+    "scheduled backups": "scheduled_backups",
+    "transaction ids": "transaction_ids",
+    "versions": "versions",
+}
+# What it says of these is evaluated in more detail here.
+_IN_DETAIL = {"backups", "certificate", "databases", "worker"}
+
+_Source = Callable[[], Awaitable[list[Condition]]]
+
+
+class AlertWatch:
+    """Looks for conditions and records them. It keeps counters from one look to the next."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._histories: dict[uuid.UUID, databases.History] = defaultdict(databases.History)
+        self._looked_at = -_EVERY_SECONDS
+        self._clock = _clock_difference()
+
+    async def look(self) -> None:
+        """Look, and record what is found. Raises TenantryError if it cannot be stored."""
+        noted = parts.read(self._platform.home)
+        found = [each.condition() for each in noted.incidents.values()]
+        looked = {PART}
+        if time.monotonic() - self._looked_at >= _EVERY_SECONDS:
+            self._looked_at = time.monotonic()
+            for rules, source in self._sources(noted):
+                try:
+                    found += await source()
+                except (TenantryError, psycopg.Error, OSError):
+                    continue  # nothing is known of these rules now
+                looked |= rules
+        await self._platform.alert_evaluation.record(
+            Found(found, frozenset(looked), frozenset(noted.reported))
+        )
+
+    def _sources(self, noted: parts.Noted) -> list[tuple[frozenset[str], _Source]]:
+        down = {each.part for each in noted.incidents.values() if each.until is None}
+
+        async def health_of_parts() -> list[Condition]:
+            return of_health(await health.check(self._platform), besides=down)
+
+        return [
+            (frozenset({*_OF_HEALTH.values(), "unresponsive", "pooler"}), health_of_parts),
+            (frozenset({"archiving", "backups"}), self._backups),
+            (frozenset({"certificate"}), self._certificate),
+            (frozenset({"reconciliation", "missing"}), self._reconciliation),
+            (frozenset({"pool"}), self._pool),
+            (frozenset({"clock"}), self._clock_jumps),
+            (databases.RULES, self._databases),
+        ]
+
+    async def _backups(self) -> list[Condition]:
+        if not self._platform.repositories.enabled:
+            return []
+        now = dt.datetime.now(dt.UTC)
+        said: dict[tuple[str, str], list[Alert]] = defaultdict(list)
+        for each in await self._platform.cluster_backups.upkeep():
+            for alert in backups.alerts(each, now):
+                said[alert.about, alert.cluster].append(alert)
+        return [
+            Condition(
+                rule=about,
+                subject=cluster,
+                detail=" ".join(map(str, alerts)),
+                severity="critical"
+                if any(each.level == "danger" for each in alerts)
+                else "warning",
+            )
+            for (about, cluster), alerts in said.items()
+        ]
+
+    async def _certificate(self) -> list[Condition]:
+        found = self._platform.certificates.status()
+        if found.warning is None:
+            return []
+        severity: Severity = "critical" if found.seconds_left <= 0 else "warning"
+        return [Condition("certificate", self._platform.settings.domain, found.warning, severity)]
+
+    async def _reconciliation(self) -> list[Condition]:
+        async with self._platform.store.transaction(audit.PLATFORM) as tx:
+            failing = await reconciliations.failing(tx)
+            missing = (await rows.count_by_status(tx)).get("missing", 0)
+        found = [
+            Condition("reconciliation", "databases", text) for text in reconciling.alerts(failing)
+        ]
+        if missing:
+            text = f"{missing} databases are missing: see missing_since in GET /api/databases."
+            found.append(Condition("missing", "databases", text, "critical"))
+        return found
+
+    async def _pool(self) -> list[Condition]:
+        state = await self._platform.pooler.state()
+        waiting = sum(each.clients_waiting for each in state.pools)
+        longest = max((each.longest_wait_seconds for each in state.pools), default=0.0)
+        if longest < _WAIT_SECONDS:
+            return []
+        text = (
+            f"{waiting} clients wait for a server connection, the longest for {longest:.0f} s;"
+            f" {state.servers} of {state.budget} server connections are open."
+        )
+        return [Condition("pool", "pooler", text)]
+
+    async def _clock_jumps(self) -> list[Condition]:
+        before, self._clock = self._clock, _clock_difference()
+        jumped = self._clock - before
+        if abs(jumped) < _CLOCK_SECONDS:
+            return []
+        text = f"The clock was set {abs(jumped):.0f} s {'forward' if jumped > 0 else 'back'}."
+        return [Condition("clock", "machine", text)]
+
+    async def _databases(self) -> list[Condition]:
+        platform = self._platform
+        found = []
+        for cluster in await platform.clusters.with_databases():
+            async with platform.clusters.connection(cluster.id) as server:
+                now = await database_activity.of_cluster(server)
+            before = self._histories[cluster.id].before(time.monotonic(), now)
+            async with platform.store.transaction(audit.PLATFORM) as tx:
+                active = [
+                    row for row in await rows.on_cluster(tx, cluster.id) if row.status == "active"
+                ]
+                own = await alert_channels.thresholds(tx, [row.id for row in active])
+            for row in active:
+                limits = databases.in_force(platform.settings.alert, own.get(row.id))
+                name = row.database_name
+                found += databases.conditions(row, limits, now.get(name), before.get(name))
+        return found
+
+
+def of_health(found: Health, *, besides: Iterable[str]) -> list[Condition]:
+    """Return the conditions that ``/ready`` reports; ``besides`` are parts known to be down."""
+    conditions = []
+    for part in found.parts:
+        if part.state == "up" or part.name in _IN_DETAIL or part.name in besides:
+            continue
+        detail = part.detail or "It does not answer."
+        if part.name in _OF_HEALTH:
+            severity: Severity = "critical" if part.state == "down" else "warning"
+            conditions.append(Condition(_OF_HEALTH[part.name], "platform", detail, severity))
+        elif part.state == "down":
+            conditions.append(Condition("unresponsive", part.name, detail, "critical"))
+        else:
+            conditions.append(Condition(part.name, "platform", detail))
+    return conditions
+
+
+def _clock_difference() -> float:
+    """Return by how much the wall clock differs from the time since boot."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

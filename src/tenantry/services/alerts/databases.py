@@ -1,0 +1,131 @@
+"""The conditions of one database that need attention. Pure."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+
+from tenantry.base.settings import Alert
+from tenantry.control.alert_channels import Thresholds
+from tenantry.control.alerts import Severity
+from tenantry.control.databases import DatabaseRow
+from tenantry.pg.database_activity import Counters, DatabaseActivity
+from tenantry.services.alerts.model import Condition
+from tenantry.services.quotas import plan as quotas
+
+RULES = frozenset(
+    {
+        "database.disk",
+        "database.connections",
+        "database.transaction",
+        "database.deadlocks",
+        "database.errors",
+        "database.paused",
+    }
+)
+_WINDOW = 300.0  # seconds over which deadlocks and rollbacks are counted
+_APART = 30.0  # seconds between the counters that are retained
+_FEWEST_ROLLBACKS = 100
+_MINUTE = 60
+
+Activities = Mapping[str, DatabaseActivity]
+
+
+@dataclass(slots=True)
+class History:
+    """The counters of one cluster's databases, over the last five minutes."""
+
+    _seen: deque[tuple[float, Activities]] = field(default_factory=deque)
+
+    def before(self, at: float, now: Activities) -> Activities:
+        """Return the counters of five minutes ago, or the oldest since then; remember these."""
+        while len(self._seen) > 1 and at - self._seen[1][0] >= _WINDOW:
+            self._seen.popleft()
+        first = self._seen[0][1] if self._seen else now
+        if not self._seen or at - self._seen[-1][0] >= _APART:
+            self._seen.append((at, now))
+        return first
+
+
+def in_force(usual: Alert, own: Thresholds | None) -> Thresholds:
+    """Return a database's thresholds: its own, or else the platform's."""
+    found = Thresholds(**usual.model_dump())
+    if own is None:
+        return found
+    return replace(
+        found,
+        **{
+            each.name: value
+            for each in fields(own)
+            if (value := getattr(own, each.name)) is not None
+        },
+    )
+
+
+def conditions(
+    row: DatabaseRow,
+    limits: Thresholds,
+    now: DatabaseActivity | None,
+    before: DatabaseActivity | None,
+) -> list[Condition]:
+    """Return the conditions of a database, by its row and its counters now and before."""
+    found = [*_of_row(row, limits)]
+    if now is not None:
+        found += [*_of_activity(row, limits, now)]
+        if before is not None and before.epoch == now.epoch:
+            found += [*_of_counters(limits, now.counters, before.counters)]
+    return [
+        Condition(
+            rule=f"database.{rule}",
+            subject=row.database_name,
+            detail=f"{row.friendly_name} ({row.database_name}): {detail}",
+            severity=severity,
+            database_id=row.id,
+            customer_id=row.customer_id,
+        )
+        for rule, severity, detail in found
+    ]
+
+
+_Said = tuple[str, Severity, str]
+
+
+def _of_row(row: DatabaseRow, limits: Thresholds) -> Iterator[_Said]:
+    percent = limits.disk_percent or 100
+    if row.used_bytes is not None and row.used_bytes * 100 >= row.disk_quota_bytes * percent:
+        used = row.used_bytes * 100 // max(1, row.disk_quota_bytes)
+        restricted = row.quota_state in quotas.RESTRICTED
+        why = quotas.explain(row.quota_state) or ""
+        yield (
+            "disk",
+            "critical" if restricted else "warning",
+            f"It takes {used} % of its disk quota. {why}".strip(),
+        )
+    if row.paused_for is not None:
+        yield "paused", "critical", f"Connections are refused: it wrote too much {row.paused_for}."
+
+
+def _of_activity(row: DatabaseRow, limits: Thresholds, now: DatabaseActivity) -> Iterator[_Said]:
+    taken = sum(now.connections)
+    if taken * 100 >= row.max_connections * (limits.connections_percent or 100):
+        yield (
+            "connections",
+            "warning",
+            f"{taken} of its {row.max_connections} connections are taken.",
+        )
+    minutes = now.longest_transaction_seconds / _MINUTE
+    if limits.transaction_minutes is not None and minutes >= limits.transaction_minutes:
+        yield "transaction", "warning", f"A transaction has been open for {minutes:.0f} minutes."
+
+
+def _of_counters(limits: Thresholds, now: Counters, before: Counters) -> Iterator[_Said]:
+    deadlocks = now.deadlocks - before.deadlocks
+    if limits.deadlocks is not None and deadlocks >= limits.deadlocks:
+        yield "deadlocks", "warning", f"There were {deadlocks} deadlocks in five minutes."
+    failed = now.rollbacks - before.rollbacks
+    every = failed + now.commits - before.commits
+    if failed >= _FEWEST_ROLLBACKS and failed * 100 >= every * (limits.rollback_percent or 100):
+        yield (
+            "errors",
+            "warning",
+            f"{failed} of {every} transactions in five minutes were rolled back.",
+        )

@@ -1,0 +1,88 @@
+"""What a look has found becomes the alerts' new states, with the messages about them."""
+
+import datetime as dt
+import uuid
+from dataclasses import replace
+
+from tenantry.base.home import Home
+from tenantry.base.ids import new_id
+from tenantry.control import alert_channels, alerts, audit
+from tenantry.control.alert_channels import ChannelRow, MessageRow
+from tenantry.control.alerts import AlertRow
+from tenantry.control.store import ControlStore, Tx
+from tenantry.services.alerts import parts, plan
+from tenantry.services.alerts.model import Condition, Found, Transition, patience
+
+
+class Evaluation:
+    """Records looks. Each is one transaction: alerts and messages are stored together."""
+
+    def __init__(self, store: ControlStore, home: Home) -> None:
+        self._store = store
+        self._home = home
+
+    async def record(self, found: Found) -> list[tuple[AlertRow, Transition]]:
+        """Record what a look has found, and return the transitions."""
+        now = dt.datetime.now(dt.UTC)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            channels = await alert_channels.every(tx)
+            conditions = await self._present(tx, found)
+            rows = {(row.rule, row.subject): row for row in await alerts.lock_open(tx)}
+            for key, condition in conditions.items():
+                if key not in rows:
+                    rows[key] = await _opened(tx, condition, now)
+            done = []
+            for key, row in rows.items():
+                if row.rule not in found.looked:
+                    continue
+                after, transition = plan.step(row, conditions.get(key), now, patience(row.rule))
+                if after is None:
+                    await alerts.drop(tx, row.id)
+                    continue
+                if after != row:
+                    await alerts.keep(tx, after)
+                if transition is not None:
+                    await send(tx, after, transition, channels, reported=found.reported)
+                    done.append((after, transition))
+        parts.export_channels(self._home, channels)
+        parts.evaluated(self._home)
+        return done
+
+    @staticmethod
+    async def _present(tx: Tx, found: Found) -> dict[tuple[str, str], Condition]:
+        """Return the conditions that are there, and the incidents that are new although over."""
+        incidents = {each.occurrence for each in found.conditions if each.occurrence is not None}
+        known = await alerts.known(tx, incidents)
+        return {
+            each.key: each
+            for each in found.conditions
+            if each.present or (each.occurrence is not None and each.occurrence not in known)
+        }
+
+
+async def _opened(tx: Tx, condition: Condition, now: dt.datetime) -> AlertRow:
+    row = plan.opened(condition, now, condition.occurrence or new_id())
+    muted = await alerts.muted_until(tx, row.rule, row.subject)
+    row = replace(row, muted_until=muted)
+    await alerts.keep(tx, row)
+    return row
+
+
+async def send(
+    tx: Tx,
+    row: AlertRow,
+    transition: Transition,
+    channels: list[ChannelRow],
+    *,
+    reported: frozenset[uuid.UUID] = frozenset(),
+) -> None:
+    """Add the messages about a transition, unless the alert is muted."""
+    if plan.is_muted(row, dt.datetime.now(dt.UTC)):
+        return
+    for channel in plan.hearing(row, channels):
+        message = plan.message(row, transition, channel.id)
+        await alert_channels.add_message(
+            tx,
+            MessageRow(message.id, channel.id, message.event, message.at, message.data),
+            sent=message.id in reported,
+        )

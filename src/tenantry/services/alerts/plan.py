@@ -1,0 +1,165 @@
+"""The life of an alert, who hears of it, and its wording. Pure.
+
+An alert is pending while its condition has not lasted long enough, then firing, then resolved. The
+condition must have gone for a while before that: it may come and go meanwhile without a message.
+"""
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable
+from dataclasses import replace
+
+from tenantry.control.alert_channels import ChannelRow
+from tenantry.control.alerts import AlertRow
+from tenantry.services.alerts.model import (
+    DATABASE_ALERTS,
+    PLATFORM_ALERTS,
+    TEST,
+    Condition,
+    Message,
+    Patience,
+    Transition,
+)
+
+_FIRST_RETRY = 5.0
+_SLOWEST_RETRY = 300.0
+
+
+def opened(condition: Condition, now: dt.datetime, alert_id: uuid.UUID) -> AlertRow:
+    """Return the pending alert of a condition that was just found."""
+    return AlertRow(
+        id=alert_id,
+        rule=condition.rule,
+        subject=condition.subject,
+        severity=condition.severity,
+        detail=condition.detail,
+        database_id=condition.database_id,
+        customer_id=condition.customer_id,
+        state="pending",
+        open=True,
+        since=now,
+        absent_since=None,
+        occurrence=condition.occurrence,
+        fired_at=None,
+        resolved_at=None,
+        resolved_by=None,
+        acknowledged_at=None,
+        acknowledged_by=None,
+        muted_until=None,
+    )
+
+
+def step(
+    row: AlertRow, condition: Condition | None, now: dt.datetime, lasts: Patience
+) -> tuple[AlertRow | None, Transition | None]:
+    """Return an open alert after a look, and the transition to report; None to delete it.
+
+    ``condition`` is None if it was not found. Called again with the same look it changes nothing.
+    """
+    if condition is None:
+        return _absent(row, now, lasts)
+    row = replace(
+        row,
+        detail=condition.detail,
+        severity=condition.severity,
+        customer_id=condition.customer_id,
+        occurrence=condition.occurrence,
+        absent_since=None,
+    )
+    if row.state == "pending" and now - row.since >= lasts.hold:
+        return replace(row, state="firing", fired_at=now), "firing"
+    return row, None
+
+
+def _absent(
+    row: AlertRow, now: dt.datetime, lasts: Patience
+) -> tuple[AlertRow | None, Transition | None]:
+    if row.state == "pending":
+        return None, None
+    since = now if row.absent_since is None else row.absent_since
+    row = replace(row, absent_since=since)
+    if now - since < lasts.clear:
+        return row, None
+    row = replace(row, open=False)
+    if row.state == "resolved":  # by hand; that was reported then
+        return row, None
+    return replace(row, state="resolved", resolved_at=now), "resolved"
+
+
+def is_muted(row: AlertRow, now: dt.datetime) -> bool:
+    """Whether nothing is sent about an alert now."""
+    return row.muted_until is not None and row.muted_until > now
+
+
+def hearing(row: AlertRow, channels: Iterable[ChannelRow]) -> list[ChannelRow]:
+    """Return the channels that an alert is sent to.
+
+    They are the platform's, and those of the customer whose database it is about.
+    """
+    wanted = PLATFORM_ALERTS if row.database_id is None else DATABASE_ALERTS
+    owners = {None} if row.database_id is None else {None, row.customer_id}
+    return [each for each in channels if wanted in each.events and each.customer_id in owners]
+
+
+def message(row: AlertRow, transition: Transition, channel_id: uuid.UUID) -> Message:
+    """Return the message about a transition of an alert, for one channel."""
+    at = row.fired_at if transition == "firing" else row.resolved_at
+    return Message(
+        message_id(row.id, transition, channel_id),
+        f"alert.{transition}",
+        at or row.since,
+        {
+            "alert_id": str(row.id),
+            "rule": row.rule,
+            "subject": row.subject,
+            "severity": row.severity,
+            "state": row.state,
+            "detail": row.detail,
+            "database_id": None if row.database_id is None else str(row.database_id),
+            "fired_at": None if row.fired_at is None else row.fired_at.isoformat(),
+            "resolved_at": None if row.resolved_at is None else row.resolved_at.isoformat(),
+            "resolved_by": row.resolved_by,
+        },
+    )
+
+
+def message_id(alert_id: uuid.UUID, transition: Transition, channel_id: uuid.UUID) -> uuid.UUID:
+    """Return the id of a message, the same in every process that may send it."""
+    return uuid.uuid5(alert_id, f"{transition} {channel_id}")
+
+
+def retry_seconds(failures: int) -> float:
+    """Return how long to wait after so many failures of a channel in a row (one at least)."""
+    return min(_SLOWEST_RETRY, _FIRST_RETRY * 2.0 ** min(failures - 1, 10))
+
+
+_EVENTS = {
+    "database.created": "Database created",
+    "database.deleted": "Database deleted",
+    "database.restored": "Database restored",
+    "login.failed": "Login failed",
+}
+
+
+def title(message: Message) -> str:
+    """Return one line about a message, for the subject of an e-mail."""
+    data = message.data
+    if message.event == TEST:
+        return "Test of this channel"
+    if message.event in _EVENTS:
+        return f"{_EVENTS[message.event]}: {data.get('subject')}"
+    state = str(data["severity"]) if message.event == "alert.firing" else "resolved"
+    return f"[{state}] {data['rule']}: {data['subject']}"
+
+
+def text(message: Message) -> str:
+    """Return a message in words."""
+    data = message.data
+    lines = [title(message)]
+    lines += [f"{name}: {data[name]}" for name in ("actor", "address") if data.get(name)]
+    if detail := data.get("detail"):
+        lines.append(str(detail))
+    if message.event == "alert.resolved":
+        by = f" by {data['resolved_by']}" if data.get("resolved_by") else ""
+        lines.append(f"Resolved{by}; it had fired at {data['fired_at']}.")
+    return "\n".join([*lines, f"Time: {message.at.astimezone(dt.UTC):%F %T} UTC"])

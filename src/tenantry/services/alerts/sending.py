@@ -1,0 +1,174 @@
+"""Sending one message to one channel: by e-mail, or to a webhook, Slack or Discord."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import ipaddress
+import json
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+
+import aiosmtplib
+import httpx
+
+from tenantry.base.errors import Unavailable
+from tenantry.base.secrets import SIGNING_PREFIX, Secret
+from tenantry.base.settings import Settings
+from tenantry.base.settings import Smtp as SmtpSettings
+from tenantry.control.alert_channels import ChannelKind
+from tenantry.services.alerts import plan
+from tenantry.services.alerts.model import Message
+from tenantry.services.imports import examining
+from tenantry.services.imports.plan import embedded, is_allowed
+
+_SECONDS = 10.0
+_MOST_TEXT = 1900  # Discord takes 2,000 characters
+_SHOWN_ERROR = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a channel leads. Those of customers (not ``trusted``) reach the Internet only."""
+
+    kind: ChannelKind
+    target: Secret
+    signing_key: Secret | None
+    trusted: bool
+
+
+class SendingFailed(Unavailable):
+    """A message could not be sent; it is sent again later."""
+
+    code = "channel_failed"
+    title = "The channel does not take messages"
+
+
+class Sender:
+    """Sends messages, by these settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def send(self, to: Destination, message: Message) -> None:
+        """Send a message. Raises SendingFailed unless it was accepted, within 10 seconds."""
+        try:
+            async with asyncio.timeout(_SECONDS):
+                if to.kind == "email":
+                    await self._send_email(to, message)
+                else:
+                    await _post(to, message)
+        except TimeoutError:
+            raise SendingFailed(f"There was no answer within {_SECONDS:.0f} s.") from None
+        except (OSError, aiosmtplib.SMTPException, httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = str(error) or type(error).__name__
+            raise SendingFailed(reason[:_SHOWN_ERROR]) from error
+
+    async def _send_email(self, to: Destination, message: Message) -> None:
+        smtp = self._settings.smtp
+        if smtp is None:
+            raise SendingFailed(
+                "There is no mail server.", hint="Set TENANTRY_SMTP_HOST and TENANTRY_SMTP_SENDER."
+            )
+        mail = EmailMessage(policy=SMTP)
+        mail["Subject"] = f"Tenantry: {plan.title(message)}"
+        mail["From"] = smtp.sender
+        mail["To"] = to.target.reveal()
+        mail["Date"] = format_datetime(message.at)
+        mail["Message-ID"] = f"<{message.id}@{self._settings.domain}>"
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_content(f"{plan.text(message)}\n\nMessage {message.id}\n")
+        await _deliver(smtp, mail)
+
+
+async def _deliver(smtp: SmtpSettings, mail: EmailMessage) -> None:
+    context = None
+    if smtp.security != "none":
+        context = await asyncio.to_thread(ssl.create_default_context, cafile=smtp.ca_file)
+    await aiosmtplib.send(
+        mail,
+        hostname=smtp.host,
+        port=smtp.port,
+        username=smtp.user,
+        password=None if smtp.password is None else smtp.password.get_secret_value(),
+        use_tls=smtp.security == "tls",
+        start_tls=smtp.security == "starttls",
+        tls_context=context,
+        timeout=_SECONDS,
+    )
+
+
+async def _post(to: Destination, message: Message) -> None:
+    """POST a message. Redirects are not followed: they could lead anywhere."""
+    url = httpx.URL(to.target.reveal())
+    body = _body(to.kind, message)
+    headers = {"content-type": "application/json", "user-agent": "Tenantry"}
+    if to.signing_key is not None:
+        headers |= signed(to.signing_key, message, body, int(time.time()))
+    extensions = {}
+    if not to.trusted:
+        # Connect to the very address that was checked, whatever the name resolves to later.
+        address = await _public_address(url)
+        headers["host"] = url.netloc.decode()
+        extensions["sni_hostname"] = url.host
+        url = url.copy_with(host=address)
+    async with (
+        httpx.AsyncClient(trust_env=to.trusted, timeout=_SECONDS) as client,
+        client.stream(
+            "POST", url, content=body, headers=headers, extensions=extensions
+        ) as response,
+    ):
+        # The body is not read: it could be endless, and is nobody's to see.
+        if not response.is_success:
+            raise SendingFailed(f"It answered {response.status_code} {response.reason_phrase}.")
+
+
+def _body(kind: ChannelKind, message: Message) -> bytes:
+    text = plan.text(message)[:_MOST_TEXT]
+    content: dict[str, object]
+    if kind == "slack":
+        # Names of databases must not become mentions or links.
+        safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        content = {"text": f"{safe}\nMessage {message.id}"}
+    elif kind == "discord":
+        content = {"content": f"{text}\nMessage {message.id}", "allowed_mentions": {"parse": []}}
+    else:
+        content = {
+            "id": str(message.id),
+            "type": message.event,
+            "timestamp": message.at.isoformat(),
+            "data": message.data,
+        }
+    return json.dumps(content).encode()
+
+
+def signed(key: Secret, message: Message, body: bytes, now: int) -> dict[str, str]:
+    """Return the headers that sign a body, as Standard Webhooks 1.0 has them."""
+    raw = base64.b64decode(key.reveal().removeprefix(SIGNING_PREFIX))
+    content = f"{message.id}.{now}.".encode() + body
+    signature = base64.b64encode(hmac.digest(raw, content, hashlib.sha256)).decode()
+    return {
+        "webhook-id": str(message.id),
+        "webhook-timestamp": str(now),
+        "webhook-signature": f"v1,{signature}",
+    }
+
+
+async def _public_address(url: httpx.URL) -> str:
+    """Return an address of a host that customers may reach. Raises SendingFailed."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(url.host, url.port or 443, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise SendingFailed(f"{url.host} has no address.") from None
+    for *_, socket_address in found:
+        address = ipaddress.ip_address(socket_address[0])
+        public = is_allowed(address, administrator=False, private=False)
+        if public and not examining.is_own(embedded(address)):
+            return str(address)
+    raise SendingFailed(f"{url.host} is at an address that customers' channels do not reach.")

@@ -1,0 +1,447 @@
+"""The life of an alert, its messages and thresholds, and what the supervisor sends itself."""
+
+import asyncio
+import base64
+import dataclasses
+import datetime as dt
+import hashlib
+import hmac
+import json
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenantry.base.errors import Forbidden, InvalidInput
+from tenantry.base.events import ProcessDied, ProcessStarted, StartFailed
+from tenantry.base.home import Home
+from tenantry.base.secrets import Seal, Secret, SecretSource
+from tenantry.base.settings import Alert, Settings
+from tenantry.control.alert_channels import ChannelRow, Thresholds
+from tenantry.control.alerts import AlertRow
+from tenantry.control.audit import PLATFORM, Actor
+from tenantry.host import files
+from tenantry.pg.database_activity import Connections, Counters, DatabaseActivity
+from tenantry.services.alert_conditions import of_health
+from tenantry.services.alerts import channels, databases, parts, plan, sending
+from tenantry.services.alerts.model import (
+    PART,
+    Condition,
+    Message,
+    Patience,
+    Transition,
+    patience,
+)
+from tenantry.services.alerts.sending import Destination, Sender, SendingFailed
+from tenantry.services.health import Health, PartHealth
+
+NOW = dt.datetime(2026, 11, 30, 12, tzinfo=dt.UTC)
+SECOND = dt.timedelta(seconds=1)
+DISK = Condition("disk", "platform", "only 3 GB are free")
+
+
+# ── the life of an alert ─────────────────────────────────────────────────────
+
+
+@dataclasses.dataclass
+class Life:
+    """What becomes of a condition that is looked for once a second."""
+
+    lasts: Patience
+    row: AlertRow | None = None
+    sent: list[tuple[int, Transition]] = dataclasses.field(default_factory=list)
+
+    def look(self, at: int, *, present: bool) -> None:
+        now = NOW + at * SECOND
+        if self.row is None and present:
+            self.row = plan.opened(DISK, now, uuid.uuid4())
+        if self.row is None:
+            return
+        after, transition = plan.step(self.row, DISK if present else None, now, self.lasts)
+        if transition is not None:
+            self.sent.append((at, transition))
+        self.row = after if after is not None and after.open else None
+
+
+@given(
+    looks=st.lists(st.booleans(), max_size=200),
+    hold=st.integers(0, 15),
+    clear=st.integers(1, 15),
+)
+def test_an_alert_neither_flaps_nor_loses_a_transition(
+    looks: list[bool], hold: int, clear: int
+) -> None:
+    life = Life(Patience(hold * SECOND, clear * SECOND))
+    for at, present in enumerate(looks):
+        life.look(at, present=present)
+    kinds = [kind for _, kind in life.sent]
+    # One after the other, beginning with firing: none is lost, and none is reported twice.
+    assert kinds == ["firing", "resolved"] * (len(kinds) // 2) + ["firing"] * (len(kinds) % 2)
+    for at, kind in life.sent:
+        lasted = looks[at - (hold if kind == "firing" else clear) : at + 1]
+        assert set(lasted) == {kind == "firing"}
+    for (before, _), (after, kind) in zip(life.sent, life.sent[1:], strict=False):
+        assert after - before >= (clear if kind == "resolved" else hold)
+    # It fires if, and as long as, the condition has lasted and has not been gone for long.
+    if len(looks) > hold and all(looks[-hold - 1 :]):
+        assert life.row is not None
+        assert life.row.state == "firing"
+    if len(looks) > clear and not any(looks[-clear - 1 :]):
+        assert life.row is None
+
+
+@given(looks=st.lists(st.booleans(), max_size=100))
+def test_one_that_was_resolved_by_hand_is_silent_until_its_condition_has_gone(
+    looks: list[bool],
+) -> None:
+    life = Life(Patience(0 * SECOND, 5 * SECOND))
+    life.look(0, present=True)
+    assert life.sent == [(0, "firing")]
+    assert life.row is not None
+    life.row = dataclasses.replace(life.row, state="resolved", resolved_at=NOW)
+    for at, present in enumerate(looks, 1):
+        life.look(at, present=present)
+    gone = next(
+        (at for at in range(1, len(looks) - 4) if not any(looks[at - 1 : at + 5])), len(looks)
+    )
+    assert all(at > gone for at, _ in life.sent[1:])
+
+
+def test_an_incident_that_is_merged_has_an_open_alert() -> None:
+    """Else one that goes on would have the id of an alert that is closed."""
+    assert patience(PART).clear > parts.MERGED
+    assert patience(PART).hold == dt.timedelta(0)
+
+
+# ── messages ─────────────────────────────────────────────────────────────────
+
+
+def channel(seal: Seal, **changes: Any) -> ChannelRow:
+    channel_id = uuid.uuid4()
+    row = ChannelRow(
+        id=channel_id,
+        customer_id=None,
+        name="ops",
+        kind="webhook",
+        shown_target="https://hooks.example.com/…",
+        target=seal.close(Secret("https://hooks.example.com/secret"), owner=channel_id.bytes),
+        signing_key=seal.close(SecretSource().signing_key(), owner=channel_id.bytes),
+        events=["alert.platform", "alert.database"],
+        failures=0,
+        retry_at=None,
+        last_error=None,
+        last_sent_at=None,
+        created_at=NOW,
+    )
+    return dataclasses.replace(row, **changes)
+
+
+SEAL = Seal(Seal.new_key())
+
+
+def fired(condition: Condition = DISK) -> AlertRow:
+    row = plan.opened(condition, NOW, uuid.uuid4())
+    after, transition = plan.step(row, condition, NOW + dt.timedelta(hours=1), patience("disk"))
+    assert after is not None
+    assert transition == "firing"
+    return after
+
+
+def test_a_message_has_the_same_id_whoever_sends_it() -> None:
+    row, to = fired(), uuid.uuid4()
+    first, again = plan.message(row, "firing", to), plan.message(row, "firing", to)
+    assert first.id == again.id
+    others = {plan.message_id(row.id, "resolved", to), plan.message_id(row.id, "firing", row.id)}
+    assert first.id not in others
+    assert len(others) == 2
+
+
+def test_customers_hear_of_their_own_databases_only() -> None:
+    own, other = uuid.uuid4(), uuid.uuid4()
+    theirs = channel(SEAL, customer_id=own)
+    platforms = channel(SEAL)
+    everybody = [theirs, platforms, channel(SEAL, customer_id=other)]
+    about = Condition("database.disk", "t", "full", database_id=uuid.uuid4(), customer_id=own)
+    assert plan.hearing(fired(about), everybody) == [theirs, platforms]
+    assert plan.hearing(fired(), everybody) == [platforms]
+    unowned = dataclasses.replace(about, customer_id=None)
+    assert plan.hearing(fired(unowned), everybody) == [platforms]
+
+
+def test_signatures_are_those_of_standard_webhooks() -> None:
+    """With the specification's key; the signature is computed here in its words."""
+    key = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    message, body = Message(uuid.uuid4(), "channel.test", NOW, {}), b'{"test": 2432232314}'
+    headers = sending.signed(key, message, body, 1614265330)
+    content = b".".join([str(message.id).encode(), b"1614265330", body])
+    raw = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    expected = base64.b64encode(hmac.new(raw, content, hashlib.sha256).digest()).decode()
+    assert headers["webhook-signature"] == f"v1,{expected}"
+    assert headers["webhook-id"] == str(message.id)
+    assert len(base64.b64decode(SecretSource().signing_key().reveal()[6:])) == 32
+
+
+def test_names_are_no_mentions_at_slack_and_discord() -> None:
+    message = plan.message(
+        fired(dataclasses.replace(DISK, detail="<!channel> @everyone")), "firing", uuid.uuid4()
+    )
+    slack = json.loads(sending._body("slack", message))
+    assert "<" not in slack["text"]
+    discord = json.loads(sending._body("discord", message))
+    assert discord["allowed_mentions"] == {"parse": []}
+    long = dataclasses.replace(message, data=message.data | {"detail": "x" * 5000})
+    assert len(json.loads(sending._body("discord", long))["content"]) <= 2000
+
+
+@given(failures=st.integers(1, 10_000))
+def test_retries_slow_down_to_five_minutes(failures: int) -> None:
+    wait = plan.retry_seconds(failures)
+    assert 5 <= wait <= 300
+    assert plan.retry_seconds(failures + 1) >= wait
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "169.254.169.254", "10.0.0.1", "[::1]", "[::ffff:7f00:1]"]
+)
+async def test_customers_webhooks_reach_no_private_address(host: str) -> None:
+    to = Destination("webhook", Secret(f"https://{host}:1/"), None, trusted=False)
+    message = Message(uuid.uuid4(), "channel.test", NOW, {"channel": "x"})
+    with pytest.raises(SendingFailed, match="that customers' channels do not reach"):
+        await Sender(Settings(home=Path("/nowhere"))).send(to, message)
+
+
+def test_customers_have_no_plain_http_no_others_mail_and_no_platform_alerts() -> None:
+    customer = Actor("user", "ann", customer_id=uuid.uuid4(), customer_email="ann@example.com")
+
+    def wanted(kind: Any, target: str, *events: Any) -> channels.Wanted:
+        return channels.Wanted("x", kind, Secret(target), events or None)
+
+    channels._check_target(customer, wanted("email", "ann@example.com"))
+    channels._check_target(PLATFORM, wanted("webhook", "http://127.0.0.1:8080/"))
+    with pytest.raises(Forbidden):
+        channels._check_target(customer, wanted("email", "bob@example.com"))
+    with pytest.raises(InvalidInput):
+        channels._check_target(customer, wanted("webhook", "http://example.com/"))
+    with pytest.raises(Forbidden):
+        channels._events(customer, wanted("email", "ann@example.com", "alert.platform"))
+    assert channels._events(customer, wanted("email", "ann@example.com")) == ["alert.database"]
+    assert channels._shown(wanted("slack", "https://hooks.slack.com/T0/B0/key")) == (
+        "https://hooks.slack.com/…"
+    )
+
+
+# ── conditions ───────────────────────────────────────────────────────────────
+
+
+def test_parts_that_ready_reports_are_conditions_unless_their_process_is_known_to_be_down() -> None:
+    found = Health(
+        [
+            PartHealth("control", "up", 1.0, None),
+            PartHealth("pooler", "down", None, "no answer"),
+            PartHealth("disk", "down", None, "only 1 GB are free"),
+            PartHealth("versions", "warning", 1.0, "apt offers 15.19"),
+            PartHealth("certificate", "warning", 1.0, "evaluated elsewhere"),
+        ]
+    )
+    keys = {(each.rule, each.severity) for each in of_health(found, besides=[])}
+    assert keys == {("unresponsive", "critical"), ("disk", "critical"), ("versions", "warning")}
+    rest = of_health(found, besides=["pooler"])
+    assert {each.rule for each in rest} == {"disk", "versions"}
+
+
+CALM = Counters(*[0] * len(Counters._fields))._replace(commits=1000)
+
+
+def activity(
+    counters: Counters = CALM, sessions: int = 1, seconds: float = 0.0
+) -> DatabaseActivity:
+    connections = Connections(0, 0, 0, 0, 0, 0)._replace(direct_active=1, pooled_idle=sessions - 1)
+    return DatabaseActivity(("start",), 7, counters, connections, seconds, ())
+
+
+@pytest.mark.parametrize(
+    ("now", "rules"),
+    [
+        (activity(), []),
+        (activity(sessions=18), ["connections"]),
+        (activity(sessions=17), []),
+        (activity(seconds=3600.0), ["transaction"]),
+        (activity(CALM._replace(deadlocks=5)), ["deadlocks"]),
+        (activity(CALM._replace(rollbacks=100, commits=1099)), ["errors"]),
+        (activity(CALM._replace(rollbacks=99, commits=1000)), []),
+        (activity(CALM._replace(rollbacks=100, commits=1101)), []),
+        (replace(activity(CALM._replace(deadlocks=5)), epoch=("restart",)), []),
+    ],
+)
+def test_databases_have_conditions_from_their_thresholds_on(
+    now: DatabaseActivity, rules: list[str]
+) -> None:
+    row: Any = SimpleNamespace(
+        id=uuid.uuid4(),
+        customer_id=None,
+        database_name="tenant_a",
+        friendly_name="shop",
+        max_connections=20,
+        used_bytes=None,
+        paused_for=None,
+    )
+    found = databases.conditions(row, databases.in_force(Alert(), None), now, activity())
+    assert [each.rule for each in found] == [f"database.{rule}" for rule in rules]
+
+
+def test_a_databases_own_thresholds_replace_the_platforms() -> None:
+    own = Thresholds(connections_percent=50)
+    found = databases.in_force(Alert(deadlocks=7), own)
+    assert (found.connections_percent, found.deadlocks, found.disk_percent) == (50, 7, 80)
+
+
+def test_counters_are_compared_with_those_of_five_minutes_ago() -> None:
+    history = databases.History()
+    for at in range(0, 1200, 15):
+        before = history.before(float(at), {"t": activity(CALM._replace(deadlocks=at))})
+        assert at - 345 <= before["t"].counters.deadlocks <= max(0, at - 300)
+
+
+# ── what the supervisor sends itself ─────────────────────────────────────────
+
+
+class Supervised:
+    """A supervisor's watch, with a clock of its own and a channel that may fail."""
+
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.home = Home(home)
+        self.home.run.mkdir(exist_ok=True)
+        key = Seal.new_key()
+        self.home.seal_key.write_bytes(key)
+        self.channel = channel(Seal(key))
+        parts.export_channels(
+            self.home, [self.channel, channel(Seal(key), customer_id=uuid.uuid4())]
+        )
+        self.now = NOW.timestamp()
+        self.sent: list[Message] = []
+        self.fails = False
+        monkeypatch.setattr(Sender, "send", self._send)
+        self.watch = self.another()
+
+    def another(self) -> parts.PartsWatch:
+        """As after a restart."""
+        return parts.PartsWatch(Settings(home=self.home.root), clock=lambda: self.now)
+
+    async def _send(self, to: Destination, message: Message) -> None:
+        assert to.target.reveal() == "https://hooks.example.com/secret"
+        if self.fails:
+            raise SendingFailed("down")
+        self.sent.append(message)
+
+    def evaluated(self) -> None:
+        parts.evaluated(self.home)
+        os.utime(parts._heartbeat(self.home), (self.now, self.now))
+
+    def look(self) -> list[dict[str, Any]]:
+        asyncio.run(self.watch.look())
+        return [each.data for each in self.sent]
+
+
+@pytest.fixture
+def supervised(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervised]:
+    # pytest's own folders have names too long for a home.
+    with tempfile.TemporaryDirectory(prefix="tnt-") as home:
+        yield Supervised(Path(home), monkeypatch)
+
+
+def test_the_worker_is_left_to_report_while_it_works(supervised: Supervised) -> None:
+    supervised.now += 100
+    supervised.evaluated()
+    supervised.watch.observe(ProcessDied("pooler"))
+    assert supervised.look() == []
+    (incident,) = parts.read(supervised.home).incidents.values()
+    assert incident.condition().present
+    supervised.watch.observe(ProcessStarted("pooler"))
+    (incident,) = parts.read(supervised.home).incidents.values()
+    assert not incident.condition().present
+
+
+def test_the_supervisor_reports_what_nobody_else_does_once(supervised: Supervised) -> None:
+    supervised.watch.observe(ProcessDied("control"))
+    assert supervised.look() == []
+    supervised.now += 31
+    (data,) = supervised.look()
+    assert (data["subject"], data["severity"]) == ("control", "critical")
+    supervised.watch = supervised.another()
+    supervised.now += 31
+    assert len(supervised.look()) == 1
+    # The worker is given the id of the message, and of the alert.
+    noted = parts.read(supervised.home)
+    condition = noted.incidents["control"].condition()
+    assert condition.occurrence is not None
+    row = plan.opened(condition, NOW, condition.occurrence)
+    assert noted.reported == [plan.message_id(row.id, "firing", supervised.channel.id)]
+    assert supervised.sent[0].id in noted.reported
+
+
+def test_it_reports_if_alerts_are_not_evaluated_for_whatever_reason(supervised: Supervised) -> None:
+    supervised.fails = True
+    supervised.now += 31
+    assert supervised.look() == []
+    supervised.fails = False
+    supervised.now += 2
+    assert supervised.look() == []  # it waits a little before it tries again
+    supervised.now += 5
+    (data,) = supervised.look()
+    assert data["subject"] == parts.ALERTING
+    supervised.evaluated()
+    assert len(supervised.look()) == 1
+    assert parts.read(supervised.home).incidents[parts.ALERTING].until is not None
+
+
+def test_it_sends_although_nothing_can_be_written(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervised.look()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "write_atomically", full)
+    supervised.watch.observe(ProcessDied("worker", 1))
+    supervised.now += 31
+    assert [each["subject"] for each in supervised.look()] == ["worker"]
+    assert len(supervised.look()) == 1
+
+
+def test_a_restart_on_purpose_is_no_incident(supervised: Supervised) -> None:
+    mark = supervised.home.run / "pooler.restarted"
+    mark.touch()
+    os.utime(mark, (supervised.now, supervised.now))
+    supervised.watch.observe(ProcessDied("pooler"))
+    assert parts.read(supervised.home).incidents == {}
+    supervised.watch.observe(StartFailed("pooler", "no"))
+    assert parts.read(supervised.home).incidents.keys() == {"pooler"}
+    supervised.watch.observe(ProcessStarted("pooler"))
+    supervised.now += 61
+    supervised.watch.observe(ProcessDied("pooler"))
+    (incident,) = parts.read(supervised.home).incidents.values()
+    assert "ended unexpectedly" in incident.detail
+
+
+def test_a_crash_loop_is_one_incident(supervised: Supervised) -> None:
+    seen = set()
+    for _ in range(5):
+        supervised.watch.observe(ProcessDied("worker", 1))
+        supervised.now += 1
+        supervised.watch.observe(StartFailed("worker", "no"))
+        supervised.watch.observe(ProcessStarted("worker"))
+        supervised.now += 20
+        seen.add(parts.read(supervised.home).incidents["worker"].id)
+    assert len(seen) == 1
+    supervised.now += parts.MERGED.total_seconds()
+    supervised.watch.observe(ProcessDied("worker", 1))
+    assert parts.read(supervised.home).incidents["worker"].id not in seen
