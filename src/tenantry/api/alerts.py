@@ -20,7 +20,6 @@ from tenantry.api.deps import (
     allowed,
     calling,
 )
-from tenantry.services.bodies.alerts import CreateChannel, Mute, SetThresholds
 from tenantry.base.errors import InvalidInput
 from tenantry.base.ids import parse_id
 from tenantry.base.secrets import Secret, SecretSource
@@ -30,6 +29,7 @@ from tenantry.control.grants import ADMIN
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
 from tenantry.services.alerts.model import Event
+from tenantry.services.bodies.alerts import CreateChannel, Mute, SetThresholds
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api", tags=["alerts"])

@@ -5,11 +5,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from tenantry.services.bodies.fields import Body, Label, Moment, email, typed
 from tenantry.base.secrets import Secret
 from tenantry.control.alert_channels import ChannelKind, Thresholds
 from tenantry.services.alerts.channels import Wanted
 from tenantry.services.alerts.model import EVENTS, Event
+from tenantry.services.bodies.fields import Body, Label, Moment, email, typed
 
 _Percent = Annotated[int, Field(ge=1, le=100, strict=True)] | None
 
