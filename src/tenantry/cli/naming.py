@@ -6,7 +6,7 @@ import typer
 
 Argument = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help="Its name, as with --name.", show_default=False),
+    typer.Argument(metavar="NAME", help="Its name, as with --name.", show_default=False),
 ]
 
 
