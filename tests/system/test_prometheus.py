@@ -5,6 +5,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
 from answers import data, problem
+from clients import eventually
 from harness import Installation
 from prometheus_server import MONITORING, Prometheus, Target, found_by_promtool, prometheus
 from tenantry.services.samples.model import COUNTERS, FIELDS
@@ -86,12 +88,16 @@ def sample(platform: Installation, database_id: str) -> None:
         sql.SQL(", ").join(more),
     )
     with platform.control() as control:
-        control.execute(
-            "INSERT INTO disk_usage (database_id, used_bytes) VALUES (%s, 3)"
-            " ON CONFLICT DO NOTHING",
-            (database_id,),
-        )
         control.execute(statement, (database_id,))
+
+
+def is_sampled(platform: Installation, database_id: str) -> bool:
+    """Whether the worker has metered and sampled it: from then on it does when there is news."""
+    with platform.control() as control:
+        found = control.execute(
+            "SELECT size_bytes FROM newest_samples WHERE database_id = %s", (database_id,)
+        ).fetchone()
+    return found is not None and found[0] is not None
 
 
 def owned(platform: Installation, api: httpx.Client) -> Owned:
@@ -99,20 +105,27 @@ def owned(platform: Installation, api: httpx.Client) -> Owned:
     made = platform.create(ownerEmail=email)
     asked = {"name": "prometheus", "scopes": ["metrics:read"], "customerEmail": email}
     key = data(api.post("/api/api-keys", json=asked), 201)["key"]
-    sample(platform, made["id"])
     return Owned(made, key)
 
 
 @pytest.fixture(scope="module")
-def mine(platform: Installation) -> Owned:
+def both(platform: Installation) -> tuple[Owned, Owned]:
     with platform.client() as api:
-        return owned(platform, api)
+        made = (owned(platform, api), owned(platform, api))
+    for each in made:
+        eventually(partial(is_sampled, platform, each.made["id"]), seconds=120)
+        sample(platform, each.made["id"])
+    return made
 
 
 @pytest.fixture(scope="module")
-def foreign(platform: Installation) -> Owned:
-    with platform.client() as api:
-        return owned(platform, api)
+def mine(both: tuple[Owned, Owned]) -> Owned:
+    return both[0]
+
+
+@pytest.fixture(scope="module")
+def foreign(both: tuple[Owned, Owned]) -> Owned:
+    return both[1]
 
 
 def series(text: str) -> dict[str, list[dict[str, str]]]:
