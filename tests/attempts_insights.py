@@ -61,6 +61,8 @@ INSIGHTS: tuple[Attempt, ...] = (
     _request("ask-for-locks", "GET", "/api/databases/{foreign_id}/locks", _ROWS),
     _request("ask-for-tables", "GET", "/api/databases/{foreign_id}/tables", _ROWS),
     _request("ask-for-queries", "GET", "/api/databases/{foreign_id}/queries", _ROWS),
+    _request("ask-for-query-history", "GET",
+        "/api/databases/{foreign_id}/queries?since=2026-01-01T00:00:00Z", _ROWS),
     _request("reset-queries", "POST", "/api/databases/{foreign_id}/queries/reset", _ROWS),
     Attempt("explain-as-neighbour", "`POST /api/databases/{foreign_id}/explain`", _ROWS,
         lambda scenario, _: _explain(scenario, "foreign_id", "SELECT 1"), "not_found", None,

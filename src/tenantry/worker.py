@@ -52,6 +52,7 @@ _TRANSACTION_IDS_SECONDS = 5
 _RESTART_SECONDS = 15
 _SAMPLE_SECONDS = 300
 _ACTIVITY_SECONDS = 300
+_QUERIES_SECONDS = 300
 _OWNERSHIP_SECONDS = 60
 _VISITORS_SECONDS = 5
 _CERTIFICATE_SECONDS = 60
@@ -215,6 +216,7 @@ async def work(platform: Platform) -> None:
         )
         activity = Activity(platform.store, platform.clusters)
         tasks.create_task(_every(_ACTIVITY_SECONDS, "activity", activity.look))
+        tasks.create_task(_every(_QUERIES_SECONDS, "queries", platform.query_history.take))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))
         tasks.create_task(_keep_backups(platform))
         tasks.create_task(
