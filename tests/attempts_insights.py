@@ -72,6 +72,8 @@ INSIGHTS: tuple[Attempt, ...] = (
     Attempt("ask-for-sparklines", "`GET /api/metrics/sparklines?ids={foreign_id}`", _ROWS,
         lambda scenario, _: _sparklines(scenario), NOTHING, None, (API,)),
     _request("scrape-neighbour", "GET", "/api/databases/{foreign_id}/metrics/prometheus", _ROWS),
+    _request("ask-for-query-history", "GET",
+        "/api/databases/{foreign_id}/queries?since=2026-01-01T00:00:00Z", _ROWS),
     _request("reset-queries", "POST", "/api/databases/{foreign_id}/queries/reset", _ROWS),
     Attempt("explain-as-neighbour", "`POST /api/databases/{foreign_id}/explain`", _ROWS,
         lambda scenario, _: _explain(scenario, "foreign_id", "SELECT 1"), "not_found", None,

@@ -58,6 +58,7 @@ _ALERTS_SECONDS = 5
 _MESSAGES_SECONDS = 1
 _SAMPLE_SECONDS = 15
 _ACTIVITY_SECONDS = 300
+_QUERIES_SECONDS = 300
 _OWNERSHIP_SECONDS = 60
 _VISITORS_SECONDS = 5
 _CERTIFICATE_SECONDS = 60
@@ -229,6 +230,7 @@ async def work(platform: Platform) -> None:
         tasks.create_task(_every(_SAMPLE_SECONDS, "samples", platform.sampler.look))
         activity = Activity(platform.store, platform.clusters)
         tasks.create_task(_every(_ACTIVITY_SECONDS, "activity", activity.look))
+        tasks.create_task(_every(_QUERIES_SECONDS, "queries", platform.query_history.take))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))
         tasks.create_task(_keep_backups(platform))
         tasks.create_task(

@@ -6,6 +6,7 @@ import pytest
 
 from tenantry.base.settings import Settings
 from tenantry.base.sizes import readable
+from tenantry.control import query_history
 from tenantry.control.pauses import PauseReason
 from tenantry.host import log_files
 from tenantry.pg import parameters
@@ -14,6 +15,7 @@ from tenantry.services.branches import flow as branches
 from tenantry.services.imports import flow as import_flow
 from tenantry.services.imports import model as imports
 from tenantry.services.imports import uploads
+from tenantry.services.insights import history
 from tenantry.services.operations import service as operations
 from tenantry.services.operations.model import ROOM
 from tenantry.services.overuse import plan as overuse
@@ -55,6 +57,9 @@ def percent(part: float) -> str:
         f"less than {readable(import_flow.SPARE_BYTES)} free",
         f"nothing is sent for {uploads.STALL_SECONDS:.0f} seconds",
         f"less than {readable(uploads.SLOWEST)} a second",
+        f"at most {query_history.MOST_KEPT} statements for each database and hour, for"
+        f" {query_history.KEPT_DAYS} days, and {query_history.MOST_TEXTS} texts of"
+        f" {history.MOST_TEXT:,} characters",
         f"{readable(folders.MOST_BYTES)} a run, {readable(fleet._MOST_WAITING)} for a customer",
         f"{STATEMENT_SECONDS / 60:.0f} minutes in migrations and blueprints",
         f"from {percent(quotas._WARNING)} on",

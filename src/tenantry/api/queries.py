@@ -12,9 +12,11 @@ from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, DatabaseId, Limit, allowed, calling
 from tenantry.api.insights import CONSTANTS
-from tenantry.pg.statement_statistics import Order, StatementStatistics
+from tenantry.pg.statement_statistics import Order
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.fields import Moment
 from tenantry.services.bodies.insights import Explain
+from tenantry.services.insights.model import Period, Statement
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}", tags=["insights"])
@@ -24,12 +26,38 @@ Writer = Annotated[Caller, calling("databases:write")]
 Search = Annotated[
     str | None, Query(min_length=1, max_length=200, description="Only queries with this text.")
 ]
+Since = Annotated[
+    Moment | None,
+    Query(description="From the history, from this hour on; else all since counted_since."),
+]
+
+
+class Now(BaseModel):
+    """What a statement has done in the present hour, which begins at ``hour``, so far."""
+
+    hour: dt.datetime
+    calls: int = Field(examples=[212])
+    calls_per_second: float = Field(examples=[0.11])
+    mean_ms: float = Field(examples=[7.5])
+    incomplete: bool = Field(description="Whether the server evicted entries in that hour.")
+
+
+class Before(Now):
+    """What it did in an earlier hour, and the change since: 0.5 is half as much again.
+
+    ``calls_change`` is that of ``calls_per_second``. Both are null if there is no ``now``.
+    """
+
+    mean_change: float | None = Field(examples=[0.5])
+    calls_change: float | None = Field(examples=[-0.1])
 
 
 class QueryStatistics(BaseModel):
     """A statement with parameters in place of its constants, of all roles of the database.
 
-    ``share`` is its part of the time of all statements. ``wal_bytes`` is an estimate.
+    ``share`` is its part of the time of all statements. ``wal_bytes`` is an estimate. ``min_ms``
+    and ``max_ms`` are null with ``since``. ``now`` and what follows it are null for an hour in
+    which it was not executed, or not one of the 50 that took most time, or that was not measured.
     """
 
     query_id: str = Field(examples=["-5362312811405923021"])
@@ -38,14 +66,18 @@ class QueryStatistics(BaseModel):
     calls: int = Field(examples=[18_233])
     total_ms: float = Field(examples=[91_165.2])
     mean_ms: float = Field(examples=[5.0])
-    min_ms: float = Field(examples=[0.2])
-    max_ms: float = Field(examples=[812.9])
+    min_ms: float | None = Field(examples=[0.2])
+    max_ms: float | None = Field(examples=[812.9])
     rows: int = Field(examples=[182_330])
     share: float = Field(examples=[0.61])
     cache_hit_ratio: float | None = Field(examples=[0.98])
     blocks_read: int = Field(examples=[4_096])
     temp_bytes: int = Field(examples=[0])
     wal_bytes: int = Field(examples=[0])
+    now: Now | None
+    hour_before: Before | None
+    day_before: Before | None
+    week_before: Before | None
 
 
 class QueryListing(Listing[QueryStatistics]):
@@ -97,15 +129,34 @@ class Reset(BaseModel):
     id: str
 
 
-def _shown(found: StatementStatistics) -> QueryStatistics:
+def _shown(statement: Statement) -> QueryStatistics:
+    found, compared = statement.statistics, statement.comparison
     wanted = found.blocks_hit + found.blocks_read
     return QueryStatistics.model_validate(
         asdict(found)
         | {
             "query_id": str(found.query_id),
             "cache_hit_ratio": found.blocks_hit / wanted if wanted else None,
+            "now": compared.now and asdict(compared.now),
+            "hour_before": _before(compared.hour_before, compared.now),
+            "day_before": _before(compared.day_before, compared.now),
+            "week_before": _before(compared.week_before, compared.now),
         }
     )
+
+
+def _before(then: Period | None, now: Period | None) -> Before | None:
+    if then is None:
+        return None
+    return Before(
+        **asdict(then),
+        mean_change=_change(then.mean_ms, now.mean_ms if now else None),
+        calls_change=_change(then.calls_per_second, now.calls_per_second if now else None),
+    )
+
+
+def _change(then: float, now: float | None) -> float | None:
+    return None if now is None or not then else now / then - 1
 
 
 @router.get("/queries", response_model=QueryListing)
@@ -115,15 +166,20 @@ async def queries(
     database_id: DatabaseId,
     sort: Order = "total_ms",
     search: Search = None,
+    since: Since = None,
     limit: Limit = 50,
 ) -> Response:
-    """List the statements of the database and its shadow, those first with most of ``sort``."""
+    """List the statements of the database and its shadow, those first with most of ``sort``.
+
+    Each is compared with an hour, a day and a week before.
+    """
     found = await platform.insights.statements(
         principal.actor,
         database_id,
         order=sort,
         search=search,
         limit=limit,
+        since=since,
         constants=principal.may(CONSTANTS),
     )
     page = QueryListing(

@@ -6,11 +6,10 @@ from typing import Annotated, Literal
 import typer
 
 from tenantry.base.sizes import readable
-from tenantry.cli import limits, output
+from tenantry.cli import limits, output, times
 from tenantry.cli.client import Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
-from tenantry.cli.times import local
 
 Sort = Literal[
     "total_ms", "mean_ms", "max_ms", "calls", "rows", "blocks_read", "temp_bytes", "wal_bytes"
@@ -25,11 +24,25 @@ def _milliseconds(field: str) -> output.Cell:
     return lambda row: f"{row[field]:,.1f} ms"
 
 
+def _change(field: str) -> output.Cell:
+    """Show by how much a statement's mean time has changed since then."""
+
+    def shown(row: Row) -> str | None:
+        then = row[field]
+        if then is None or then["mean_change"] is None:
+            return None
+        mark = " ?" if then["incomplete"] or row["now"]["incomplete"] else ""
+        return f"{then['mean_change']:+.0%}{mark}"
+
+    return shown
+
+
 def queries(
     database: Named,
     *,
     sort: Annotated[Sort, typer.Option(help="Those first that have most of this.")] = "total_ms",
     search: Annotated[str | None, typer.Option(help="Only those with this text.")] = None,
+    since: times.Since = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
     reset: Annotated[bool, typer.Option("--reset", help="Count them again from now on.")] = False,
     env: In = None,
@@ -37,9 +50,14 @@ def queries(
 ) -> None:
     """List the statements that take most of a database's time, without their constants.
 
+    The change of the mean time in the present hour is shown against an hour, a day and a week
+    before. With --since the history is listed, of 8 days at most.
+
     Examples:
 
         tenantry db queries shop --sort mean_ms --search orders
+
+        tenantry db queries shop --since 24h
 
         tenantry db queries shop --reset
     """
@@ -50,7 +68,8 @@ def queries(
             api.post(f"{path}/reset")
             output.done(f"The statements of {title(row)} are counted again")
             return
-        page = api.rows(path, limit=limit, sort=sort, search=search)
+        begin = since.isoformat() if since else None
+        page = api.rows(path, limit=limit, sort=sort, search=search, since=begin)
     if as_json:
         output.as_json(page.rows)
     else:
@@ -61,29 +80,38 @@ def queries(
                 "SHARE": lambda each: f"{each['share']:.1%}",
                 "CALLS": "calls",
                 "MEAN": _milliseconds("mean_ms"),
-                "MAX": _milliseconds("max_ms"),
+                "1H": _change("hour_before"),
+                "1D": _change("day_before"),
+                "1W": _change("week_before"),
+                **({} if since else {"MAX": _milliseconds("max_ms")}),
                 "ROWS": "rows",
                 "HITS": lambda each: (
                     None if each["cache_hit_ratio"] is None else f"{each['cache_hit_ratio']:.1%}"
                 ),
                 "TEMP": lambda each: readable(each["temp_bytes"]),
+                "WAL": lambda each: readable(each["wal_bytes"]),
                 "QUERY": _text,
             },
             empty=f"No statement of {title(row)} was counted.",
-            spare=("TEMP", "HITS", "ROWS", "MAX"),
+            spare=("WAL", "TEMP", "HITS", "ROWS", "MAX", "1H", "1W"),
         )
+        if any(each["now"] for each in page.rows):
+            output.note(
+                "1H, 1D, 1W: by how much the mean of this hour has changed in an hour, a day and a"
+                " week; ? if one of the two is incomplete."
+            )
     _report(page.about)
 
 
 def _report(reported: Row) -> None:
     if reported["incomplete_since"]:
         output.note(
-            f"Incomplete since {local(reported['incomplete_since'])}: the server has had more"
+            f"Incomplete since {times.local(reported['incomplete_since'])}: the server has had more"
             " different statements than it counts.",
             style="yellow",
         )
     else:
-        output.note(f"Counted since {local(reported['counted_since'])}.")
+        output.note(f"Counted since {times.local(reported['counted_since'])}.")
     if not reported["recorded"]:
         output.note(
             "New statements are not recorded for up to an hour: the texts of this database's"

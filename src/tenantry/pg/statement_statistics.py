@@ -42,7 +42,7 @@ class StatementStatistics:
     """A statement without its constants, of all roles of a tenant in one database.
 
     ``share`` is its part of the time of all the tenant's statements. Blocks are those of shared
-    buffers; ``wal_bytes`` is an estimate.
+    buffers; ``wal_bytes`` is an estimate. ``min_ms`` and ``max_ms`` are None for a past period.
     """
 
     query_id: int
@@ -51,8 +51,8 @@ class StatementStatistics:
     calls: int
     total_ms: float
     mean_ms: float
-    min_ms: float
-    max_ms: float
+    min_ms: float | None
+    max_ms: float | None
     rows: int
     share: float
     blocks_hit: int
@@ -95,7 +95,8 @@ async def ensure(address: Address) -> None:
 
 
 @contextmanager
-def _loaded() -> Iterator[None]:
+def loaded() -> Iterator[None]:
+    """Raise Unavailable for what fails because the library is not loaded yet."""
     try:
         yield
     except (
@@ -144,7 +145,7 @@ async def of_tenant(
         ORDER BY {order} DESC, query_id LIMIT %(limit)s
         """
     ).format(columns=_COLUMNS, schema=sql.Identifier(SCHEMA), order=sql.Identifier(order))
-    with _loaded():
+    with loaded():
         async with connection.cursor(row_factory=class_row(StatementStatistics)) as cursor:
             await cursor.execute(query, whose.parameters | {"search": search, "limit": limit})
             return await cursor.fetchall()
@@ -152,7 +153,7 @@ async def of_tenant(
 
 async def counting(connection: Connection) -> Counting:
     """Return since when statements are counted, and the evictions since. Raises Unavailable."""
-    with _loaded():
+    with loaded():
         cursor = await connection.execute(
             sql.SQL("SELECT stats_reset, dealloc FROM {}.pg_stat_statements_info").format(
                 sql.Identifier(SCHEMA)
@@ -164,7 +165,7 @@ async def counting(connection: Connection) -> Counting:
 
 async def reset(connection: Connection, databases: Sequence[str]) -> None:
     """Forget the statements of these databases. Raises Unavailable."""
-    with _loaded():
+    with loaded():
         await connection.execute(
             sql.SQL(
                 "SELECT {}.pg_stat_statements_reset(0, oid, 0) FROM pg_database"
@@ -183,7 +184,7 @@ async def reset_all(connection: Connection) -> None:
 
 async def reset_dropped(connection: Connection) -> None:
     """Forget the statements of databases that do not exist any more."""
-    with _loaded():
+    with loaded():
         await connection.execute(
             sql.SQL(
                 "SELECT {0}.pg_stat_statements_reset(0, gone.dbid, 0) FROM ("

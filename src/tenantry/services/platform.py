@@ -43,6 +43,7 @@ from tenantry.services.drills.service import Drills
 from tenantry.services.extensions.service import Extensions
 from tenantry.services.home_files import HomeKeeper
 from tenantry.services.imports.service import Imports
+from tenantry.services.insights.history import QueryHistory
 from tenantry.services.insights.service import Insights
 from tenantry.services.network.endpoints import PoolerEndpoint, PostgresEndpoint
 from tenantry.services.network.service import Network
@@ -280,6 +281,10 @@ class Platform:
     @cached_property
     def advisor(self) -> Advisor:
         return Advisor(self.store, self.clusters, self.databases, self.pooler)
+
+    @cached_property
+    def query_history(self) -> QueryHistory:
+        return QueryHistory(self.store, self.clusters)
 
     @cached_property
     def _entries(self) -> EntryFiles:

@@ -59,15 +59,50 @@ class TableUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Period:
+    """What a statement did in an hour, as far as the hour was measured.
+
+    ``incomplete`` is whether the server evicted entries in it, which may have been this one.
+    """
+
+    hour: dt.datetime
+    calls: int
+    calls_per_second: float
+    mean_ms: float
+    incomplete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A statement's present hour, and the same one an hour, a day and a week before.
+
+    None: it was not executed in that hour, or not among the first, or nothing was measured.
+    """
+
+    now: Period | None = None
+    hour_before: Period | None = None
+    day_before: Period | None = None
+    week_before: Period | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement of a tenant, and how it compares with earlier."""
+
+    statistics: StatementStatistics
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
 class Statements:
     """A tenant's statements, counted since ``counted_since``.
 
-    ``incomplete_since`` is then, too, if the server has evicted entries since, which may have been
-    of this tenant; None if it has not. ``recorded`` is False while those of new sessions are not
-    recorded, as their texts took too much of the disk.
+    ``incomplete_since`` is from when on the server has evicted entries, which may have been of this
+    tenant; None if it has not. ``recorded`` is False while those of new sessions are not recorded,
+    as their texts took too much of the disk.
     """
 
-    statements: list[StatementStatistics]
+    statements: list[Statement]
     counted_since: dt.datetime
     incomplete_since: dt.datetime | None
     recorded: bool

@@ -1,11 +1,14 @@
 """Who serves whom in the pooler, who waits for whom on a server, and what a plan costs: pure."""
 
+import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tenantry.control.statement_resets import StatementReset
 from tenantry.pg.redaction import redact, without_constants
 from tenantry.pg.sessions import LockWait, OpenSession
+from tenantry.pg.statement_statistics import Counting
 from tenantry.services.insights.model import Explained, PlanNode, Session, Waiting
 
 _EXPENSIVE = 0.2  # of the time or the cost of the whole plan
@@ -101,6 +104,16 @@ def _count(pid: int, waiters: Mapping[int, Sequence[int]]) -> int:
         found |= new
         ahead += new
     return len(found) - 1
+
+
+def completeness(
+    counted: Counting, reset: StatementReset | None
+) -> tuple[dt.datetime, dt.datetime | None]:
+    """Return since when a database's statements are counted, and since when incompletely."""
+    since, evictions = counted.since, counted.evictions
+    if reset is not None and reset.counted_since == counted.since:
+        since, evictions = reset.reset_at, evictions - reset.evictions
+    return since, since if evictions else None
 
 
 def explained(plan: Sequence[Mapping[str, Any]]) -> Explained:

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from tenantry.base.errors import Conflict, NotFound, TenantryError, Unavailable
 from tenantry.base.events import StepDone, emit
-from tenantry.control import audit, statement_resets
+from tenantry.control import audit, query_history, statement_resets
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
+from tenantry.control.query_history import Past
 from tenantry.control.store import ControlStore, Tx
 from tenantry.pg import (
     catalog,
@@ -23,13 +24,15 @@ from tenantry.pg import (
 )
 from tenantry.pg.explaining import Wanted
 from tenantry.pg.sessions import Signal, Signalled, Whose
-from tenantry.pg.statement_statistics import Order
+from tenantry.pg.statement_statistics import Order, StatementStatistics
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases.service import Databases
-from tenantry.services.insights import plan
+from tenantry.services.insights import counting, plan
 from tenantry.services.insights.model import (
+    Comparison,
     Explained,
     Session,
+    Statement,
     Statements,
     TableUse,
     Waiting,
@@ -148,36 +151,67 @@ class Insights:
         order: Order,
         search: str | None,
         limit: int,
+        since: dt.datetime | None,
         constants: bool,
     ) -> Statements:
-        """Return the statements of a database and its shadow.
+        """Return the statements of a database and its shadow, compared with earlier hours.
 
+        With ``since`` those of the history from that hour on, else all that the server counts.
         The server has put parameters in place of their constants, except of a few: ``constants`` is
-        as for ``sessions``.
+        as for ``sessions``; the history has none.
 
-        Raises NotFound, Unavailable.
+        Raises NotFound, Unavailable; InvalidInput for an ``order`` that the history does not have.
         """
+        if since is not None:
+            since = counting.within_history(since, order, dt.datetime.now(dt.UTC))
+        past: list[Past] = []
         async with self._store.transaction(actor) as tx:
             row = await self._databases.find(tx, actor, database_id)
-            reset = await statement_resets.find(tx, row.id)
+            begin, incomplete = await self._completeness(tx, row, since)
+            hours = await self._hours(tx, row)
+            if since is not None:
+                past = await query_history.since(
+                    tx, row.id, since, order=order, search=search, limit=limit
+                )
         async with self._clusters.connection(row.cluster_id) as server:
-            counting = await statement_statistics.counting(server)
-            found = await statement_statistics.of_tenant(
-                server, _whose(row), order=order, search=search, limit=limit
-            )
             untracked = await statement_statistics.untracked(server)
-        since, evictions = counting.since, counting.evictions
-        if reset is not None and reset.counted_since == counting.since:
-            since, evictions = reset.reset_at, evictions - reset.evictions
+            if since is None:
+                found = [
+                    # One that was evicted while it ran comes back with its constants.
+                    replace(each, query=plan.shown(each.query, constants=constants))
+                    for each in await statement_statistics.of_tenant(
+                        server, _whose(row), order=order, search=search, limit=limit
+                    )
+                ]
+            else:
+                found = [counting.past(each, row) for each in past]
         return Statements(
-            # An entry that was evicted while its statement ran comes back with its constants.
-            statements=[
-                replace(each, query=plan.shown(each.query, constants=constants)) for each in found
-            ],
-            counted_since=since,
-            incomplete_since=since if evictions else None,
+            statements=[Statement(each, _comparison(hours, row, each)) for each in found],
+            counted_since=begin,
+            incomplete_since=incomplete,
             recorded=untracked.isdisjoint(row.database_names),
         )
+
+    async def _completeness(
+        self, tx: Tx, row: DatabaseRow, since: dt.datetime | None
+    ) -> tuple[dt.datetime, dt.datetime | None]:
+        """Return since when statements are counted, or stored, and since when incompletely."""
+        if since is not None:
+            measured = await query_history.hours(tx, row.cluster_id, since)
+            return counting.completeness(measured, since)
+        reset = await statement_resets.find(tx, row.id)
+        async with self._clusters.connection(row.cluster_id) as server:
+            return plan.completeness(await statement_statistics.counting(server), reset)
+
+    async def _hours(self, tx: Tx, row: DatabaseRow) -> counting.Hours | None:
+        """Return the hours that a database's statements are compared with; None before any."""
+        last = await query_history.last(tx, row.cluster_id)
+        if last is None:
+            return None
+        wanted = counting.compared(last.taken_at)
+        measured = await query_history.hours(tx, row.cluster_id, min(wanted))
+        did = await query_history.of_hours(tx, row.id, wanted)
+        return counting.Hours(wanted[0], {each.hour: each for each in measured}, did)
 
     async def reset_statements(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> None:
         """Forget the statements of a database and its shadow. Raises NotFound, Unavailable."""
@@ -252,3 +286,12 @@ class Insights:
 
 def _whose(row: DatabaseRow) -> Whose:
     return Whose(row.database_names, row.username)
+
+
+def _comparison(
+    hours: counting.Hours | None, row: DatabaseRow, found: StatementStatistics
+) -> Comparison:
+    if hours is None:
+        return Comparison()
+    shadow = found.database_name == row.shadow_name
+    return hours.compare(shadow=shadow, query_id=found.query_id)
