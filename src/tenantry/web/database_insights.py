@@ -50,6 +50,7 @@ async def queries(
             order=sort,
             search=search.strip() or None,
             limit=_A_PAGE,
+            since=None,
             constants=caller.principal.may(_CONSTANTS),
         )
     except (Unavailable, Conflict) as error:
