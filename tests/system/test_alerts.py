@@ -30,6 +30,8 @@ from clients import eventually, hurry, run
 from harness import Installation, free_ports
 from tenantry.host.certificates import OwnAuthority
 
+pytestmark = pytest.mark.takes_minutes
+
 Row = dict[str, Any]
 QUOTA = 32 << 20  # of which an empty database takes almost half
 USER, PASSWORD = "tenantry", "only-for-this-mail-server"
