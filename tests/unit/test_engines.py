@@ -297,6 +297,6 @@ async def test_a_source_that_cannot_be_had_is_a_line_and_a_reason(
         await engines._search(tmp_path, said.append)
     assert said[:2] == [
         "Looking for the best PgBouncer that can be had",
-        "No newer PgBouncer can be had from sid; going on",
+        "No newer PgBouncer can be had from sid.",
     ]
     assert not [line for line in said if "E:" in line]
