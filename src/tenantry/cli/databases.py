@@ -1,7 +1,7 @@
 """``tenantry db``: create, list, show, change and delete databases."""
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from tenantry.cli import (
     env_file,
     imports,
     limits,
+    listing,
     metrics,
     naming,
     output,
@@ -25,14 +26,16 @@ from tenantry.cli import (
     tables,
     vacuuming,
 )
-from tenantry.cli.client import Api, Page, Row, connect
+from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.connecting import labelled, strings_of
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import Environment, In, Named, find, title
+from tenantry.cli.listing import Env, last_used
 from tenantry.cli.operations import follow
-from tenantry.cli.times import distance, past
+from tenantry.cli.times import distance
 
 app = typer.Typer(help="Databases: create, look at, change, connect, delete.", no_args_is_help=True)
+app.command("list")(listing.list_databases)
 app.command("url")(connecting.url)
 app.command("env")(env_file.env)
 app.command("vacuum")(vacuuming.vacuum)
@@ -54,11 +57,6 @@ app.command("log-settings")(statement_log.log_settings)
 # All words after the database's name are psql's, also those that start with a dash.
 app.command("psql", context_settings={"allow_interspersed_args": False})(connecting.psql)
 
-Env = Annotated[
-    Environment | None,
-    typer.Option("--env", metavar="ENV", help="production, staging or development."),
-]
-
 _FOLLOWS = {
     "name": "Commands know it by the new name from now on; connection strings stay as they are.",
     "environment": "Connection strings, data, limits and logins stay as they are. It is listed in "
@@ -67,33 +65,6 @@ _FOLLOWS = {
     "plan": "The plan's limits hold for it now, but for those that it has of its own "
     "(`tenantry db update --reset` gives one back). Open sessions go on as they are.",
     "owner_email": "The owner's keys and users see it now, with its backups.",
-}
-
-COLUMNS: dict[str, output.Cell] = {
-    "NAME": title,
-    "ENVIRONMENT": "environment",
-    "DATABASE": "database_name",
-    "STATUS": limits.state,
-    "PLAN": "plan",
-    "MAX": "max_connections",
-    "OWNER": "owner_email",
-    "AGE": lambda row: distance(row["created_at"]),
-}
-
-
-def _last_used(row: Row) -> str:
-    if row["last_active_at"] is not None:
-        return f"{distance(row['last_active_at'])} ago"
-    if row["watched_since"] is None:
-        return "unknown"
-    return f"not in {distance(row['watched_since'])}"
-
-
-_WIDE: dict[str, output.Cell] = {
-    "ACTIVITY": "activity",
-    "DISK": lambda row: output.size(row["disk"]["used_bytes"]),
-    "LAST USED": _last_used,
-    "PASSWORD AGE": lambda row: distance(row["password_changed_at"]),
 }
 
 
@@ -178,78 +149,6 @@ def _show_created(api: Api, row: Row, *, has_blueprint: bool, in_json: bool) -> 
         imports.show_result(title(row), follow(api, operation)["result"])
 
 
-@app.command("list")
-def list_databases(
-    *,
-    env: Env = None,
-    status: Annotated[
-        Literal["active", "branching", "deleting"] | None,
-        typer.Option(help="Only those in this state."),
-    ] = None,
-    owner: Annotated[
-        str | None, typer.Option(help="Only those of this owner (an e-mail address).")
-    ] = None,
-    search: Annotated[str | None, typer.Option(help="Only those with this text in a name.")] = None,
-    blueprint: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only those that have this blueprint.")
-    ] = None,
-    unused_for: Annotated[
-        str | None,
-        typer.Option(metavar="SPAN", help="Only those that are known not to be used: 30d."),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
-    everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
-    wide: Annotated[
-        bool,
-        typer.Option("--wide", help="With activity, use of the disk, last use, passwords' age."),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """List databases, newest first.
-
-    Examples:
-
-        tenantry db list --env production --search shop
-
-        tenantry db list --unused-for 30d
-
-        tenantry db list --all --json | jq -r '.[].database_name'
-    """
-    filters = {
-        "environment": env,
-        "status": status,
-        "owner": owner,
-        "search": search,
-        "blueprint": blueprint,
-        "unused_since": None if unused_for is None else past(unused_for).isoformat(),
-    }
-    with connect() as api:
-        page = api.rows("/api/databases", limit=None if everything else limit, **filters)
-        if blueprint is not None and not page.rows:
-            blueprints.require(api, blueprint)
-        wide = wide or unused_for is not None
-        if wide and not as_json:
-            metrics.add_activity(api, page.rows)
-    show_list(
-        page,
-        as_json=as_json,
-        wide=wide,
-        filtered=any(value is not None for value in filters.values()),
-    )
-
-
-def show_list(page: Page, *, as_json: bool, wide: bool = False, filtered: bool = False) -> None:
-    """Print a page of databases, and whether there are more."""
-    none = "There is no database yet. `tenantry db create --name …` makes one."
-    output.listing(
-        page,
-        COLUMNS | _WIDE if wide else COLUMNS,
-        empty="There is no such database: `tenantry db list` lists all." if filtered else none,
-        spare=("PLAN", "MAX", "AGE"),
-        in_json=as_json,
-    )
-
-
 @app.command()
 def show(database: Named, env: In = None, as_json: Json = False) -> None:
     """Show one database, with its connection strings (the password hidden).
@@ -281,7 +180,7 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
             ("logged", statement_log.summary(row["log"])),
             ("created", row.get("created_at")),
             ("password", _password(row)),
-            ("last used", _last_used(row)),
+            ("last used", last_used(row)),
             ("blueprint", _blueprint(row)),
             ("parent", row.get("parent_id")),
             ("branched", row.get("branched_at")),

@@ -21,8 +21,8 @@ from tenantry.base.errors import MachineError
 from tenantry.base.home import Home
 from tenantry.cli import entry_point, output, pooler
 from tenantry.cli.client import NotRunning, connect
-from tenantry.cli.databases import show_list
 from tenantry.cli.entry_point import Json, local_settings
+from tenantry.cli.listing import show_list
 from tenantry.control.store import DATABASE
 from tenantry.host import commands, files
 from tenantry.pg.connections import ADMIN
