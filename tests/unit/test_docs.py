@@ -4,6 +4,7 @@ import ast
 import importlib
 import pkgutil
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,3 +172,12 @@ def test_every_decision_has_its_parts(decision: Path) -> None:
     assert re.search(r"^Date: \d{4}-\d{2}-\d{2}\. Status: ", text, re.MULTILINE)
     parts = ["Context", "Decision", "Alternatives", "Consequences", "Places in the code"]
     assert [part for part in re.findall(r"^## (.*)$", text, re.MULTILINE) if part in parts] == parts
+
+
+def test_modules_of_tests_have_names_of_their_own() -> None:
+    """Pytest imports them by their names alone, since the folders of tests are no packages."""
+    root = DOCS.parent
+    found = Counter(
+        path.name for folder in ("tests", "libs") for path in (root / folder).rglob("test_*.py")
+    )
+    assert not [name for name, count in found.items() if count > 1]

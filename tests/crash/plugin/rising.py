@@ -26,7 +26,7 @@ _CHANGES = re.compile(
     r"\s*(ALTER|CREATE|DELETE|DROP|GRANT|INSERT|PAUSE|REASSIGN|RESUME|REVOKE|UPDATE)\b"
 )
 # What is only observed is written by single transactions, which no tenant depends on; those are
-# aborted in tests/server/test_sample_history.py and test_query_history.py.
+# aborted in tests/server/test_sample_history.py and test_query_snapshots.py.
 _OBSERVED = re.compile(r"\b(samples_|sample_|newest_samples|query_|alert)")
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _VISITOR = re.compile(r"tenantry_visitor_[0-9a-f_]+")
