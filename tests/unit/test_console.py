@@ -316,7 +316,7 @@ def test_the_overview_has_charts_of_what_was_sampled(values: list[float]) -> Non
     )
     assert ("Metrics" in page) == bool(values)
     assert re.findall(r'<path d="([^"]*)"', page) == ([charts.path(values)] if values else [])
-    assert ("Connections of the last day: at most 2, 2 now" in page) == bool(values)
+    assert ("Connections of the last day: at most 2, 2 in its last hour" in page) == bool(values)
 
 
 def test_removals_have_their_command() -> None:
