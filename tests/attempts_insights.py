@@ -54,9 +54,8 @@ def _explain(scenario: Scenario, which: str, sql: str, first: str = "SELECT 1") 
     return THROUGH if answer.is_success else str(answer.json()["code"])
 
 
-def _sparklines(scenario: Scenario) -> str:
+def _figures(scenario: Scenario, path: str) -> str:
     with with_own_key(scenario) as api:
-        path = "/api/metrics/sparklines"
         answer = api.get(path, params={"ids": str(scenario.neighbour["id"])}).json()
     return THROUGH if answer["data"] else NOTHING
 
@@ -70,7 +69,9 @@ INSIGHTS: tuple[Attempt, ...] = (
     _request("ask-for-queries", "GET", "/api/databases/{foreign_id}/queries", _ROWS),
     _request("ask-for-metrics", "GET", "/api/databases/{foreign_id}/metrics", _ROWS),
     Attempt("ask-for-sparklines", "`GET /api/metrics/sparklines?ids={foreign_id}`", _ROWS,
-        lambda scenario, _: _sparklines(scenario), NOTHING, None, (API,)),
+        lambda scenario, _: _figures(scenario, "/api/metrics/sparklines"), NOTHING, None, (API,)),
+    Attempt("ask-for-latest-sample", "`GET /api/metrics/latest?ids={foreign_id}`", _ROWS,
+        lambda scenario, _: _figures(scenario, "/api/metrics/latest"), NOTHING, None, (API,)),
     _request("scrape-neighbour", "GET", "/api/databases/{foreign_id}/metrics/prometheus", _ROWS),
     _request("ask-for-query-history", "GET",
         "/api/databases/{foreign_id}/queries?since=2026-01-01T00:00:00Z", _ROWS),

@@ -267,3 +267,28 @@ async def test_sessions_are_counted_by_port_and_state(own: Server) -> None:
     found = await eventually(own, lambda now: now.connections == (0,) * 6)
     assert found.sessions == before.sessions + 2
     assert (found.longest_transaction_seconds, found.pids) == (0, ())
+
+
+async def test_the_newest_row_of_each_database_is_found(store: ControlStore) -> None:
+    first, second, late, never = await databases(store, 4)
+    at = dt.datetime.now(dt.UTC).replace(microsecond=123456)
+    await prepared(store, at - HOUR, at)
+    before = at - dt.timedelta(seconds=15)
+    await add(store, [period(each, before, 1, direct_idle=1) for each in (first, second)])
+    await add(store, [period(each, at, 30, direct_idle=2) for each in (first, second)])
+    await add(store, [period(late, at - HOUR, 5)])
+    counters = dict.fromkeys((*GAUGES, *samples.COUNTERS), 0)
+    async with store.transaction(audit.PLATFORM) as tx:
+        newest = ((first, at), (second, at), (late, at - HOUR))
+        await samples.keep_newest(
+            tx, [samples.Sample(database_id=each, at=when, **counters) for each, when in newest]
+        )
+        since = at - 10 * MINUTE
+        found = await samples.latest(tx, None, since=since, customer_id=None)
+        assert {each["database_id"] for each in found} == {first, second}
+        for each in found:
+            assert (each["at"], each["commits"], each["direct_idle"]) == (at, 30, 2)
+            assert (each["friendly_name"], each["environment"]) == ("x", "production")
+        found = await samples.latest(tx, [second, never], since=since, customer_id=None)
+        assert [each["database_id"] for each in found] == [second]
+        assert await samples.latest(tx, None, since=since, customer_id=new_id()) == []

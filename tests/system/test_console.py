@@ -15,12 +15,23 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from answers import data, problem
+from clients import do, eventually
 from harness import Installation
 from persons import PASSWORD, Person
 from tenantry.host.packages import CHROMIUM
 
 COOKIE = re.compile(r"__Host-tenantry=([^;]*); (.*)")
-TABS = ("", "/queries", "/sessions", "/tables", "/backups", "/access", "/operations", "/settings")
+TABS = (
+    "",
+    "/queries",
+    "/sessions",
+    "/tables",
+    "/advice",
+    "/backups",
+    "/access",
+    "/operations",
+    "/settings",
+)
 SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 PHONE = 390  # pixels
 
@@ -277,6 +288,7 @@ def test_a_customer_sees_and_does_nothing_foreign(
             ("whitelist", {"ip_address": "10.0.0.1"}),
             ("roles", {"name": "reporting"}),
             ("backups", {}),
+            ("advice/mute", {"code": "unused_index", "object": "public.t"}),
         ):
             answer = visitor.http.post(f"{path}/{verb}", data={**once, **form})
             assert answer.status_code == 404, (verb, answer.text)
@@ -332,6 +344,37 @@ def test_addresses_roles_and_backups(platform: Installation, admin: Visitor) -> 
     assert "Backup" in part
     rotated = string_in(send("rotate-password").text)
     psycopg.connect(rotated).close()
+
+
+def test_findings_are_muted_and_reported_again(platform: Installation, admin: Visitor) -> None:
+    made = platform.create(name=some_name())
+    path = f"/databases/{made['id']}/advice"
+    assert "public.keyless" not in admin.page(path)
+    do(made["connection_string"], "CREATE TABLE public.keyless (n int)")
+
+    def send(verb: str, **form: str) -> httpx.Response:
+        return admin.http.post(f"{path}/{verb}", data={"once": uuid.uuid4().hex, **form})
+
+    page = html.unescape(admin.page(path))
+    assert "public.keyless" in page
+    assert 'ALTER TABLE "public"."keyless" ADD COLUMN "id"' in page
+    finding = {"code": "no_primary_key", "object": "public.keyless"}
+    assert send("mute", **finding).headers["location"] == f"{path}?done=muted"
+    assert "public.keyless" not in admin.page(path)
+    assert "public.keyless" in admin.page(f"{path}?muted=true")
+    assert send("unmute", **finding).status_code == 303
+    assert "public.keyless" in admin.page(path)
+    assert send("unmute", **finding).status_code == 404
+    assert send("mute", code="other", object="public.keyless").status_code == 422
+
+
+def test_the_overview_has_charts(platform: Installation, api: httpx.Client, admin: Visitor) -> None:
+    made = platform.create(name=some_name())
+    asked = {"ids": made["id"]}
+    eventually(lambda: data(api.get("/api/metrics/sparklines", params=asked))[0]["series"])
+    page = admin.page(f"/databases/{made['id']}")
+    assert "Connections of the last day" in page
+    assert re.search(r'<path d="M[0-9ML. ]+"/>', page)
 
 
 def test_assets_are_kept_and_pages_are_not(admin: Visitor) -> None:

@@ -161,6 +161,10 @@ def test_a_customer_sees_only_its_own(both: tuple[Owned, Owned], platform: Insta
     for each in both:
         found = data(each.api.get("/api/metrics/sparklines", params={"ids": ids}))
         assert [row["database_id"] for row in found] == [each.made["id"]]
+        found = data(each.api.get("/api/metrics/latest", params={"ids": ids}))
+        assert {row["database_id"] for row in found} == {each.made["id"]}
+        found = data(each.api.get("/api/metrics/latest"))
+        assert {row["database_id"] for row in found} == {each.made["id"]}
     with platform.client() as api:
         found = data(api.get("/api/metrics/sparklines", params={"ids": [*ids, ids[0]]}))
         assert [row["database_id"] for row in found] == ids
@@ -233,3 +237,19 @@ def test_the_command_line_draws_them(both: tuple[Owned, Owned], platform: Instal
     head, row = listed.splitlines()
     assert "ACTIVITY" in head
     assert any(letter in row for letter in "▁▂▃▄▅▆▇█")
+
+
+def test_the_newest_sample_has_names_and_rates(
+    both: tuple[Owned, Owned], platform: Installation
+) -> None:
+    busy, idle = both
+    with platform.client() as api:
+        ids = [each.made["id"] for each in both]
+        found = data(api.get("/api/metrics/latest", params={"ids": ids}))
+        assert {row["database_id"] for row in found} == set(ids)
+        of_busy = next(row for row in found if row["database_id"] == busy.made["id"])
+        assert of_busy["database_name"] == busy.made["database_name"]
+        assert of_busy["transactions_per_second"] is not None
+        assert len(data(api.get("/api/metrics/latest", params={"ids": ids, "limit": 1}))) == 1
+    problem(idle.api.get("/api/metrics/latest", params={"sort": "age"}), 422)
+    problem(idle.api.get("/api/metrics/latest", params={"limit": 501}), 422)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import gzip
+import html
 import inspect
 import re
 from collections.abc import Iterable, Iterator
@@ -18,10 +19,15 @@ from starlette.requests import Request
 import tenantry
 from database_rows import NOW, database_row
 from tenantry.api import app as api_app
+from tenantry.base.errors import Unavailable
 from tenantry.base.secrets import Seal, Secret
 from tenantry.base.settings import Settings
+from tenantry.services.advice.model import Finding
+from tenantry.services.advice.service import Advice
+from tenantry.services.restores.model import Restorable
+from tenantry.services.samples.series import Series
 from tenantry.web import app as console
-from tenantry.web import assets, cookies, pages, strings, words
+from tenantry.web import assets, charts, cookies, pages, strings, words
 from tenantry.web.routing import CrossSite, require_same_origin
 
 TEMPLATES = Path(pages.__file__).parent / "templates"
@@ -51,6 +57,9 @@ SAME = {
     "GET /databases/{}/queries": "GET /api/databases/{}/queries",
     "GET /databases/{}/sessions": "GET /api/databases/{}/sessions",
     "GET /databases/{}/tables": "GET /api/databases/{}/tables",
+    "GET /databases/{}/advice": "GET /api/databases/{}/advice",
+    "POST /databases/{}/advice/mute": "POST /api/databases/{}/advice/mutes",
+    "POST /databases/{}/advice/unmute": "DELETE /api/databases/{}/advice/mutes",
     "POST /databases/{}/sessions/{}/cancel": "POST /api/databases/{}/sessions/{}/cancel",
     "POST /databases/{}/sessions/{}/terminate": "POST /api/databases/{}/sessions/{}/terminate",
     "GET /operations": "GET /api/operations",
@@ -228,6 +237,178 @@ def test_strings_are_offered_for_each_client() -> None:
     assert ":6432/" in offered["psql"].pooled
     assert offered[".env"].direct.startswith('DATABASE_URL="postgresql://')
     assert "SHADOW_DATABASE_URL" in offered["Prisma"].direct
+
+
+# ── charts ───────────────────────────────────────────────────────────────────
+
+
+def test_a_line_goes_from_zero_to_the_maximum() -> None:
+    assert charts.path([0, 5, 10]) == "M0.0 46.0L120.0 24.0L240.0 2.0"
+    assert charts.path([0, 0]) == "M0.0 46.0L240.0 46.0"
+    # What is not known is a gap, and what is known alone a dot.
+    assert charts.path([4, None, 4, 4]) == "M0.0 2.0L0.0 2.0M160.0 2.0L240.0 2.0"
+    assert charts.path([None, None]) == charts.path([]) == ""
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 1e15)), max_size=400))
+def test_a_line_is_within_its_picture(values: list[float | None]) -> None:
+    drawn = charts.path(values)
+    assert re.fullmatch(r"[ML0-9. ]*", drawn)
+    points = [point.split(" ") for point in re.split("[ML]", drawn) if point]
+    assert all(0 <= float(x) <= charts.WIDTH and 0 <= float(y) <= charts.HEIGHT for x, y in points)
+
+
+def test_charts_are_in_words_and_only_of_what_is_known() -> None:
+    found = charts.of(
+        [
+            Series("transactions", "transactions/s", [1234.5, 0.25]),
+            Series("connections", "connections", [None, 12, 3, None]),
+            Series("size_bytes", "bytes", [None, None]),
+        ]
+    )
+    assert [(each.title, each.last, each.most) for each in found] == [
+        ("Connections", "3", "12"),
+        ("Transactions", "0.25/s", "1,234/s"),
+    ]
+
+
+# ── pages ────────────────────────────────────────────────────────────────────
+
+
+ODD = "it's; rm -rf ~ <b>"
+
+
+def rendered(template: str, **values: object) -> str:
+    """A page of one database, whose friendly name is odd, for somebody who may change it."""
+    row = database_row("abcdefghjkmn", name=None, friendly_name=ODD)
+    return pages._templates.get_template(template).render(
+        **{
+            "row": row,
+            "path": f"/databases/{row.id}",
+            "tabs": [],
+            "tab": "",
+            "may_write": True,
+            "problem": None,
+            "me": None,
+            "done": None,
+            "now": NOW,
+            "ago": lambda moment: words.ago(moment, NOW),
+            "state_of": lambda row: words.state_of(row, NOW),
+            **values,
+        }
+    )
+
+
+def commands(page: str) -> list[str]:
+    return [line for line in html.unescape(page).splitlines() if line.startswith("<pre>tenantry ")]
+
+
+@pytest.mark.parametrize("values", [[1, 2], []])
+def test_the_overview_has_charts_of_what_was_sampled(values: list[float]) -> None:
+    page = rendered(
+        "database.html",
+        stats=None,
+        window=None,
+        proof=None,
+        operations=[],
+        offered={"direct": "", "pooled": ""},
+        charts=charts.of([Series("connections", "connections", values)]),
+    )
+    assert ("Metrics" in page) == bool(values)
+    assert re.findall(r'<path d="([^"]*)"', page) == ([charts.path(values)] if values else [])
+    assert ("Connections of the last day: at most 2, 2 in its last hour" in page) == bool(values)
+
+
+def test_removals_have_their_command() -> None:
+    address = {"id": 7, "network": "10.0.0.0/8", "description": None, "expires_at": None}
+    page = rendered("database_access.html", entries=[address], roles=[], address=None)
+    assert commands(page) == [
+        "<pre>tenantry whitelist add tenant_abcdefghjkmn 203.0.113.7</pre>",
+        "<pre>tenantry whitelist remove tenant_abcdefghjkmn 10.0.0.0/8</pre>",
+        "<pre>tenantry role create tenant_abcdefghjkmn reporting</pre>",
+        "<pre>tenantry role delete tenant_abcdefghjkmn reporting</pre>",
+    ]
+    assert "/whitelist/7 -H" in page
+    assert "<b>" not in page
+    reads = rendered(
+        "database_access.html", entries=[address], roles=[], address=None, may_write=False
+    )
+    assert commands(reads) == []
+
+
+def test_logical_backups_have_their_command() -> None:
+    page = rendered(
+        "database_backups.html",
+        found=Restorable("off"),
+        backups=[],
+        total=0,
+        has_more=False,
+        suggested="",
+        proof=None,
+        may_back_up=True,
+    )
+    assert commands(page) == [
+        "<pre>tenantry backup create tenant_abcdefghjkmn</pre>",
+        "<pre>tenantry backup delete tenant_abcdefghjkmn ID</pre>",
+    ]
+
+
+def test_ending_sessions_has_its_command() -> None:
+    activity = {
+        "pid": 48213,
+        "application": "shop",
+        "state": "active",
+        "state_seconds": None,
+        "age_seconds": 5.0,
+        "started_at": NOW,
+    }
+    session = {
+        "activity": activity,
+        "blocked_by": [],
+        "blocked_by_others": False,
+        "client_address": None,
+        "port": "direct",
+        "query": ODD,
+    }
+    page = rendered("database_sessions.html", sessions=[session], waiting=[])
+    assert commands(page) == [
+        "<pre>tenantry db cancel tenant_abcdefghjkmn 48213</pre>",
+        "<pre>tenantry db terminate tenant_abcdefghjkmn 48213</pre>",
+    ]
+
+
+def finding(**changes: Any) -> Finding:
+    usual: dict[str, Any] = {
+        "code": "unused_index",
+        "severity": "warning",
+        "object": 'public."<b>"',
+        "detail": "It was not used in 9 days.",
+        "statement": 'DROP INDEX CONCURRENTLY "public"."<b>";',
+        "risk": "A report may need it.",
+    }
+    return Finding(**(usual | changes))
+
+
+def test_a_finding_has_its_statement_its_risk_and_can_be_muted() -> None:
+    found = [Advice(finding(), None), Advice(finding(statement=None, severity="info"), NOW)]
+    page = rendered("database_advice.html", found=found, muted=True)
+    assert "<b>" not in page
+    assert page.count("A report may need it.") == 2
+    assert page.count("DROP INDEX CONCURRENTLY") == 1
+    forms = re.findall(r'action="/databases/[^/]+/advice/(\w+)"', page)
+    assert forms == ["mute", "unmute"]
+    assert html.unescape(page).count('name="object" value="public."<b>""') == 2
+    assert "Hide muted findings" in page
+    reads = rendered("database_advice.html", found=found, muted=False, may_write=False)
+    assert "<form" not in reads.partition("Advice")[2]
+    assert "Nothing is known to be wrong" in rendered("database_advice.html", found=[], muted=False)
+
+
+def test_a_server_that_does_not_answer_is_not_said_to_have_no_problem() -> None:
+    down = Unavailable("The server does not answer.")
+    page = rendered("database_advice.html", found=[], muted=False, problem=down)
+    assert "The server does not answer." in page
+    assert "Nothing is known to be wrong" not in page
 
 
 # ── templates and assets ─────────────────────────────────────────────────────

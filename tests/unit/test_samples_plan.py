@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ from tenantry.base.errors import InvalidInput
 from tenantry.control.sample_history import SUMS, Period, Resolution
 from tenantry.control.samples import COUNTERS, GAUGES, POOLER_COUNTERS, Sample
 from tenantry.host import processes
-from tenantry.services.samples import plan, resolutions, series
+from tenantry.services.samples import latest, plan, resolutions, series
 from tenantry.services.samples.model import FIELDS
 from tenantry.services.samples.plan import Reading
 from tenantry.services.samples.resolutions import HOUR, MINUTE, RAW, Partition, Span
@@ -375,3 +375,74 @@ def test_every_series_has_a_unit_and_a_name_of_its_own() -> None:
         "connections",
         "size_bytes",
     }
+
+
+# ── at present ───────────────────────────────────────────────────────────────
+
+
+def newest(**known: Any) -> dict[str, Any]:
+    return {
+        "database_id": uuid.UUID(int=1),
+        "database_name": "tenant_a",
+        "name": None,
+        "friendly_name": "A",
+        "environment": "staging",
+        **dict.fromkeys((*SUMS, *GAUGES)),
+        "at": NOW,
+        **known,
+    }
+
+
+def test_the_newest_sample_is_shown_as_rates_and_states() -> None:
+    row = newest(
+        seconds=15.0,
+        commits=29,
+        rollbacks=1,
+        cpu_seconds=3.0,
+        temporary_bytes=150,
+        blocks_hit=90,
+        blocks_read=10,
+        direct_active=1,
+        pooled_active=2,
+        pooled_idle=4,
+        direct_in_transaction=1,
+    )
+    found = latest.activity(row, NOW + dt.timedelta(seconds=20))
+    assert (found.transactions_per_second, found.cpu_percent) == (2.0, 20.0)
+    assert (found.temporary_bytes_per_second, found.cache_hit_ratio) == (10.0, 0.9)
+    assert (found.connections_active, found.connections_idle) == (3, 4)
+    assert found.connections_in_transaction == 1
+    assert (found.wal_bytes_per_second, found.clients_waiting) == (None, None)
+
+
+def test_where_nothing_happened_since_rates_are_zero() -> None:
+    row = newest(seconds=15.0, commits=30, rollbacks=0, direct_idle=4)
+    found = latest.activity(row, NOW + dt.timedelta(minutes=4))
+    assert (found.transactions_per_second, found.connections_idle) == (0.0, 4)
+    # After a restart of the server nothing is known yet.
+    unknown = latest.activity(newest(commits=None), NOW + dt.timedelta(minutes=4))
+    assert (unknown.transactions_per_second, unknown.cache_hit_ratio) == (None, None)
+
+
+@pytest.mark.parametrize("order", get_args(latest.Order))
+def test_the_greatest_is_first_and_the_unknown_last(order: latest.Order) -> None:
+    def one(name: str, value: int | None) -> dict[str, Any]:
+        hit = None if value is None else 100 - value
+        rates = dict.fromkeys(("commits", "cpu_seconds", "temporary_bytes", "wal_bytes"), value)
+        gauges = dict.fromkeys(("clients_waiting", "longest_transaction_seconds"), value)
+        return newest(
+            name=name,
+            seconds=15.0,
+            rollbacks=0,
+            blocks_hit=hit,
+            blocks_read=value,
+            size_bytes=value,
+            direct_idle=value,
+            **rates,
+            **gauges,
+        )
+
+    found = [one("none", None), one("low", 1), one("b", 5), one("a", 5), one("high", 9)]
+    names = [each.name for each in latest.first(found, order, 5, NOW)]
+    assert names == ["high", "a", "b", "low", "none"]
+    assert [each.name for each in latest.first(found, order, 2, NOW)] == names[:2]

@@ -1,7 +1,8 @@
-"""/api/databases/{id}/metrics, /api/metrics/sparklines"""
+"""/api/databases/{id}/metrics, /api/metrics/sparklines, /api/metrics/latest"""
 
 import datetime as dt
 import uuid
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -12,6 +13,7 @@ from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, DatabaseId, allowed
 from tenantry.services.access.service import Principal
 from tenantry.services.bodies.fields import Moment
+from tenantry.services.samples.latest import Order
 from tenantry.services.samples.resolutions import SAMPLE_SECONDS
 from tenantry.services.samples.service import Drawn, Lately
 
@@ -19,6 +21,7 @@ router = APIRouter(tags=["insights"])
 
 Reader = Annotated[Principal, allowed("databases:read")]
 MOST_SPARKLINES = 100  # databases in one request, whose URL has all their ids
+MOST_LATEST = 500  # databases in one answer
 _LONGEST_STEP = 366 * 86_400
 
 
@@ -56,6 +59,31 @@ class Sparklines(BaseModel):
     from_: dt.datetime = Field(serialization_alias="from", validation_alias="from")
     step_seconds: int = Field(examples=[3600])
     series: list[Sparkline]
+
+
+class Latest(BaseModel):
+    """What a database had in its newest sample, and did in the time before it.
+
+    Connections are direct ones and those of the pooler. Rates are 0 if nothing happened since.
+    """
+
+    database_id: uuid.UUID
+    database_name: str = Field(examples=["tenant_b7kx2mw9qz4p"])
+    name: str | None = Field(examples=["shop"])
+    friendly_name: str | None = Field(examples=["The shop"])
+    environment: str = Field(examples=["production"])
+    sampled_at: dt.datetime
+    transactions_per_second: float | None = Field(examples=[212.7])
+    connections_active: int = Field(examples=[3])
+    connections_idle: int = Field(examples=[14])
+    connections_in_transaction: int = Field(examples=[1])
+    clients_waiting: int | None = Field(examples=[0])
+    longest_transaction_seconds: float | None = Field(examples=[12.8])
+    cache_hit_ratio: float | None = Field(examples=[0.991])
+    cpu_percent: float | None = Field(examples=[18.5])
+    temporary_bytes_per_second: float | None = Field(examples=[0])
+    wal_bytes_per_second: float | None = Field(examples=[524_288])
+    size_bytes: int | None = Field(examples=[88_185_241])
 
 
 def _rounded(value: float | None) -> float | None:
@@ -137,3 +165,38 @@ async def sparklines(
     """Return short series of several databases at once. Unknown ids are left out."""
     found = await platform.samples.sparklines(principal.actor, ids, period)
     return answers.listing([_sparklines(each) for each in found])
+
+
+@router.get("/api/metrics/latest", response_model=Listing[Latest])
+async def latest(
+    platform: CurrentPlatform,
+    principal: Reader,
+    ids: Annotated[
+        list[uuid.UUID] | None,
+        Query(
+            min_length=1,
+            max_length=MOST_SPARKLINES,
+            description="Ids of databases. By default all that the caller may see.",
+        ),
+    ] = None,
+    sort: Annotated[
+        Order, Query(description="The greatest is first; with hits, the least.")
+    ] = "transactions",
+    limit: Annotated[int, Query(ge=1, le=MOST_LATEST)] = 50,
+) -> Response:
+    """Return what databases do at present, by the newest sample of each.
+
+    Unknown ids, and databases that were not sampled in the last ten minutes, are left out.
+    """
+    found = await platform.samples.activity(principal.actor, ids, order=sort, limit=limit)
+    return answers.listing(
+        [
+            Latest.model_validate(
+                {
+                    name: _rounded(value) if isinstance(value, float) else value
+                    for name, value in asdict(each).items()
+                }
+            )
+            for each in found
+        ]
+    )

@@ -54,6 +54,7 @@ TOPICS = {
         "customer": "customers:app",
     },
     "Looking on": {
+        "top": "top:top",
         "alert": "alerts:app",
         "operation": "operations:app",
         "audit": "audit:audit",

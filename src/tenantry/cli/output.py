@@ -28,6 +28,7 @@ Cell = str | Callable[[Row], object]
 _EMOJI_JOINERS = "\u200c\u200d"
 _GAP = "  "
 _PROSE = 24  # longer values with spaces may be wrapped or cut
+_PLAIN_TERMINALS = {"dumb", "unknown"}
 _STYLES = {
     "bold": "1",
     "dim": "2",
@@ -44,6 +45,31 @@ def error_console() -> "Console":
     from rich.console import Console  # noqa: PLC0415
 
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def window() -> tuple[int, int] | None:
+    """Return the columns and lines of the terminal on standard output; None if there is none."""
+    room = _room(sys.stdout)
+    if room is None or os.environ.get("TERM") in _PLAIN_TERMINALS:
+        return None
+    return room, shutil.get_terminal_size().lines
+
+
+@contextmanager
+def live() -> Iterator[Callable[[Sequence[str]], None]]:
+    """Yield a function that shows lines on the terminal, in place of those it showed before."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as shown:
+
+        def show(lines: Sequence[str]) -> None:
+            text = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+            shown.update(text, refresh=True)
+
+        yield show
 
 
 def load() -> None:
@@ -100,17 +126,32 @@ def table(
     if not rows:
         note(empty)
         return
-    sheet = {title: [_value(row, cell) for row in rows] for title, cell in columns.items()}
-    room = _room(sys.stdout)
-    gone: list[str] = []
-    while (lines := _laid_out(sheet, room)) is None:
-        gone += [next(each for each in _leaving(sheet, spare) if each in sheet)]
-        del sheet[gone[-1]]
+    lines, left_out = lay_out(rows, columns, room=_room(sys.stdout), spare=spare)
     for number, text in enumerate(lines):
         _print(text if number else _styled(text, "bold", sys.stdout))
-    if gone:
-        left_out = ", ".join(title for title in columns if title in gone)
-        note(f"No room for {left_out}: a wider terminal or --json shows them.")
+    if left_out:
+        note(f"No room for {', '.join(left_out)}: a wider terminal or --json shows them.")
+
+
+def lay_out(
+    rows: Sequence[Row],
+    columns: Mapping[str, Cell],
+    *,
+    room: int | None,
+    spare: Sequence[str] = (),
+    wrap: bool = True,
+) -> tuple[list[str], list[str]]:
+    """Return the lines of a table, its titles first, and the titles of omitted columns.
+
+    ``room`` is the width of the terminal; None has room for all. Without ``wrap`` a last column of
+    prose is cut, too, so that each row is one line.
+    """
+    sheet = {title: [_value(row, cell) for row in rows] for title, cell in columns.items()}
+    gone: list[str] = []
+    while (lines := _laid_out(sheet, room, wrap=wrap)) is None:
+        gone += [next(each for each in _leaving(sheet, spare) if each in sheet)]
+        del sheet[gone[-1]]
+    return lines, [title for title in columns if title in gone]
 
 
 def _leaving(sheet: Mapping[str, Sequence[object]], spare: Sequence[str]) -> list[str]:
@@ -125,7 +166,9 @@ def _is_prose(column: Sequence[str]) -> bool:
     return max(map(_width, column)) > _PROSE and any(" " in text for text in column)
 
 
-def _laid_out(sheet: Mapping[str, Sequence[object]], room: int | None) -> list[str] | None:
+def _laid_out(
+    sheet: Mapping[str, Sequence[object]], room: int | None, *, wrap: bool = True
+) -> list[str] | None:
     """Return the lines of a table, its titles first; None if it is wider than ``room``."""
     right = [all(isinstance(each, int | float) for each in sheet[title]) for title in sheet]
     texts = {title: [title, *map(_text, values)] for title, values in sheet.items()}
@@ -133,8 +176,8 @@ def _laid_out(sheet: Mapping[str, Sequence[object]], room: int | None) -> list[s
     widths = [max(map(_width, column)) for column in columns]
     over = 0 if room is None else sum(widths) + len(_GAP) * (len(widths) - 1) - room
     prose = list(map(_is_prose, columns))
-    wraps = over > 0 and prose[-1]
-    if wraps:
+    shortens = over > 0 and prose[-1]
+    if shortens:
         cut = min(over, widths[-1] - _PROSE)
         widths[-1], over = widths[-1] - cut, over - cut
     for at in range(len(widths) - 1):
@@ -146,7 +189,9 @@ def _laid_out(sheet: Mapping[str, Sequence[object]], room: int | None) -> list[s
     lines = []
     for cells in zip(*columns, strict=True):
         *firsts, last = cells
-        parts = _wrapped(last, widths[-1]) if wraps else [last]
+        parts = [_cut(last, widths[-1])]
+        if shortens and wrap:
+            parts = _wrapped(last, widths[-1])
         before = [
             _padded(_cut(text, width), width, right=number)
             for text, width, number in zip(firsts, widths, right, strict=False)
@@ -164,6 +209,8 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _cut(text: str, width: int) -> str:
+    if _width(text) > width:
+        text = f"{text[:width]}…"
     while _width(text) > width:
         text = text.removesuffix("…")[:-1] + "…"
     return text
@@ -200,7 +247,7 @@ def _room(stream: TextIO) -> int | None:
 
 def _styled(text: str, style: str, stream: TextIO) -> str:
     """Return the text with colours, if the stream shows them and the user wants them."""
-    shown = stream.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
+    shown = stream.isatty() and os.environ.get("TERM") not in _PLAIN_TERMINALS
     wanted = not os.environ.get("NO_COLOR") and style in _STYLES
     if wanted and (shown or os.environ.get("FORCE_COLOR")):
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"

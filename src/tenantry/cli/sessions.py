@@ -22,7 +22,8 @@ def _seconds(field: str) -> output.Cell:
     return lambda row: None if row[field] is None else span(row[field])
 
 
-def _query(row: Row) -> str:
+def query(row: Row) -> str:
+    """Return a session's statement in one line."""
     return " ".join(str(row["query"]).split())
 
 
@@ -30,11 +31,13 @@ def _blockers(row: Row) -> list[object]:
     return [*row["blocked_by"], *(["others"] if row["blocked_by_others"] else [])]
 
 
-def _client(row: Row) -> str:
+def client(row: Row) -> str:
+    """Return where a session's client is, and by which port it came."""
     return f"{row['client_address'] or '-'} ({row['port']})"
 
 
-def _waits_for(row: Row) -> str | None:
+def waits_for(row: Row) -> str | None:
+    """Return the wait event of a session that runs a statement; None if it does not wait."""
     if row["state"] != "active" or row["wait_event"] is None:
         return None
     return f"{row['wait_event_type']}: {row['wait_event']}"
@@ -64,13 +67,13 @@ def sessions(database: Named, env: In = None, as_json: Json = False) -> None:
         {
             "PID": lambda each: str(each["pid"]),
             "ROLE": "role",
-            "CLIENT": _client,
+            "CLIENT": client,
             "STATE": "state",
             "SINCE": _seconds("state_seconds"),
             "TRANSACTION": _seconds("transaction_seconds"),
-            "WAITS FOR": _waits_for,
+            "WAITS FOR": waits_for,
             "BLOCKED BY": _blockers,
-            "QUERY": _query,
+            "QUERY": query,
         },
         empty=f"{title(row)} has no open session.",
         spare=("ROLE", "WAITS FOR", "CLIENT"),
@@ -102,7 +105,7 @@ def locks(database: Named, env: In = None, as_json: Json = False) -> None:
             "ON": lambda each: (
                 each["lock"] and (each["lock"]["relation"] or each["lock"]["lock_type"])
             ),
-            "QUERY": _query,
+            "QUERY": query,
         },
         empty=f"No session of {title(row)} waits for a lock.",
         spare=("STATE", "LOCK"),
@@ -146,6 +149,6 @@ def _signal(
         [
             ("pid", str(pid)),
             ("role", done["role"]),
-            ("query", _query(meant[0]) if meant else None),
+            ("query", query(meant[0]) if meant else None),
         ]
     )

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import get_args, get_type_hints
 
 from psycopg import sql
-from psycopg.rows import class_row
+from psycopg.rows import DictRow, class_row, dict_row
 
 from tenantry.control.store import Tx
 
@@ -136,6 +136,47 @@ async def newest(
               AND (%(customer_id)s::uuid IS NULL OR d.customer_id = %(customer_id)s)
             """,
             {"id": database_id, "customer_id": customer_id},
+        )
+        return await cursor.fetchall()
+
+
+_LATEST = (
+    "database_id", "at", "seconds", "commits", "rollbacks", "blocks_hit", "blocks_read",
+    "temporary_bytes", "wal_bytes", "cpu_seconds", "size_bytes", "clients_waiting",
+    "longest_transaction_seconds",
+    *(name for name in GAUGES if name.startswith(("direct_", "pooled_"))),
+)  # fmt: skip
+
+
+async def latest(
+    tx: Tx,
+    databases: Sequence[uuid.UUID] | None,
+    *,
+    since: dt.datetime,
+    customer_id: uuid.UUID | None,
+) -> list[DictRow]:
+    """Return what the newest row of ``samples_raw`` of each active database has, and its names.
+
+    With ``databases``, of these only; with ``customer_id``, of that customer's. A database that was
+    not sampled ``since`` has none.
+    """
+    async with tx.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT {", ".join(f"r.{name}" for name in _LATEST)},
+                d.database_name, d.name, d.friendly_name, d.environment
+            FROM newest_samples n
+                JOIN samples_raw r ON r.database_id = n.database_id AND r.at = n.at
+                JOIN databases d ON d.id = n.database_id
+            WHERE d.status = 'active' AND r.at >= %(since)s
+              AND (%(ids)s::uuid[] IS NULL OR d.id = ANY (%(ids)s::uuid[]))
+              AND (%(customer_id)s::uuid IS NULL OR d.customer_id = %(customer_id)s)
+            """,
+            {
+                "ids": None if databases is None else list(databases),
+                "since": since,
+                "customer_id": customer_id,
+            },
         )
         return await cursor.fetchall()
 

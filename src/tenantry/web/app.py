@@ -9,6 +9,7 @@ from tenantry.web import (
     account,
     assets,
     database_access,
+    database_advice,
     database_backups,
     database_insights,
     database_pages,
@@ -26,6 +27,7 @@ _PAGES = (
     database_access,
     database_backups,
     database_insights,
+    database_advice,
     operations,
     account,
 )

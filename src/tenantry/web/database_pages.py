@@ -12,7 +12,7 @@ from tenantry.services.databases.model import Opened, Statistics
 from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
 from tenantry.services.restores.model import Restorable
-from tenantry.web import pages, strings, words
+from tenantry.web import charts, pages, strings, words
 from tenantry.web.routing import (
     CurrentForm,
     CurrentPlatform,
@@ -33,6 +33,7 @@ _TABS = (
     ("/queries", "Queries"),
     ("/sessions", "Sessions"),
     ("/tables", "Tables"),
+    ("/advice", "Advice"),
     ("/backups", "Backups & restore"),
     ("/access", "Access"),
     ("/operations", "Operations"),
@@ -84,6 +85,7 @@ async def overview(
     latest = await platform.operations.page(
         caller.actor, Filter(resource_id=database_id), cursor=None, limit=_SHOWN
     )
+    drawn = await platform.samples.sparklines(caller.actor, [database_id], "day")
     return await page_of(
         request,
         platform,
@@ -95,6 +97,7 @@ async def overview(
         window=window,
         proof=proof,
         operations=latest.rows,
+        charts=[chart for each in drawn for chart in charts.of(each.series)],
         offered=strings.of_database(platform.settings, row)[0],
     )
 

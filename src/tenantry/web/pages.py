@@ -38,6 +38,8 @@ _DONE = {
     "signalled": "The session got the signal.",
     "cancelling": "The operation is being cancelled.",
     "session-ended": "The session was ended.",
+    "muted": "The finding is muted.",
+    "unmuted": "The finding is reported again.",
     "updated": "The settings were saved.",
 }
 
@@ -55,6 +57,7 @@ _templates.filters |= {
     "duration": words.duration,
     "ms": words.milliseconds,
     "title_of": words.title,
+    "argument": words.argument,
     "operation_title": words.operation_title,
 }
 _templates.globals |= {

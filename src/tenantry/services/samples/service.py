@@ -12,11 +12,13 @@ from tenantry.control.audit import Actor
 from tenantry.control.samples import Sample
 from tenantry.control.store import ControlStore
 from tenantry.services.databases.service import Databases
-from tenantry.services.samples import resolutions, series
+from tenantry.services.samples import latest, resolutions, series
+from tenantry.services.samples.latest import Activity, Order
 from tenantry.services.samples.resolutions import Span
 from tenantry.services.samples.series import Series
 
 SPARKLINE_POINTS = 24
+_RECENT = dt.timedelta(minutes=10)  # even idle databases are sampled more often
 Lately = Literal["hour", "day", "week"]
 _LENGTHS: dict[Lately, dt.timedelta] = {
     "hour": dt.timedelta(hours=1),
@@ -52,6 +54,25 @@ class Samples:
         async with self._store.transaction(actor) as tx:
             found = await rows.newest(tx, database_id, customer_id=actor.customer_id)
         return {each.database_id: each for each in found}
+
+    async def activity(
+        self,
+        actor: Actor,
+        databases: Sequence[uuid.UUID] | None,
+        *,
+        order: Order,
+        limit: int,
+    ) -> list[Activity]:
+        """Return what these databases do at present; None: all that the actor may see.
+
+        Those that were not sampled in the last ten minutes are left out. Raises Unavailable.
+        """
+        now = dt.datetime.now(dt.UTC)
+        async with self._store.transaction(actor) as tx:
+            found = await rows.latest(
+                tx, databases, since=now - _RECENT, customer_id=actor.customer_id
+            )
+        return latest.first(found, order, limit, now)
 
     async def series(
         self,

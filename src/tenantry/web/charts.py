@@ -1,0 +1,73 @@
+"""Small line charts as paths of SVG, from series of samples. Pure."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tenantry.services.samples.series import Series
+from tenantry.web import words
+
+WIDTH, HEIGHT = 240, 48
+_EDGE = 2  # half of the stroke, so that it is not cut off at the top and at the bottom
+
+Values = Sequence[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A series, from 0 to its maximum; the texts are of its last known value and its maximum."""
+
+    title: str
+    last: str
+    most: str
+    path: str
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}/s" if value >= 100 else f"{value:.3g}/s"  # noqa: PLR2004
+
+
+_SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
+    "connections": ("Connections", "{:,.0f}".format),
+    "transactions": ("Transactions", _rate),
+    "size_bytes": ("Size", lambda value: words.size(round(value))),
+}
+
+
+def of(series: Sequence[Series]) -> list[Chart]:
+    """Return the charts of what is known of a database, always in the same order."""
+    of_name = {each.name: each.values for each in series}
+    charts = []
+    for name, (title, text) in _SHOWN.items():
+        known = [value for value in of_name.get(name, ()) if value is not None]
+        if known:
+            drawn = path(of_name[name])
+            charts.append(Chart(title, text(known[-1]), text(max(known)), drawn))
+    return charts
+
+
+def path(values: Values) -> str:
+    """Return the line through values at equal distances; nothing where none is known."""
+    most = max((value for value in values if value is not None), default=0) or 1
+    step = WIDTH / max(1, len(values) - 1)
+    lines = []
+    for line in _lines(values):
+        points = [
+            f"{number * step:.1f} {HEIGHT - _EDGE - value / most * (HEIGHT - 2 * _EDGE):.1f}"
+            for number, value in line
+        ]
+        # A line of no length is a dot, as its ends are round.
+        lines.append(f"M{'L'.join(points if len(points) > 1 else points * 2)}")
+    return "".join(lines)
+
+
+def _lines(values: Values) -> Iterator[list[tuple[int, float]]]:
+    """Yield the parts without gaps, as numbers of values and values."""
+    line: list[tuple[int, float]] = []
+    for number, value in enumerate(values):
+        if value is not None:
+            line.append((number, value))
+        elif line:
+            yield line
+            line = []
+    if line:
+        yield line
