@@ -55,6 +55,7 @@ _templates.filters |= {
     "duration": words.duration,
     "ms": words.milliseconds,
     "title_of": words.title,
+    "argument": words.argument,
     "operation_title": words.operation_title,
 }
 _templates.globals |= {

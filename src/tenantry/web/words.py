@@ -141,3 +141,8 @@ def percent(share: float | None) -> str:
 def title(row: DatabaseRow) -> str:
     """Return what a database is called."""
     return row.name or row.friendly_name or row.database_name
+
+
+def argument(row: DatabaseRow) -> str:
+    """Return what commands name a database by. A friendly name may hold anything, for a shell."""
+    return row.name or row.database_name
