@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from tenantry.base.errors import Forbidden, InvalidInput
 from tenantry.base.events import ProcessDied, ProcessStarted, StartFailed
@@ -41,6 +42,7 @@ from tenantry.services.alerts.model import (
     patience,
 )
 from tenantry.services.alerts.sending import Destination, Sender, SendingFailed
+from tenantry.services.bodies.alerts import CreateChannel
 from tenantry.services.health import Health, PartHealth
 
 NOW = dt.datetime(2026, 11, 30, 12, tzinfo=dt.UTC)
@@ -121,6 +123,21 @@ def test_an_incident_that_is_merged_has_an_open_alert() -> None:
     assert patience(PART).hold == dt.timedelta(0)
 
 
+def test_an_alert_that_becomes_critical_is_reported_once_more() -> None:
+    row, channel_id = fired(), uuid.uuid4()
+    worse = dataclasses.replace(DISK, severity="critical")
+    lasts = patience("disk")
+    after, transition = plan.step(row, worse, NOW + SECOND, lasts)
+    assert after is not None
+    assert transition == "worse"
+    message = plan.message(after, transition, channel_id, NOW + SECOND)
+    assert (message.event, message.at) == ("alert.firing", NOW + SECOND)
+    assert message.data["severity"] == "critical"
+    assert message.id != plan.message(row, "firing", channel_id, NOW).id
+    assert plan.step(after, worse, NOW + 2 * SECOND, lasts)[1] is None
+    assert plan.step(after, DISK, NOW + 2 * SECOND, lasts)[1] is None
+
+
 # ── messages ─────────────────────────────────────────────────────────────────
 
 
@@ -157,7 +174,7 @@ def fired(condition: Condition = DISK) -> AlertRow:
 
 def test_a_message_has_the_same_id_whoever_sends_it() -> None:
     row, to = fired(), uuid.uuid4()
-    first, again = plan.message(row, "firing", to), plan.message(row, "firing", to)
+    first, again = (plan.message(row, "firing", to, NOW) for _ in range(2))
     assert first.id == again.id
     others = {plan.message_id(row.id, "resolved", to), plan.message_id(row.id, "firing", row.id)}
     assert first.id not in others
@@ -191,13 +208,18 @@ def test_signatures_are_those_of_standard_webhooks() -> None:
 
 def test_names_are_no_mentions_at_slack_and_discord() -> None:
     message = plan.message(
-        fired(dataclasses.replace(DISK, detail="<!channel> @everyone")), "firing", uuid.uuid4()
+        fired(dataclasses.replace(DISK, detail="<!channel> @everyone [x](https://y.example)")),
+        "firing",
+        uuid.uuid4(),
+        NOW,
     )
     slack = json.loads(sending._body("slack", message))
     assert "<" not in slack["text"]
     discord = json.loads(sending._body("discord", message))
     assert discord["allowed_mentions"] == {"parse": []}
-    long = dataclasses.replace(message, data=message.data | {"detail": "x" * 5000})
+    assert r"\[x\](https://y.example)" in discord["content"]
+    assert slack["mrkdwn"] is False
+    long = dataclasses.replace(message, data=message.data | {"detail": "*" * 5000})
     assert len(json.loads(sending._body("discord", long))["content"]) <= 2000
 
 
@@ -216,6 +238,20 @@ async def test_customers_webhooks_reach_no_private_address(host: str) -> None:
     message = Message(uuid.uuid4(), "channel.test", NOW, {"channel": "x"})
     with pytest.raises(SendingFailed, match="that customers' channels do not reach"):
         await Sender(Settings(home=Path("/nowhere"))).send(to, message)
+
+
+@pytest.mark.parametrize("host", ["xn--a", "xn--", "a..b"])
+async def test_whatever_a_customer_names_a_message_is_accepted_or_fails(host: str) -> None:
+    to = Destination("webhook", Secret(f"https://{host}/"), None, trusted=False)
+    with pytest.raises(SendingFailed):
+        await Sender(Settings(home=Path("/nowhere"))).send(
+            to, Message(uuid.uuid4(), "channel.test", NOW, {"channel": "x"})
+        )
+
+
+def test_a_url_that_cannot_be_sent_to_is_refused() -> None:
+    with pytest.raises(ValueError, match="is not a URL"):
+        CreateChannel(name="x", kind="webhook", target=SecretStr("https://xn--a/"))
 
 
 def test_customers_have_no_plain_http_no_others_mail_and_no_platform_alerts() -> None:
@@ -376,6 +412,7 @@ def test_the_supervisor_reports_what_nobody_else_does_once(supervised: Supervise
     (data,) = supervised.look()
     assert (data["subject"], data["severity"]) == ("control", "critical")
     supervised.watch = supervised.another()
+    supervised.watch.observe(StartFailed("control", "no"))
     supervised.now += 31
     assert len(supervised.look()) == 1
     # The worker is given the id of the message, and of the alert.
@@ -445,3 +482,28 @@ def test_a_crash_loop_is_one_incident(supervised: Supervised) -> None:
     supervised.now += parts.MERGED.total_seconds()
     supervised.watch.observe(ProcessDied("worker", 1))
     assert parts.read(supervised.home).incidents["worker"].id not in seen
+
+
+def test_no_incident_outlasts_a_restart_of_the_supervisor(supervised: Supervised) -> None:
+    """It reports no start of a part that runs already, or that it starts for the first time."""
+    supervised.watch.observe(ProcessDied("pooler"))
+    supervised.watch.observe(ProcessDied("worker", 1))
+    before = parts.read(supervised.home).incidents
+    supervised.now += 1
+    supervised.watch = supervised.another()
+    assert not any(
+        each.condition().present for each in parts.read(supervised.home).incidents.values()
+    )
+    supervised.watch.observe(StartFailed("pooler", "no"))
+    incident = parts.read(supervised.home).incidents["pooler"]
+    assert (incident.id, incident.until) == (before["pooler"].id, None)
+
+
+def test_a_channel_that_cannot_be_read_does_not_silence_the_others(
+    supervised: Supervised,
+) -> None:
+    other = channel(Seal(Seal.new_key()), created_at=NOW)
+    parts.export_channels(supervised.home, [other, supervised.channel])
+    supervised.watch.observe(ProcessDied("control"))
+    supervised.now += 31
+    assert [each["subject"] for each in supervised.look()] == ["control"]

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import re
 import socket
 import ssl
 import time
@@ -29,7 +30,12 @@ from tenantry.services.imports.plan import embedded, is_allowed
 
 _SECONDS = 10.0
 _MOST_TEXT = 1900  # Discord takes 2,000 characters
+_NO_EMBEDS = 4  # Discord's SUPPRESS_EMBEDS: no preview of a URL in a name
 _SHOWN_ERROR = 300
+# ValueError is of hosts that are no IDNA, of headers and of TLS: what a customer wrote leads to it.
+_FAILURES = (OSError, ValueError, aiosmtplib.SMTPException, httpx.HTTPError, httpx.InvalidURL)
+# What Discord reads as formatting: [a name](https://elsewhere.example) would be a link.
+_MARKDOWN = re.compile(r"[\\`*_~|\[\]<>#]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ class Sender:
                     await _post(to, message)
         except TimeoutError:
             raise SendingFailed(f"There was no answer within {_SECONDS:.0f} s.") from None
-        except (OSError, aiosmtplib.SMTPException, httpx.HTTPError, httpx.InvalidURL) as error:
+        except _FAILURES as error:
             reason = str(error) or type(error).__name__
             raise SendingFailed(reason[:_SHOWN_ERROR]) from error
 
@@ -129,14 +135,17 @@ async def _post(to: Destination, message: Message) -> None:
 
 
 def _body(kind: ChannelKind, message: Message) -> bytes:
-    text = plan.text(message)[:_MOST_TEXT]
+    text = plan.text(message)
     content: dict[str, object]
     if kind == "slack":
-        # Names of databases must not become mentions or links.
-        safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        content = {"text": f"{safe}\nMessage {message.id}"}
+        # Names of databases must not become mentions, links or formatting.
+        safe = text[:_MOST_TEXT].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        content = {"text": f"{safe}\nMessage {message.id}", "mrkdwn": False}
+        content |= {"unfurl_links": False, "unfurl_media": False}
     elif kind == "discord":
-        content = {"content": f"{text}\nMessage {message.id}", "allowed_mentions": {"parse": []}}
+        safe = _MARKDOWN.sub(r"\\\g<0>", text)[:_MOST_TEXT]
+        content = {"content": f"{safe}\nMessage {message.id}", "allowed_mentions": {"parse": []}}
+        content["flags"] = _NO_EMBEDS
     else:
         content = {
             "id": str(message.id),
