@@ -1,7 +1,6 @@
 """Which channels are sent to: no owner's waits for another's, and none fails for another."""
 
 import asyncio
-import datetime as dt
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,14 +8,13 @@ from typing import Any
 
 import pytest
 
+from alert_rows import NOW, channel
 from tenantry.base.secrets import Seal, Secret
 from tenantry.control import alert_channels
 from tenantry.control.alert_channels import ChannelRow, MessageRow
 from tenantry.services.alerts.model import Message
 from tenantry.services.alerts.outbox import Outbox
 from tenantry.services.alerts.sending import Destination, SendingFailed
-
-NOW = dt.datetime(2026, 11, 30, 12, tzinfo=dt.UTC)
 
 
 class Stored:
@@ -37,20 +35,13 @@ class Stored:
         """Add a channel; ``slow…`` does not answer, ``wrong…`` crashes, ``down…`` fails."""
         channel_id = uuid.uuid4()
         target = self.seal.close(Secret(f"https://{name}/"), owner=channel_id.bytes)
-        self.channels[channel_id] = ChannelRow(
+        self.channels[channel_id] = channel(
+            self.seal,
             id=channel_id,
             customer_id=customer,
             name=name,
-            kind="webhook",
-            shown_target="",
             target=target,
             signing_key=None,
-            events=[],
-            failures=0,
-            retry_at=None,
-            last_error=None,
-            last_sent_at=None,
-            created_at=NOW,
         )
         self.left[channel_id] = [
             MessageRow(uuid.uuid4(), channel_id, "channel.test", NOW, {}) for _ in range(messages)

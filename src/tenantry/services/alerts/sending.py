@@ -10,10 +10,12 @@ import re
 import socket
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from functools import partial
 
 import aiosmtplib
 import httpx
@@ -36,6 +38,8 @@ _SHOWN_ERROR = 300
 _FAILURES = (OSError, ValueError, aiosmtplib.SMTPException, httpx.HTTPError, httpx.InvalidURL)
 # What Discord reads as formatting: [a name](https://elsewhere.example) would be a link.
 _MARKDOWN = re.compile(r"[\\`*_~|\[\]<>#]")
+# Not asyncio's own few threads: a customer's name server may take its time, whoever has given up.
+_resolvers = ThreadPoolExecutor(16, thread_name_prefix="channels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +174,9 @@ def signed(key: Secret, message: Message, body: bytes, now: int) -> dict[str, st
 
 async def _public_address(url: httpx.URL) -> str:
     """Return an address of a host that customers may reach. Raises SendingFailed."""
-    loop = asyncio.get_running_loop()
+    ask = partial(socket.getaddrinfo, url.host, url.port or 443, type=socket.SOCK_STREAM)
     try:
-        found = await loop.getaddrinfo(url.host, url.port or 443, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(_resolvers, ask)
     except (OSError, UnicodeError):
         raise SendingFailed(f"{url.host} has no address.") from None
     for *_, socket_address in found:
