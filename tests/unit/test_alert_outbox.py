@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tenantry.control import alert_channels
 from tenantry.control.alert_channels import ChannelRow, MessageRow
 from tenantry.services.alerts.model import Message
 from tenantry.services.alerts.outbox import Outbox
-from tenantry.services.alerts.sending import Destination, SendingFailed
+from tenantry.services.alerts.sending import Destination, MessageRefused, SendingFailed
 
 
 class Stored:
@@ -51,12 +52,14 @@ class Stored:
     async def transaction(self, _: object) -> AsyncIterator[None]:
         yield None
 
-    async def send(self, to: Destination, _: Message) -> None:
+    async def send(self, to: Destination, message: Message) -> None:
         name = to.target.reveal().removeprefix("https://").rstrip("/")
         if name.startswith("slow"):
             await self.answering.wait()
         if name.startswith("wrong"):
             raise KeyError(name)
+        if name.startswith("picky") and message.event == "refused":
+            raise MessageRefused("It answered 400.")
         if name.startswith("down"):
             raise SendingFailed("It is down.")
         self.sent.append(name)
@@ -98,6 +101,14 @@ async def test_a_channel_that_crashes_or_fails_stops_no_other(stored: Stored) ->
     assert stored.sent == ["ops", "ops-theirs"]
     assert stored.failed.keys() == {"wrong", "down", "wrong-theirs", "down-theirs"}
     assert stored.failed["wrong"] == "KeyError"
+
+
+async def test_a_message_that_is_refused_holds_up_no_later_one(stored: Stored) -> None:
+    stored.add("picky", messages=3)
+    (left,) = stored.left.values()
+    left[0] = replace(left[0], event="refused")
+    assert await stored.outbox.deliver() == 2
+    assert [each.event for each in left] == ["refused"]
 
 
 async def test_nobody_waits_for_anothers_slow_channels(stored: Stored) -> None:

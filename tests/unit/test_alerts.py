@@ -10,6 +10,8 @@ import socket
 import threading
 import uuid
 from dataclasses import replace
+from email.message import EmailMessage
+from email.policy import SMTP
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -196,6 +198,15 @@ def test_names_are_no_mentions_at_slack_and_discord() -> None:
     assert slack["mrkdwn"] is False
     long = dataclasses.replace(message, data=message.data | {"detail": "*" * 5000})
     assert len(json.loads(sending._body("discord", long))["content"]) <= 2000
+
+
+@given(name=st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=200))
+def test_whatever_a_tenant_calls_a_database_a_mail_can_be_written(name: str) -> None:
+    message = Message(uuid.uuid4(), "database.created", NOW, {"subject": name})
+    mail = EmailMessage(policy=SMTP)
+    mail["Subject"] = f"Tenantry: {plan.title(message)}"
+    mail.set_content(plan.text(message))
+    assert bytes(mail).count(b"\nSubject:") <= 1
 
 
 @given(failures=st.integers(1, 10_000))

@@ -9,6 +9,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Coroutine, Iterable
+from typing import Literal
 
 import structlog
 
@@ -21,13 +22,15 @@ from tenantry.control.store import ControlStore
 from tenantry.services.alerts import plan
 from tenantry.services.alerts.channels import destination
 from tenantry.services.alerts.model import Message
-from tenantry.services.alerts.sending import Sender
+from tenantry.services.alerts.sending import MessageRefused, Sender
 
 log = structlog.get_logger()
 
 _AT_ONCE = 10  # messages to one channel in one look, so that one that was down is not flooded
 _CUSTOMERS = 16  # that are sent to at a time
 _TURN_SECONDS = 20.0  # of a customer in one look; the message that is under way then is the last
+
+_Outcome = Literal["sent", "refused", "failed"]
 
 
 class Outbox:
@@ -41,7 +44,8 @@ class Outbox:
     async def deliver(self) -> int:
         """Send up to ten messages to each channel of the platform, and return how many were sent.
 
-        The first failure of a channel ends its turn: later messages must not overtake.
+        The first failure of a channel ends its turn: later messages must not overtake, but for one
+        that is refused itself. A name in it that a tenant has chosen may be the reason.
         """
         waiting = await self._waiting()
         return await _sum(self._deliver_to([each]) for each in waiting.get(None, ()))
@@ -70,26 +74,32 @@ class Outbox:
             for message in messages:
                 if until is not None and time.monotonic() > until:
                     return sent
-                if channel is None or not await self._send(channel, message):
+                if channel is None:
                     break
-                sent += 1
+                outcome = await self._send(channel, message)
+                sent += outcome == "sent"
+                if outcome == "failed":
+                    break
         return sent
 
-    async def _send(self, channel: ChannelRow, row: MessageRow) -> bool:
+    async def _send(self, channel: ChannelRow, row: MessageRow) -> _Outcome:
         message = Message(row.id, row.event, row.at, row.data)
         try:
             await self._sender.send(destination(self._seal, channel), message)
+        except MessageRefused as error:
+            await self._failed(channel, str(error))
+            return "refused"
         except TenantryError as error:
             await self._failed(channel, str(error))
-            return False
+            return "failed"
         except Exception as error:
             log.exception("message.crashed", channel=str(channel.id))
             await self._failed(channel, type(error).__name__)
-            return False
+            return "refused"
         async with self._store.transaction(audit.PLATFORM) as tx:
             await alert_channels.mark_sent(tx, row)
         emit(MessageSent(channel.kind, channel.name, str(row.id)))
-        return True
+        return "sent"
 
     async def _failed(self, channel: ChannelRow, error: str) -> None:
         emit(MessageFailed(channel.kind, channel.name, error))

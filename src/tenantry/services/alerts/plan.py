@@ -148,14 +148,19 @@ _EVENTS = {
 
 
 def title(message: Message) -> str:
-    """Return one line about a message, for the subject of an e-mail."""
+    """Return one line about a message, for the subject of an e-mail.
+
+    Names may have separators of lines that are no control characters (U+2028): they are spaces.
+    """
     data = message.data
     if message.event == TEST:
-        return "Test of this channel"
-    if message.event in _EVENTS:
-        return f"{_EVENTS[message.event]}: {data.get('subject')}"
-    state = str(data["severity"]) if message.event == "alert.firing" else "resolved"
-    return f"[{state}] {data['rule']}: {data['subject']}"
+        said = "Test of this channel"
+    elif message.event in _EVENTS:
+        said = f"{_EVENTS[message.event]}: {data.get('subject')}"
+    else:
+        state = str(data["severity"]) if message.event == "alert.firing" else "resolved"
+        said = f"[{state}] {data['rule']}: {data['subject']}"
+    return " ".join(said.split())
 
 
 def text(message: Message) -> str:

@@ -38,6 +38,7 @@ _SHOWN_ERROR = 300
 _FAILURES = (OSError, ValueError, aiosmtplib.SMTPException, httpx.HTTPError, httpx.InvalidURL)
 # What Discord reads as formatting: [a name](https://elsewhere.example) would be a link.
 _MARKDOWN = re.compile(r"[\\`*_~|\[\]<>#]")
+_OF_CONTENT = {400, 413, 422}
 # Not asyncio's own few threads: a customer's name server may take its time, whoever has given up.
 _resolvers = ThreadPoolExecutor(16, thread_name_prefix="channels")
 
@@ -59,6 +60,10 @@ class SendingFailed(Unavailable):
     title = "The channel does not take messages"
 
 
+class MessageRefused(SendingFailed):
+    """This message is not accepted, because of what is in it; others may be."""
+
+
 class Sender:
     """Sends messages, by these settings."""
 
@@ -66,7 +71,10 @@ class Sender:
         self._settings = settings
 
     async def send(self, to: Destination, message: Message) -> None:
-        """Send a message. Raises SendingFailed unless it was accepted, within 10 seconds."""
+        """Send a message. Raises SendingFailed unless it was accepted, within 10 seconds.
+
+        It is MessageRefused if later messages may be accepted nevertheless.
+        """
         try:
             async with asyncio.timeout(_SECONDS):
                 if to.kind == "email":
@@ -77,7 +85,9 @@ class Sender:
             raise SendingFailed(f"There was no answer within {_SECONDS:.0f} s.") from None
         except _FAILURES as error:
             reason = str(error) or type(error).__name__
-            raise SendingFailed(reason[:_SHOWN_ERROR]) from error
+            is_its_own = isinstance(error, ValueError | aiosmtplib.SMTPDataError)
+            kind = MessageRefused if is_its_own else SendingFailed
+            raise kind(reason[:_SHOWN_ERROR]) from error
 
     async def _send_email(self, to: Destination, message: Message) -> None:
         smtp = self._settings.smtp
@@ -135,7 +145,8 @@ async def _post(to: Destination, message: Message) -> None:
     ):
         # The body is not read: it could be endless, and is nobody's to see.
         if not response.is_success:
-            raise SendingFailed(f"It answered {response.status_code} {response.reason_phrase}.")
+            kind = MessageRefused if response.status_code in _OF_CONTENT else SendingFailed
+            raise kind(f"It answered {response.status_code} {response.reason_phrase}.")
 
 
 def _body(kind: ChannelKind, message: Message) -> bytes:
