@@ -124,6 +124,8 @@ def test_signing_in_leads_back(path: str) -> None:
         "",
         "databases",
         "//evil.example",
+        "//[",
+        "http://[",
         "/\\evil.example",
         "\\\\evil.example",
         "https://evil.example/",
@@ -140,6 +142,19 @@ def test_signing_in_leads_to_no_other_site(text: str) -> None:
 def request(**headers: str) -> Request:
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     return Request({"type": "http", "method": "POST", "path": "/", "headers": raw})
+
+
+@pytest.mark.parametrize(
+    ("here", "way_in"),
+    [
+        ("https://a.example/databases?limit=9", "/sign-in?next=%2Fdatabases%3Flimit%3D9"),
+        ("https://[", "/sign-in"),
+        ("", "/sign-in"),
+    ],
+)
+def test_a_script_is_led_to_sign_in_wherever_it_says_it_is(here: str, way_in: str) -> None:
+    answer = pages.to_sign_in(request(hx_request="true", hx_current_url=here))
+    assert answer.headers["hx-redirect"] == way_in
 
 
 @pytest.mark.parametrize(
