@@ -245,6 +245,9 @@ async def work(platform: Platform) -> None:
         )
         tasks.create_task(_every(_ALERTS_SECONDS, "alerts", AlertWatch(platform).look))
         tasks.create_task(_every(_MESSAGES_SECONDS, "messages", platform.outbox.deliver))
+        tasks.create_task(
+            _every(_MESSAGES_SECONDS, "customers' messages", platform.outbox.deliver_to_customers)
+        )
         tasks.create_task(jobs.carry_out(platform.jobs))
 
 

@@ -1,17 +1,17 @@
-"""The life of an alert, its messages and thresholds, and what the supervisor sends itself."""
+"""The life of an alert, its messages and thresholds."""
 
-import asyncio
 import base64
 import dataclasses
 import datetime as dt
 import hashlib
 import hmac
 import json
-import os
-import tempfile
+import socket
+import threading
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
+from email.message import EmailMessage
+from email.policy import SMTP
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,16 +19,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from alert_rows import NOW, channel
 from tenantry.base.errors import Forbidden, InvalidInput
-from tenantry.base.events import ProcessDied, ProcessStarted, StartFailed
-from tenantry.base.home import Home
 from tenantry.base.secrets import Seal, Secret, SecretSource
 from tenantry.base.settings import Alert, Settings
-from tenantry.control.alert_channels import ChannelRow, Thresholds
+from tenantry.control.alert_channels import Thresholds
 from tenantry.control.alerts import AlertRow
 from tenantry.control.audit import PLATFORM, Actor
-from tenantry.host import files
 from tenantry.pg.database_activity import Connections, Counters, DatabaseActivity
 from tenantry.services.alert_conditions import of_health
 from tenantry.services.alerts import channels, databases, parts, plan, sending
@@ -41,9 +40,9 @@ from tenantry.services.alerts.model import (
     patience,
 )
 from tenantry.services.alerts.sending import Destination, Sender, SendingFailed
+from tenantry.services.bodies.alerts import CreateChannel
 from tenantry.services.health import Health, PartHealth
 
-NOW = dt.datetime(2026, 11, 30, 12, tzinfo=dt.UTC)
 SECOND = dt.timedelta(seconds=1)
 DISK = Condition("disk", "platform", "only 3 GB are free")
 
@@ -121,27 +120,22 @@ def test_an_incident_that_is_merged_has_an_open_alert() -> None:
     assert patience(PART).hold == dt.timedelta(0)
 
 
+def test_an_alert_that_becomes_critical_is_reported_once_more() -> None:
+    row, channel_id = fired(), uuid.uuid4()
+    worse = dataclasses.replace(DISK, severity="critical")
+    lasts = patience("disk")
+    after, transition = plan.step(row, worse, NOW + SECOND, lasts)
+    assert after is not None
+    assert transition == "worse"
+    message = plan.message(after, transition, channel_id, NOW + SECOND)
+    assert (message.event, message.at) == ("alert.firing", NOW + SECOND)
+    assert message.data["severity"] == "critical"
+    assert message.id != plan.message(row, "firing", channel_id, NOW).id
+    assert plan.step(after, worse, NOW + 2 * SECOND, lasts)[1] is None
+    assert plan.step(after, DISK, NOW + 2 * SECOND, lasts)[1] is None
+
+
 # ── messages ─────────────────────────────────────────────────────────────────
-
-
-def channel(seal: Seal, **changes: Any) -> ChannelRow:
-    channel_id = uuid.uuid4()
-    row = ChannelRow(
-        id=channel_id,
-        customer_id=None,
-        name="ops",
-        kind="webhook",
-        shown_target="https://hooks.example.com/…",
-        target=seal.close(Secret("https://hooks.example.com/secret"), owner=channel_id.bytes),
-        signing_key=seal.close(SecretSource().signing_key(), owner=channel_id.bytes),
-        events=["alert.platform", "alert.database"],
-        failures=0,
-        retry_at=None,
-        last_error=None,
-        last_sent_at=None,
-        created_at=NOW,
-    )
-    return dataclasses.replace(row, **changes)
 
 
 SEAL = Seal(Seal.new_key())
@@ -157,7 +151,7 @@ def fired(condition: Condition = DISK) -> AlertRow:
 
 def test_a_message_has_the_same_id_whoever_sends_it() -> None:
     row, to = fired(), uuid.uuid4()
-    first, again = plan.message(row, "firing", to), plan.message(row, "firing", to)
+    first, again = (plan.message(row, "firing", to, NOW) for _ in range(2))
     assert first.id == again.id
     others = {plan.message_id(row.id, "resolved", to), plan.message_id(row.id, "firing", row.id)}
     assert first.id not in others
@@ -191,14 +185,28 @@ def test_signatures_are_those_of_standard_webhooks() -> None:
 
 def test_names_are_no_mentions_at_slack_and_discord() -> None:
     message = plan.message(
-        fired(dataclasses.replace(DISK, detail="<!channel> @everyone")), "firing", uuid.uuid4()
+        fired(dataclasses.replace(DISK, detail="<!channel> @everyone [x](https://y.example)")),
+        "firing",
+        uuid.uuid4(),
+        NOW,
     )
     slack = json.loads(sending._body("slack", message))
     assert "<" not in slack["text"]
     discord = json.loads(sending._body("discord", message))
     assert discord["allowed_mentions"] == {"parse": []}
-    long = dataclasses.replace(message, data=message.data | {"detail": "x" * 5000})
+    assert r"\[x\](https://y.example)" in discord["content"]
+    assert slack["mrkdwn"] is False
+    long = dataclasses.replace(message, data=message.data | {"detail": "*" * 5000})
     assert len(json.loads(sending._body("discord", long))["content"]) <= 2000
+
+
+@given(name=st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=200))
+def test_whatever_a_tenant_calls_a_database_a_mail_can_be_written(name: str) -> None:
+    message = Message(uuid.uuid4(), "database.created", NOW, {"subject": name})
+    mail = EmailMessage(policy=SMTP)
+    mail["Subject"] = f"Tenantry: {plan.title(message)}"
+    mail.set_content(plan.text(message))
+    assert bytes(mail).count(b"\nSubject:") <= 1
 
 
 @given(failures=st.integers(1, 10_000))
@@ -216,6 +224,38 @@ async def test_customers_webhooks_reach_no_private_address(host: str) -> None:
     message = Message(uuid.uuid4(), "channel.test", NOW, {"channel": "x"})
     with pytest.raises(SendingFailed, match="that customers' channels do not reach"):
         await Sender(Settings(home=Path("/nowhere"))).send(to, message)
+
+
+@pytest.mark.parametrize("host", ["xn--a", "xn--", "a..b"])
+async def test_whatever_a_customer_names_a_message_is_accepted_or_fails(host: str) -> None:
+    to = Destination("webhook", Secret(f"https://{host}/"), None, trusted=False)
+    with pytest.raises(SendingFailed):
+        await Sender(Settings(home=Path("/nowhere"))).send(
+            to, Message(uuid.uuid4(), "channel.test", NOW, {"channel": "x"})
+        )
+
+
+async def test_customers_name_servers_hold_no_thread_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = []
+
+    def getaddrinfo(*_: object, **__: object) -> list[Any]:
+        threads.append(threading.current_thread().name)
+        raise OSError
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    to = Destination("webhook", Secret("https://slow.example/"), None, trusted=False)
+    with pytest.raises(SendingFailed, match="has no address"):
+        await Sender(Settings(home=Path("/nowhere"))).send(
+            to, Message(uuid.uuid4(), "channel.test", NOW, {"channel": "x"})
+        )
+    assert [name.partition("_")[0] for name in threads] == ["channels"]
+
+
+def test_a_url_that_cannot_be_sent_to_is_refused() -> None:
+    with pytest.raises(ValueError, match="is not a URL"):
+        CreateChannel(name="x", kind="webhook", target=SecretStr("https://xn--a/"))
 
 
 def test_customers_have_no_plain_http_no_others_mail_and_no_platform_alerts() -> None:
@@ -308,140 +348,3 @@ def test_counters_are_compared_with_those_of_five_minutes_ago() -> None:
     for at in range(0, 1200, 15):
         before = history.before(float(at), {"t": activity(CALM._replace(deadlocks=at))})
         assert at - 345 <= before["t"].counters.deadlocks <= max(0, at - 300)
-
-
-# ── what the supervisor sends itself ─────────────────────────────────────────
-
-
-class Supervised:
-    """A supervisor's watch, with a clock of its own and a channel that may fail."""
-
-    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.home = Home(home)
-        self.home.run.mkdir(exist_ok=True)
-        key = Seal.new_key()
-        self.home.seal_key.write_bytes(key)
-        self.channel = channel(Seal(key))
-        parts.export_channels(
-            self.home, [self.channel, channel(Seal(key), customer_id=uuid.uuid4())]
-        )
-        self.now = NOW.timestamp()
-        self.sent: list[Message] = []
-        self.fails = False
-        monkeypatch.setattr(Sender, "send", self._send)
-        self.watch = self.another()
-
-    def another(self) -> parts.PartsWatch:
-        """As after a restart."""
-        return parts.PartsWatch(Settings(home=self.home.root), clock=lambda: self.now)
-
-    async def _send(self, to: Destination, message: Message) -> None:
-        assert to.target.reveal() == "https://hooks.example.com/secret"
-        if self.fails:
-            raise SendingFailed("down")
-        self.sent.append(message)
-
-    def evaluated(self) -> None:
-        parts.evaluated(self.home)
-        os.utime(parts._heartbeat(self.home), (self.now, self.now))
-
-    def look(self) -> list[dict[str, Any]]:
-        asyncio.run(self.watch.look())
-        return [each.data for each in self.sent]
-
-
-@pytest.fixture
-def supervised(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervised]:
-    # pytest's own folders have names too long for a home.
-    with tempfile.TemporaryDirectory(prefix="tnt-") as home:
-        yield Supervised(Path(home), monkeypatch)
-
-
-def test_the_worker_is_left_to_report_while_it_works(supervised: Supervised) -> None:
-    supervised.now += 100
-    supervised.evaluated()
-    supervised.watch.observe(ProcessDied("pooler"))
-    assert supervised.look() == []
-    (incident,) = parts.read(supervised.home).incidents.values()
-    assert incident.condition().present
-    supervised.watch.observe(ProcessStarted("pooler"))
-    (incident,) = parts.read(supervised.home).incidents.values()
-    assert not incident.condition().present
-
-
-def test_the_supervisor_reports_what_nobody_else_does_once(supervised: Supervised) -> None:
-    supervised.watch.observe(ProcessDied("control"))
-    assert supervised.look() == []
-    supervised.now += 31
-    (data,) = supervised.look()
-    assert (data["subject"], data["severity"]) == ("control", "critical")
-    supervised.watch = supervised.another()
-    supervised.now += 31
-    assert len(supervised.look()) == 1
-    # The worker is given the id of the message, and of the alert.
-    noted = parts.read(supervised.home)
-    condition = noted.incidents["control"].condition()
-    assert condition.occurrence is not None
-    row = plan.opened(condition, NOW, condition.occurrence)
-    assert noted.reported == [plan.message_id(row.id, "firing", supervised.channel.id)]
-    assert supervised.sent[0].id in noted.reported
-
-
-def test_it_reports_if_alerts_are_not_evaluated_for_whatever_reason(supervised: Supervised) -> None:
-    supervised.fails = True
-    supervised.now += 31
-    assert supervised.look() == []
-    supervised.fails = False
-    supervised.now += 2
-    assert supervised.look() == []  # it waits a little before it tries again
-    supervised.now += 5
-    (data,) = supervised.look()
-    assert data["subject"] == parts.ALERTING
-    supervised.evaluated()
-    assert len(supervised.look()) == 1
-    assert parts.read(supervised.home).incidents[parts.ALERTING].until is not None
-
-
-def test_it_sends_although_nothing_can_be_written(
-    supervised: Supervised, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    supervised.look()
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files, "write_atomically", full)
-    supervised.watch.observe(ProcessDied("worker", 1))
-    supervised.now += 31
-    assert [each["subject"] for each in supervised.look()] == ["worker"]
-    assert len(supervised.look()) == 1
-
-
-def test_a_restart_on_purpose_is_no_incident(supervised: Supervised) -> None:
-    mark = supervised.home.run / "pooler.restarted"
-    mark.touch()
-    os.utime(mark, (supervised.now, supervised.now))
-    supervised.watch.observe(ProcessDied("pooler"))
-    assert parts.read(supervised.home).incidents == {}
-    supervised.watch.observe(StartFailed("pooler", "no"))
-    assert parts.read(supervised.home).incidents.keys() == {"pooler"}
-    supervised.watch.observe(ProcessStarted("pooler"))
-    supervised.now += 61
-    supervised.watch.observe(ProcessDied("pooler"))
-    (incident,) = parts.read(supervised.home).incidents.values()
-    assert "ended unexpectedly" in incident.detail
-
-
-def test_a_crash_loop_is_one_incident(supervised: Supervised) -> None:
-    seen = set()
-    for _ in range(5):
-        supervised.watch.observe(ProcessDied("worker", 1))
-        supervised.now += 1
-        supervised.watch.observe(StartFailed("worker", "no"))
-        supervised.watch.observe(ProcessStarted("worker"))
-        supervised.now += 20
-        seen.add(parts.read(supervised.home).incidents["worker"].id)
-    assert len(seen) == 1
-    supervised.now += parts.MERGED.total_seconds()
-    supervised.watch.observe(ProcessDied("worker", 1))
-    assert parts.read(supervised.home).incidents["worker"].id not in seen

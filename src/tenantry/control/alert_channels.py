@@ -69,10 +69,17 @@ async def insert(tx: Tx, row: ChannelRow) -> None:
         ) from None
 
 
-async def every(tx: Tx) -> list[ChannelRow]:
-    """Return all channels that the transaction's actor may see, the oldest first."""
+async def every(tx: Tx, *, of_platform: bool = False) -> list[ChannelRow]:
+    """Return all channels that the transaction's actor may see, the oldest first.
+
+    With ``of_platform`` customers' channels are left out.
+    """
     async with tx.cursor(row_factory=class_row(ChannelRow)) as cursor:
-        await cursor.execute(f"SELECT {_COLUMNS} FROM alert_channels ORDER BY created_at, id")
+        await cursor.execute(
+            f"SELECT {_COLUMNS} FROM alert_channels WHERE NOT %s OR customer_id IS NULL"
+            " ORDER BY created_at, id",
+            (of_platform,),
+        )
         return await cursor.fetchall()
 
 
@@ -92,12 +99,16 @@ async def delete(tx: Tx, channel_id: uuid.UUID) -> None:
 
 
 async def add_message(tx: Tx, message: MessageRow, *, sent: bool) -> None:
-    """Add a message to be sent, unless it is there; ``sent`` if another process has sent it."""
+    """Add a message to be sent, unless it is there; ``sent`` if another process has sent it.
+
+    Nothing is added for a channel that was deleted meanwhile.
+    """
     await tx.execute(
         "INSERT INTO alert_messages (id, channel_id, event, at, data, sent_at)"
-        " VALUES (%s, %s, %s, %s, %s, CASE WHEN %s THEN clock_timestamp() END)"
+        " SELECT %s, id, %s, %s, %s, CASE WHEN %s THEN clock_timestamp() END"
+        " FROM alert_channels WHERE id = %s FOR KEY SHARE"
         " ON CONFLICT (id) DO NOTHING",
-        (message.id, message.channel_id, message.event, message.at, Jsonb(message.data), sent),
+        (message.id, message.event, message.at, Jsonb(message.data), sent, message.channel_id),
     )
 
 
@@ -112,14 +123,21 @@ async def unsent(tx: Tx, channel_id: uuid.UUID, *, limit: int) -> list[MessageRo
         return await cursor.fetchall()
 
 
-async def waiting(tx: Tx) -> list[uuid.UUID]:
-    """Return the channels that messages wait for, and that are to be tried now."""
+async def waiting(tx: Tx) -> dict[uuid.UUID | None, list[uuid.UUID]]:
+    """Return the channels that messages wait for, and that are to be tried now.
+
+    They are by customer (None: the platform's), and the one that was served last comes last.
+    """
     cursor = await tx.execute(
-        "SELECT c.id FROM alert_channels c"
+        "SELECT c.customer_id, c.id FROM alert_channels c"
         " WHERE (retry_at IS NULL OR retry_at <= clock_timestamp())"
         " AND EXISTS (SELECT FROM alert_messages m WHERE m.channel_id = c.id AND sent_at IS NULL)"
+        " ORDER BY last_sent_at NULLS FIRST"
     )
-    return [row[0] for row in await cursor.fetchall()]
+    found: dict[uuid.UUID | None, list[uuid.UUID]] = {}
+    for customer_id, channel_id in await cursor.fetchall():
+        found.setdefault(customer_id, []).append(channel_id)
+    return found
 
 
 async def count_unsent(tx: Tx) -> int:

@@ -4,6 +4,7 @@ The worker looks every five seconds at the incidents that the supervisor has not
 fifteen at everything else.
 """
 
+import asyncio
 import datetime as dt
 import time
 import uuid
@@ -27,6 +28,8 @@ from tenantry.services.repository.model import Alert
 
 _EVERY_SECONDS = 15.0
 _CLOCK_SECONDS = 5.0
+_SOURCE_SECONDS = 5.0  # and one that takes longer is unknown
+_CLUSTER_SECONDS = 3.0
 _WAIT_SECONDS = 10.0  # of a pooled client, before it counts as waiting for long
 
 # What /ready says of a part that is no process, and the rule that it is called here.
@@ -61,19 +64,23 @@ class AlertWatch:
         noted = parts.read(self._platform.home)
         found = [each.condition() for each in noted.incidents.values()]
         looked = {PART}
+        unknown: set[uuid.UUID] = set()
         if time.monotonic() - self._looked_at >= _EVERY_SECONDS:
             self._looked_at = time.monotonic()
-            for rules, source in self._sources(noted):
+            for rules, source in self._sources(noted, unknown):
                 try:
-                    found += await source()
+                    async with asyncio.timeout(_SOURCE_SECONDS):
+                        found += await source()
                 except (TenantryError, psycopg.Error, OSError):
                     continue  # nothing is known of these rules now
                 looked |= rules
         await self._platform.alert_evaluation.record(
-            Found(found, frozenset(looked), frozenset(noted.reported))
+            Found(found, frozenset(looked), frozenset(noted.reported), frozenset(unknown))
         )
 
-    def _sources(self, noted: parts.Noted) -> list[tuple[frozenset[str], _Source]]:
+    def _sources(
+        self, noted: parts.Noted, unknown: set[uuid.UUID]
+    ) -> list[tuple[frozenset[str], _Source]]:
         down = {each.part for each in noted.incidents.values() if each.until is None}
 
         async def health_of_parts() -> list[Condition]:
@@ -86,7 +93,7 @@ class AlertWatch:
             (frozenset({"reconciliation", "missing"}), self._reconciliation),
             (frozenset({"pool"}), self._pool),
             (frozenset({"clock"}), self._clock_jumps),
-            (databases.RULES, self._databases),
+            (databases.RULES, lambda: self._databases(unknown)),
         ]
 
     async def _backups(self) -> list[Condition]:
@@ -148,23 +155,39 @@ class AlertWatch:
         text = f"The clock was set {abs(jumped):.0f} s {'forward' if jumped > 0 else 'back'}."
         return [Condition("clock", "machine", text)]
 
-    async def _databases(self) -> list[Condition]:
+    async def _databases(self, unknown: set[uuid.UUID]) -> list[Condition]:
+        """Return the databases' conditions; add those whose cluster does not answer to unknown."""
+        clusters = await self._platform.clusters.with_databases()
+        found = await asyncio.gather(*(self._of_cluster(each.id, unknown) for each in clusters))
+        return [condition for some in found for condition in some]
+
+    async def _of_cluster(self, cluster_id: uuid.UUID, unknown: set[uuid.UUID]) -> list[Condition]:
         platform = self._platform
-        found = []
-        for cluster in await platform.clusters.with_databases():
-            async with platform.clusters.connection(cluster.id) as server:
+        async with platform.store.transaction(audit.PLATFORM) as tx:
+            active = [
+                row for row in await rows.on_cluster(tx, cluster_id) if row.status == "active"
+            ]
+            own = await alert_channels.thresholds(tx, [row.id for row in active])
+        try:
+            async with (
+                asyncio.timeout(_CLUSTER_SECONDS),
+                platform.clusters.connection(cluster_id) as server,
+            ):
                 now = await database_activity.of_cluster(server)
-            before = self._histories[cluster.id].before(time.monotonic(), now)
-            async with platform.store.transaction(audit.PLATFORM) as tx:
-                active = [
-                    row for row in await rows.on_cluster(tx, cluster.id) if row.status == "active"
-                ]
-                own = await alert_channels.thresholds(tx, [row.id for row in active])
-            for row in active:
-                limits = databases.in_force(platform.settings.alert, own.get(row.id))
-                name = row.database_name
-                found += databases.conditions(row, limits, now.get(name), before.get(name))
-        return found
+        except (TenantryError, psycopg.Error, OSError):
+            unknown.update(row.id for row in active)
+            return []
+        before = self._histories[cluster_id].before(time.monotonic(), now)
+        return [
+            condition
+            for row in active
+            for condition in databases.conditions(
+                row,
+                databases.in_force(platform.settings.alert, own.get(row.id)),
+                now.get(row.database_name),
+                before.get(row.database_name),
+            )
+        ]
 
 
 def of_health(found: Health, *, besides: Iterable[str]) -> list[Condition]:

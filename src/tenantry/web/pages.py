@@ -151,8 +151,7 @@ def to_sign_in(request: Request) -> Response:
     """Have the browser sign in, and come back to the page that it is on."""
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     if is_fragment(request):
-        current = urlsplit(request.headers.get("hx-current-url", ""))
-        here = current.path + (f"?{current.query}" if current.query else "")
+        here = _path_of(request.headers.get("hx-current-url", ""))
     elif request.method != "GET":
         here = "/"
     return go(request, SIGN_IN if here in {"", "/"} else f"{SIGN_IN}?next={quote(here, safe='')}")
@@ -160,8 +159,13 @@ def to_sign_in(request: Request) -> Response:
 
 def own_path(text: str) -> str:
     """Return ``text`` if it is the path of a page of ours, else the first page's."""
-    parts = urlsplit(text)
     plain = text.isascii() and text.isprintable() and "\\" not in text
-    if not plain or parts.scheme or parts.netloc or not text.startswith("/") or text[1:2] == "/":
+    return text if plain and text.startswith("/") and text[1:2] != "/" else "/"
+
+
+def _path_of(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
         return "/"
-    return text
+    return parts.path + (f"?{parts.query}" if parts.query else "")

@@ -90,6 +90,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON alert_thresholds TO tenantry_customer;
 
 -- The audit's rows are written by the transactions that they describe, and so are the messages about
 -- them. Anybody can fail to log in as often as they like: one message in ten minutes is enough.
+-- The channels are locked, so that one that is deleted meanwhile cannot make what is audited fail.
 CREATE FUNCTION send_event() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
     AS $$
@@ -115,7 +116,8 @@ CREATE FUNCTION send_event() RETURNS trigger
           AND (c.customer_id IS NULL OR c.customer_id = NEW.customer_id)
           AND (event <> 'login.failed' OR NOT EXISTS (SELECT FROM public.alert_messages m
               WHERE m.channel_id = c.id AND m.event = 'login.failed'
-                AND m.created_at > clock_timestamp() - interval '10 minutes'));
+                AND m.created_at > clock_timestamp() - interval '10 minutes'))
+        FOR KEY SHARE OF c;
         RETURN NULL;
     END
     $$;

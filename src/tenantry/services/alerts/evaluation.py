@@ -25,7 +25,6 @@ class Evaluation:
         """Record what a look has found, and return the transitions."""
         now = dt.datetime.now(dt.UTC)
         async with self._store.transaction(audit.PLATFORM) as tx:
-            channels = await alert_channels.every(tx)
             conditions = await self._present(tx, found)
             rows = {(row.rule, row.subject): row for row in await alerts.lock_open(tx)}
             for key, condition in conditions.items():
@@ -33,7 +32,7 @@ class Evaluation:
                     rows[key] = await _opened(tx, condition, now)
             done = []
             for key, row in rows.items():
-                if row.rule not in found.looked:
+                if row.rule not in found.looked or row.database_id in found.unknown:
                     continue
                 after, transition = plan.step(row, conditions.get(key), now, patience(row.rule))
                 if after is None:
@@ -42,8 +41,11 @@ class Evaluation:
                 if after != row:
                     await alerts.keep(tx, after)
                 if transition is not None:
-                    await send(tx, after, transition, channels, reported=found.reported)
                     done.append((after, transition))
+            # Customers' channels are many, and rarely needed.
+            channels = await alert_channels.every(tx, of_platform=not done)
+            for after, transition in done:
+                await send(tx, after, transition, channels, reported=found.reported)
         parts.export_channels(self._home, channels)
         parts.evaluated(self._home)
         return done
@@ -77,10 +79,11 @@ async def send(
     reported: frozenset[uuid.UUID] = frozenset(),
 ) -> None:
     """Add the messages about a transition, unless the alert is muted."""
-    if plan.is_muted(row, dt.datetime.now(dt.UTC)):
+    now = dt.datetime.now(dt.UTC)
+    if plan.is_muted(row, now):
         return
     for channel in plan.hearing(row, channels):
-        message = plan.message(row, transition, channel.id)
+        message = plan.message(row, transition, channel.id, now)
         await alert_channels.add_message(
             tx,
             MessageRow(message.id, channel.id, message.event, message.at, message.data),

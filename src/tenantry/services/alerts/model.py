@@ -20,7 +20,7 @@ Event = Literal[
 ]
 EVENTS: tuple[Event, ...] = get_args(Event)
 
-Transition = Literal["firing", "resolved"]
+Transition = Literal["firing", "worse", "resolved"]
 TEST = "channel.test"
 
 
@@ -57,6 +57,8 @@ class Found:
     looked: frozenset[str]
     # Messages of alerts that the supervisor has sent, while nothing could be stored.
     reported: frozenset[uuid.UUID] = field(default=frozenset())
+    # Databases about which nothing is known now either, whatever the rule.
+    unknown: frozenset[uuid.UUID] = field(default=frozenset())
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import structlog
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tenantry.base import events
+from tenantry.base.errors import TenantryError
 from tenantry.base.events import Event
 from tenantry.base.home import Home
 from tenantry.base.secrets import Seal
@@ -25,7 +26,7 @@ from tenantry.control.alert_channels import ChannelKind, ChannelRow
 from tenantry.host import files
 from tenantry.services.alerts import channels, plan
 from tenantry.services.alerts.model import PART, Condition, patience
-from tenantry.services.alerts.sending import Sender, SendingFailed
+from tenantry.services.alerts.sending import Sender
 
 log = structlog.get_logger()
 
@@ -159,6 +160,7 @@ class PartsWatch:
         self._started = clock()
         self._sender = Sender(settings)
         self._noted = read(self._home)
+        self._end_earlier()
         self._retry_at: dict[uuid.UUID, float] = {}
         self._failures: dict[uuid.UUID, int] = {}
         # The file's last content is also here: a full disk may keep it from being written.
@@ -217,13 +219,13 @@ class PartsWatch:
         if row is None:
             return
         for channel in plan.hearing(row, self._rows):
-            message = plan.message(row, "firing", channel.id)
+            message = plan.message(row, "firing", channel.id, self._now())
             if message.id in self._noted.reported or self._waits(channel.id):
                 continue
             try:
                 seal = Seal(self._home.seal_key.read_bytes())
                 await self._sender.send(channels.destination(seal, channel), message)
-            except (SendingFailed, OSError) as error:
+            except (TenantryError, OSError) as error:  # another channel may work
                 self._failures[channel.id] = self._failures.get(channel.id, 0) + 1
                 wait = plan.retry_seconds(self._failures[channel.id])
                 self._retry_at[channel.id] = self._clock() + wait
@@ -262,6 +264,14 @@ class PartsWatch:
 
     def _now(self) -> dt.datetime:
         return dt.datetime.fromtimestamp(self._clock(), dt.UTC)
+
+    def _end_earlier(self) -> None:
+        """End the incidents from before this start, which nothing else would end.
+
+        Every part was just started, or is about to be: one that fails again is the same incident.
+        """
+        for part in self._noted.incidents.keys() - {ALERTING}:
+            self._up(part)
 
     def _down(self, part: str, detail: str) -> Incident:
         now, last = self._now(), self._noted.incidents.get(part)

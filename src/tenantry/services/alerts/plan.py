@@ -58,6 +58,7 @@ def step(
     """
     if condition is None:
         return _absent(row, now, lasts)
+    is_worse = (row.severity, condition.severity) == ("warning", "critical")
     row = replace(
         row,
         detail=condition.detail,
@@ -68,7 +69,7 @@ def step(
     )
     if row.state == "pending" and now - row.since >= lasts.hold:
         return replace(row, state="firing", fired_at=now), "firing"
-    return row, None
+    return row, "worse" if is_worse and row.state == "firing" else None
 
 
 def _absent(
@@ -101,13 +102,18 @@ def hearing(row: AlertRow, channels: Iterable[ChannelRow]) -> list[ChannelRow]:
     return [each for each in channels if wanted in each.events and each.customer_id in owners]
 
 
-def message(row: AlertRow, transition: Transition, channel_id: uuid.UUID) -> Message:
-    """Return the message about a transition of an alert, for one channel."""
-    at = row.fired_at if transition == "firing" else row.resolved_at
+def message(
+    row: AlertRow, transition: Transition, channel_id: uuid.UUID, now: dt.datetime
+) -> Message:
+    """Return the message about a transition of an alert, for one channel.
+
+    One that has become critical is reported as firing once more, but not each time that it does.
+    """
+    at = {"firing": row.fired_at, "resolved": row.resolved_at}.get(transition)
     return Message(
         message_id(row.id, transition, channel_id),
-        f"alert.{transition}",
-        at or row.since,
+        f"alert.{'resolved' if transition == 'resolved' else 'firing'}",
+        at or now,
         {
             "alert_id": str(row.id),
             "rule": row.rule,
@@ -142,14 +148,19 @@ _EVENTS = {
 
 
 def title(message: Message) -> str:
-    """Return one line about a message, for the subject of an e-mail."""
+    """Return one line about a message, for the subject of an e-mail.
+
+    Names may have separators of lines that are no control characters (U+2028): they are spaces.
+    """
     data = message.data
     if message.event == TEST:
-        return "Test of this channel"
-    if message.event in _EVENTS:
-        return f"{_EVENTS[message.event]}: {data.get('subject')}"
-    state = str(data["severity"]) if message.event == "alert.firing" else "resolved"
-    return f"[{state}] {data['rule']}: {data['subject']}"
+        said = "Test of this channel"
+    elif message.event in _EVENTS:
+        said = f"{_EVENTS[message.event]}: {data.get('subject')}"
+    else:
+        state = str(data["severity"]) if message.event == "alert.firing" else "resolved"
+        said = f"[{state}] {data['rule']}: {data['subject']}"
+    return " ".join(said.split())
 
 
 def text(message: Message) -> str:

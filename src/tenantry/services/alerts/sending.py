@@ -6,13 +6,16 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import re
 import socket
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from functools import partial
 
 import aiosmtplib
 import httpx
@@ -29,7 +32,15 @@ from tenantry.services.imports.plan import embedded, is_allowed
 
 _SECONDS = 10.0
 _MOST_TEXT = 1900  # Discord takes 2,000 characters
+_NO_EMBEDS = 4  # Discord's SUPPRESS_EMBEDS: no preview of a URL in a name
 _SHOWN_ERROR = 300
+# ValueError is of hosts that are no IDNA, of headers and of TLS: what a customer wrote leads to it.
+_FAILURES = (OSError, ValueError, aiosmtplib.SMTPException, httpx.HTTPError, httpx.InvalidURL)
+# What Discord reads as formatting: [a name](https://elsewhere.example) would be a link.
+_MARKDOWN = re.compile(r"[\\`*_~|\[\]<>#]")
+_OF_CONTENT = {400, 413, 422}
+# Not asyncio's own few threads: a customer's name server may take its time, whoever has given up.
+_resolvers = ThreadPoolExecutor(16, thread_name_prefix="channels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,10 @@ class SendingFailed(Unavailable):
     title = "The channel does not take messages"
 
 
+class MessageRefused(SendingFailed):
+    """This message is not accepted, because of what is in it; others may be."""
+
+
 class Sender:
     """Sends messages, by these settings."""
 
@@ -56,7 +71,10 @@ class Sender:
         self._settings = settings
 
     async def send(self, to: Destination, message: Message) -> None:
-        """Send a message. Raises SendingFailed unless it was accepted, within 10 seconds."""
+        """Send a message. Raises SendingFailed unless it was accepted, within 10 seconds.
+
+        It is MessageRefused if later messages may be accepted nevertheless.
+        """
         try:
             async with asyncio.timeout(_SECONDS):
                 if to.kind == "email":
@@ -65,9 +83,11 @@ class Sender:
                     await _post(to, message)
         except TimeoutError:
             raise SendingFailed(f"There was no answer within {_SECONDS:.0f} s.") from None
-        except (OSError, aiosmtplib.SMTPException, httpx.HTTPError, httpx.InvalidURL) as error:
+        except _FAILURES as error:
             reason = str(error) or type(error).__name__
-            raise SendingFailed(reason[:_SHOWN_ERROR]) from error
+            is_its_own = isinstance(error, ValueError | aiosmtplib.SMTPDataError)
+            kind = MessageRefused if is_its_own else SendingFailed
+            raise kind(reason[:_SHOWN_ERROR]) from error
 
     async def _send_email(self, to: Destination, message: Message) -> None:
         smtp = self._settings.smtp
@@ -125,18 +145,22 @@ async def _post(to: Destination, message: Message) -> None:
     ):
         # The body is not read: it could be endless, and is nobody's to see.
         if not response.is_success:
-            raise SendingFailed(f"It answered {response.status_code} {response.reason_phrase}.")
+            kind = MessageRefused if response.status_code in _OF_CONTENT else SendingFailed
+            raise kind(f"It answered {response.status_code} {response.reason_phrase}.")
 
 
 def _body(kind: ChannelKind, message: Message) -> bytes:
-    text = plan.text(message)[:_MOST_TEXT]
+    text = plan.text(message)
     content: dict[str, object]
     if kind == "slack":
-        # Names of databases must not become mentions or links.
-        safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        content = {"text": f"{safe}\nMessage {message.id}"}
+        # Names of databases must not become mentions, links or formatting.
+        safe = text[:_MOST_TEXT].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        content = {"text": f"{safe}\nMessage {message.id}", "mrkdwn": False}
+        content |= {"unfurl_links": False, "unfurl_media": False}
     elif kind == "discord":
-        content = {"content": f"{text}\nMessage {message.id}", "allowed_mentions": {"parse": []}}
+        safe = _MARKDOWN.sub(r"\\\g<0>", text)[:_MOST_TEXT]
+        content = {"content": f"{safe}\nMessage {message.id}", "allowed_mentions": {"parse": []}}
+        content["flags"] = _NO_EMBEDS
     else:
         content = {
             "id": str(message.id),
@@ -161,9 +185,9 @@ def signed(key: Secret, message: Message, body: bytes, now: int) -> dict[str, st
 
 async def _public_address(url: httpx.URL) -> str:
     """Return an address of a host that customers may reach. Raises SendingFailed."""
-    loop = asyncio.get_running_loop()
+    ask = partial(socket.getaddrinfo, url.host, url.port or 443, type=socket.SOCK_STREAM)
     try:
-        found = await loop.getaddrinfo(url.host, url.port or 443, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(_resolvers, ask)
     except (OSError, UnicodeError):
         raise SendingFailed(f"{url.host} has no address.") from None
     for *_, socket_address in found:

@@ -3,6 +3,7 @@
 from typing import Annotated
 from urllib.parse import urlsplit
 
+import httpx
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from tenantry.base.secrets import Secret
@@ -43,8 +44,8 @@ class CreateChannel(Body):
             return self
         try:
             parts = urlsplit(target)
-            _ = parts.port
-        except ValueError:
+            _ = parts.port, httpx.URL(target).host  # as it is read when a message is sent
+        except (ValueError, httpx.InvalidURL):
             raise ValueError("target is not a URL") from None
         visible = target.isascii() and target.isprintable() and " " not in target
         if parts.scheme not in {"http", "https"} or not parts.hostname or not visible:

@@ -58,6 +58,15 @@ def readable(text: str) -> str:
     return text.strip()
 
 
+def _comparable(text: str) -> str:
+    if "\0" in text:  # PostgreSQL takes no such text
+        raise ValueError("must not hold a NUL character")
+    return text
+
+
+Searched = Annotated[str, AfterValidator(_comparable)]
+
+
 def email(text: str) -> str:
     """Return an address in its usual form. Raises ValueError for anything else."""
     try:

@@ -1,0 +1,111 @@
+"""What is unknown in a look: neither reported as gone, nor in the way of what is known."""
+
+import asyncio
+import datetime as dt
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from database_rows import database_row
+from tenantry.base.errors import Unavailable
+from tenantry.base.home import Home
+from tenantry.base.settings import Settings
+from tenantry.control import alert_channels, alerts
+from tenantry.control import databases as rows
+from tenantry.control.alerts import AlertRow
+from tenantry.pg import database_activity
+from tenantry.services import alert_conditions
+from tenantry.services.alert_conditions import AlertWatch
+from tenantry.services.alerts import evaluation, parts, plan
+from tenantry.services.alerts.evaluation import Evaluation
+from tenantry.services.alerts.model import Condition, Found
+
+UP, DOWN, HUNG = (uuid.UUID(int=number) for number in (1, 2, 3))
+
+
+class Clusters:
+    """Three clusters: one answers, one is down, one does not answer."""
+
+    async def with_databases(self) -> list[Any]:
+        return [SimpleNamespace(id=each) for each in (HUNG, DOWN, UP)]
+
+    @asynccontextmanager
+    async def connection(self, cluster_id: uuid.UUID) -> AsyncIterator[None]:
+        if cluster_id == DOWN:
+            raise Unavailable("It is down.")
+        if cluster_id == HUNG:
+            await asyncio.Event().wait()
+        yield None
+
+
+@asynccontextmanager
+async def transaction(_: object) -> AsyncIterator[None]:
+    yield None
+
+
+async def test_a_cluster_that_does_not_answer_hides_no_others_conditions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    full = {
+        cluster: database_row(f"{cluster.int}" * 12, paused_for="WAL")
+        for cluster in (UP, DOWN, HUNG)
+    }
+
+    async def on_cluster(_: object, cluster_id: uuid.UUID) -> list[Any]:
+        return [full[cluster_id]]
+
+    async def nothing(*_: object) -> dict[object, object]:
+        return {}
+
+    monkeypatch.setattr(rows, "on_cluster", on_cluster)
+    monkeypatch.setattr(alert_channels, "thresholds", nothing)
+    monkeypatch.setattr(database_activity, "of_cluster", nothing)
+    monkeypatch.setattr(alert_conditions, "_CLUSTER_SECONDS", 0.01)
+    settings = Settings(home=Path("/nowhere"))
+    store = SimpleNamespace(transaction=transaction)
+    platform: Any = SimpleNamespace(clusters=Clusters(), store=store, settings=settings)
+    unknown: set[uuid.UUID] = set()
+    found = await AlertWatch(platform)._databases(unknown)
+    assert [each.database_id for each in found] == [full[UP].id]
+    assert unknown == {full[DOWN].id, full[HUNG].id}
+
+
+async def test_an_alert_about_what_is_unknown_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+
+    def firing(database_id: uuid.UUID) -> AlertRow:
+        condition = Condition("database.disk", str(database_id), "full", database_id=database_id)
+        opened = plan.opened(condition, long_ago, uuid.uuid4())
+        return replace(opened, state="firing", fired_at=long_ago, absent_since=long_ago)
+
+    known, unknown = uuid.uuid4(), uuid.uuid4()
+    kept: list[AlertRow] = []
+
+    async def lock_open(_: object) -> list[AlertRow]:
+        return [firing(known), firing(unknown)]
+
+    async def keep(_: object, row: AlertRow) -> None:
+        kept.append(row)
+
+    async def none(*_: object, **__: object) -> Any:
+        return []
+
+    monkeypatch.setattr(alerts, "lock_open", lock_open)
+    monkeypatch.setattr(alerts, "keep", keep)
+    monkeypatch.setattr(alerts, "known", none)
+    monkeypatch.setattr(alert_channels, "every", none)
+    monkeypatch.setattr(evaluation, "send", none)
+    for name in ("export_channels", "evaluated"):
+        monkeypatch.setattr(parts, name, lambda *_: None)
+    store: Any = SimpleNamespace(transaction=transaction)
+    found = Found([], frozenset({"database.disk"}), unknown=frozenset({unknown}))
+    await Evaluation(store, Home(Path("/nowhere"))).record(found)
+    assert [(row.database_id, row.state) for row in kept] == [(known, "resolved")]
