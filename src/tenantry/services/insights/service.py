@@ -125,20 +125,18 @@ class Insights:
         Raises NotFound, Conflict, Unavailable.
         """
         row = await self._databases.active(actor, database_id)
-        async with self._clusters.connection(row.cluster_id) as server:
-            use = (await catalog.database_use(server, [row.database_name])).get(row.database_name)
         cluster = await self._clusters.cluster(row.cluster_id)
+        since = await catalog.counted_since(cluster.address, row.database_name)
         async with logins.inside(cluster.address, row.database_name, [row.username]) as inside:
             found = await table_statistics.tables(inside)
             indexes = await table_statistics.indexes(inside, found)
             bloat = {each.title: each.returned_bytes for each in await vacuuming.tables(inside)}
-        since = (use.since if use else None) or row.created_at
         return [
             TableUse(
                 each,
                 tuple(index for index in indexes if index.table == each.oid),
                 bloat.get(each.title),
-                since,
+                since or row.created_at,
             )
             for each in found
         ]
