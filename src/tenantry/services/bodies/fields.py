@@ -58,6 +58,14 @@ def readable(text: str) -> str:
     return text.strip()
 
 
+def storable(text: str) -> str:
+    """Return a text. Raises ValueError if it has what no text in PostgreSQL can have."""
+    for letter in text:
+        if letter == "\x00" or unicodedata.category(letter) == "Cs":
+            raise ValueError("must not hold null characters")
+    return text
+
+
 def email(text: str) -> str:
     """Return an address in its usual form. Raises ValueError for anything else."""
     try:
@@ -108,6 +116,9 @@ Label = Annotated[
     AfterValidator(readable),
     Field(examples=["My App Database"]),
 ]
+
+
+Storable = Annotated[str, AfterValidator(storable)]
 
 
 NewCustomer = Annotated[
