@@ -25,6 +25,7 @@ from tenantry.pg import (
 from tenantry.pg.explaining import Wanted
 from tenantry.pg.sessions import Signal, Signalled, Whose
 from tenantry.pg.statement_statistics import Order, StatementStatistics
+from tenantry.pg.table_statistics import IndexStatistics
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases.service import Databases
 from tenantry.services.insights import counting, plan
@@ -130,11 +131,14 @@ class Insights:
         async with logins.inside(cluster.address, row.database_name, [row.username]) as inside:
             found = await table_statistics.tables(inside)
             indexes = await table_statistics.indexes(inside, found)
+            of_table: dict[int, list[IndexStatistics]] = {}
+            for index in indexes:
+                of_table.setdefault(index.table, []).append(index)
             bloat = {each.title: each.returned_bytes for each in await vacuuming.tables(inside)}
         return [
             TableUse(
                 each,
-                tuple(index for index in indexes if index.table == each.oid),
+                tuple(of_table.get(each.oid, ())),
                 bloat.get(each.title),
                 since or row.created_at,
             )
