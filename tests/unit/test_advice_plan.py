@@ -244,8 +244,8 @@ def test_thousands_of_objects_that_begin_alike_take_a_moment() -> None:
         replace(INDEX, oid=20 + n, name=f"i{n}", columns=[4, n], key=["1 0 0", f"{n} 0 0"], scans=0)
         for n in range(2000)
     ]
-    both = {"columns": [4, 2], "referenced_columns": [1, 2]}
-    keys = [replace(CUSTOMER, name=f"f{n}", **both) for n in range(2000)]
+    both = replace(CUSTOMER, columns=[4, 2], referenced_columns=[1, 2])
+    keys = [replace(both, name=f"f{n}") for n in range(2000)]
     assert len(found(indexes=indexes, foreign_keys=keys)) == 1000
 
 
