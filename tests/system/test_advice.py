@@ -1,7 +1,9 @@
 """Advice: a database that has each problem, and others that have none of them."""
 
 import json
+import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -50,6 +52,17 @@ OLD = """
         ((txid_current() + 4294967296 - 300000000) % 4294967296)::text::xid
     WHERE oid = 'public.aged'::regclass
 """
+# As if the server had not crashed for a month.
+OLD_COUNTERS = """
+    SET allow_system_table_mods = on;
+    DO $$ DECLARE found text := pg_get_viewdef('pg_catalog.pg_stat_wal'::regclass); BEGIN
+        IF strpos(found, 'interval') = 0 THEN
+            EXECUTE 'CREATE OR REPLACE VIEW pg_catalog.pg_stat_wal AS ' || regexp_replace(
+                found, 'stats_reset\\s+FROM',
+                'stats_reset - interval ''30 days'' AS stats_reset FROM');
+        END IF;
+    END $$
+"""
 FOUND = {
     ("bloat", "public.bloated"),
     ("duplicate_index", "public.second twin"),
@@ -88,11 +101,15 @@ class Advised:
         self.url = self.made["connection_string"]
         self.path = f"/api/databases/{self.made['id']}/advice"
         self.api = api
-        with platform.control() as control:
-            control.execute(
-                "UPDATE databases SET created_at = created_at - interval '30 days' WHERE id = %s",
-                (self.made["id"],),
-            )
+        name = self.made["database_name"]
+        with platform.superuser() as server:
+            server.execute("SET default_transaction_read_only = off")
+            server.execute(OLD_COUNTERS)
+            query = "SELECT oid FROM pg_database WHERE datname = %s"
+            ((oid,),) = server.execute(query, (name,)).fetchall()
+        base = platform.home / "clusters" / "shared-1" / "data" / "base"
+        month_ago = time.time() - 30 * 86_400
+        os.utime(base / str(oid) / "PG_VERSION", (month_ago, month_ago))
 
     def advice(self, **query: Any) -> list[Row]:
         found: list[Row] = data(self.api.get(self.path, params=query))

@@ -62,6 +62,8 @@ KEY = CatalogIndex(
     is_unique=True,
     is_primary_key=True,
     is_of_constraint=True,
+    is_referenced=False,
+    is_in_default_order=True,
     is_replica_identity=False,
     is_partitioned=False,
     is_part=False,
@@ -118,7 +120,7 @@ STATEMENT = StatementStatistics(
     temp_bytes=0,
     wal_bytes=0,
 )
-USE = DatabaseUse("tenant_x", 900 * MIB, 1, 1, 0, 0.99, 10**6, None)
+USE = DatabaseUse("tenant_x", 900 * MIB, 1, 1, 0, 0.99, 10**6)
 CATALOG = Catalog([ORDERS], COLUMNS, [KEY], [], [SEQUENCE], [], 200_000_000)
 GOOD = Evidence(
     name="tenant_x",
@@ -232,6 +234,19 @@ def test_a_duplicate_index() -> None:
     key_again = replace(KEY, oid=14, name="again", is_primary_key=False, is_of_constraint=False)
     assert only(indexes=[KEY, key_again]).object == "public.again"
     assert only(indexes=[KEY, replace(key_again, is_unique=False)]).object == "public.again"
+    # It could not be dropped.
+    assert found(indexes=[KEY, replace(key_again, is_referenced=True)]) == []
+
+
+def test_thousands_of_objects_that_begin_alike_take_a_moment() -> None:
+    """Each is compared with some others, not with all: that took minutes."""
+    indexes = [
+        replace(INDEX, oid=20 + n, name=f"i{n}", columns=[4, n], key=["1 0 0", f"{n} 0 0"], scans=0)
+        for n in range(2000)
+    ]
+    both = replace(CUSTOMER, columns=[4, 2], referenced_columns=[1, 2])
+    keys = [replace(both, name=f"f{n}") for n in range(2000)]
+    assert len(found(indexes=indexes, foreign_keys=keys)) == 1000
 
 
 def test_an_index_that_begins_as_another_does() -> None:
@@ -268,6 +283,8 @@ def test_an_invalid_index() -> None:
     assert finding.statement == 'REINDEX INDEX CONCURRENTLY "public"."by customer";'
     left = only(indexes=[KEY, replace(INDEX, is_valid=False, name="x_ccnew")])
     assert left.statement == 'DROP INDEX CONCURRENTLY "public"."x_ccnew";'
+    own = only(indexes=[KEY, replace(INDEX, is_valid=False, name="x_ccnew_too")])
+    assert own.statement == 'REINDEX INDEX CONCURRENTLY "public"."x_ccnew_too";'
 
 
 def with_statement(**changes: Any) -> Evidence:
@@ -346,13 +363,19 @@ def test_a_table_without_a_primary_key() -> None:
     )
     assert found(indexes=[], relations=[replace(ORDERS, is_partition=True)]) == []
     assert found(indexes=[], relations=[replace(ORDERS, kind="m")]) == []
+    # ADD PRIMARY KEY would refuse an index that is in descending order.
+    falling = replace(unique, key=["1978 0 3"], is_in_default_order=False)
+    assert "ADD COLUMN" in str(only(indexes=[falling]).statement)
+    # A partitioned table's key has its partitioning columns, which nobody can guess.
+    parted = only(indexes=[], relations=[replace(ORDERS, kind="p", heap_bytes=0)])
+    assert (parted.code, parted.statement) == ("no_primary_key", None)
 
 
 def test_a_sequence_near_its_end() -> None:
     near = replace(SEQUENCE, last_value=2**31 - 1)
     finding = only(sequences=[near])
     assert (finding.code, finding.severity) == ("sequence_exhaustion", "error")
-    assert finding.statement == 'ALTER SEQUENCE "public"."orders_id_seq" AS bigint;'
+    assert finding.statement == 'ALTER SEQUENCE "public"."orders_id_seq" AS bigint NO MAXVALUE;'
     assert found(sequences=[replace(near, last_value=2**30)]) == []
     # The sequence would go on, but not its column.
     column = ("public", "orders", "customer_id", "integer")
@@ -367,11 +390,13 @@ def test_a_sequence_near_its_end() -> None:
     )
     serial = only(sequences=[replace(near, column=column)])
     assert serial.statement == (
-        'ALTER SEQUENCE "public"."orders_id_seq" AS bigint;'
+        'ALTER SEQUENCE "public"."orders_id_seq" AS bigint NO MAXVALUE;'
         ' ALTER TABLE "public"."orders" ALTER COLUMN "customer_id" TYPE bigint;'
     )
     capped = only(sequences=[replace(near, type_name="bigint", most=2**31)])
     assert capped.statement == 'ALTER SEQUENCE "public"."orders_id_seq" NO MAXVALUE;'
+    for most in (0, -1):
+        assert found(sequences=[replace(near, last_value=-10, most=most, column=None)]) == []
 
 
 def test_an_integer_key_near_its_end() -> None:

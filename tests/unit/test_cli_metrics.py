@@ -35,6 +35,8 @@ def test_values_are_drawn_from_zero_to_their_maximum() -> None:
     assert sparkline([0, 0]) == "▁▁"
     assert sparkline([None, 0.5, None]) == " █ "
     assert sparkline([]) == ""
+    assert sparkline([-3, -1]) == "▁▁"  # durations, after the clock was set back
+    assert sparkline([-4, 2]) == "▁█"
     # A peak is not lost where there is no room for each value.
     assert sparkline([0, 9, 0, 0, None, None], width=3) == "█▁ "
 

@@ -46,6 +46,18 @@ def test_an_operation_does_not_take_any_number_of_tables() -> None:
         chosen_tables("vacuum", [TIGHT] * 1001, [])
 
 
+def test_many_names_of_very_many_tables_take_a_moment() -> None:
+    """Each name was looked for in each table: that stopped the worker for minutes."""
+    tables = [Table("public", f"t{number}", None, 1, 1) for number in range(50_000)]
+    names = [table.title for table in tables[-1000:]]
+    assert chosen_tables("vacuum", tables, names) == tables[-1000:]
+    with pytest.raises(NotFound):
+        chosen_tables("vacuum", tables, [*names[:10], "public.none"])
+    indexes = [index(number, f"i{number}") for number in range(50_000)]
+    titles = tuple(each.title for each in indexes[-1000:])
+    assert chosen_indexes(indexes, wanted(indexes=titles)) == indexes[-1000:]
+
+
 def index(oid: int, name: str, *, table: int = 1, valid: bool = True) -> Index:
     root = "public.whole" if table == 2 else None
     return Index(oid, table, "public", name, f"public.t{table}", root, 100, valid)

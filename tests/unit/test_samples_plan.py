@@ -143,6 +143,13 @@ def test_idle_databases_have_a_row_every_five_minutes() -> None:
     assert added(row)["seconds"] == 300
 
 
+def test_an_idle_database_has_a_row_once_the_clock_was_set_back() -> None:
+    now = reading(-86_400)
+    (row,) = plan.due(reading(), reading(-15), now, closed=LONG_AGO)
+    assert (row.at, added(row)["seconds"]) == (now.sample.at, None)
+    assert plan.due(now, now, reading(-86_385), closed=LONG_AGO) == []
+
+
 def test_an_idle_time_ends_with_a_row_of_its_own() -> None:
     first, seen, now = reading(), reading(135), reading(150, commits=115)
     idle, busy = plan.due(first, seen, now, closed=LONG_AGO)
@@ -246,6 +253,23 @@ def test_only_what_is_not_kept_is_dropped(now: dt.datetime, hours: int) -> None:
             assert kept.name in dropped
     # What coarser rows were not computed from stays.
     assert {each.kept.name for each in resolutions.expired(names, now, rolled_up={})} <= {"hour"}
+
+
+def test_rows_from_before_a_long_pause_are_computed() -> None:
+    """The worker was down for ten days; the last minute before that was not computed yet."""
+    half_a_day = dt.timedelta(hours=12)
+    old, new = NOW - dt.timedelta(days=10), RAW.start_of_partition(NOW)
+    names = {str(Partition(RAW, RAW.start_of_partition(at))) for at in (old, NOW)} | {"minute_x"}
+    pieces = list(resolutions.uncomputed(names, RAW, since=old, end=NOW, most=half_a_day))
+    assert pieces == [(old, RAW.end_of_partition(RAW.start_of_partition(old))), (new, NOW)]
+    hours = list(resolutions.uncomputed(names, RAW, since=new, end=NOW, most=seconds(3600)))
+    assert all(before[1] == after[0] for before, after in pairwise(hours))
+    assert (hours[0][0], hours[-1][1], len(hours)) == (new, NOW, 6)
+    later = NOW + half_a_day  # the clock was set back
+    assert list(resolutions.uncomputed(names, RAW, since=later, end=NOW, most=half_a_day)) == [
+        (NOW, NOW)
+    ]
+    assert list(resolutions.uncomputed(names, RAW, since=NOW, end=NOW, most=half_a_day)) == []
 
 
 # ── what is read ─────────────────────────────────────────────────────────────

@@ -30,7 +30,7 @@ from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
 from tenantry.services.alerts.model import Event
 from tenantry.services.bodies.alerts import CreateChannel, Mute, SetThresholds
-from tenantry.services.bodies.fields import Searched
+from tenantry.services.bodies.fields import Storable
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api", tags=["alerts"])
@@ -118,7 +118,7 @@ async def index(
     principal: Reader,
     database_id: Annotated[uuid.UUID | None, Depends(_database_id)],
     state: State | None = None,
-    rule: Annotated[Searched | None, Query(max_length=63)] = None,
+    rule: Annotated[Storable | None, Query(max_length=63)] = None,
     severity: Severity | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,

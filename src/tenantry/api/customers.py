@@ -11,7 +11,7 @@ from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, Cursor, CustomerId, Limit, allowed, calling
 from tenantry.services.access.service import Principal
-from tenantry.services.bodies.fields import Searched
+from tenantry.services.bodies.fields import Storable
 from tenantry.services.customers.service import Customer as Found
 from tenantry.services.requests.service import Caller
 
@@ -52,7 +52,7 @@ async def index(
     platform: CurrentPlatform,
     principal: Reader,
     email: Annotated[
-        Searched | None, Query(max_length=320, description="Only the one of this address.")
+        Storable | None, Query(max_length=320, description="Only the one of this address.")
     ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,

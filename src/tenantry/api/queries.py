@@ -14,7 +14,7 @@ from tenantry.api.deps import CurrentPlatform, DatabaseId, Limit, allowed, calli
 from tenantry.api.insights import CONSTANTS
 from tenantry.pg.statement_statistics import Order
 from tenantry.services.access.service import Principal
-from tenantry.services.bodies.fields import Moment, Searched
+from tenantry.services.bodies.fields import Moment, Storable
 from tenantry.services.bodies.insights import Explain
 from tenantry.services.insights.model import Period, Statement
 from tenantry.services.requests.service import Caller
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/api/databases/{identifier}", tags=["insights"])
 Reader = Annotated[Principal, allowed("databases:read")]
 Writer = Annotated[Caller, calling("databases:write")]
 Search = Annotated[
-    Searched | None, Query(min_length=1, max_length=200, description="Only queries with this text.")
+    Storable | None, Query(min_length=1, max_length=200, description="Only queries with this text.")
 ]
 Since = Annotated[
     Moment | None,

@@ -28,9 +28,12 @@ def sparkline(values: Sequence[float | None], *, width: int = _WIDTH) -> str:
     per_column = -(-len(values) // width) or 1
     parts = [values[at : at + per_column] for at in range(0, len(values), per_column)]
     known = [max((each for each in part if each is not None), default=None) for part in parts]
-    most = max((each for each in known if each is not None), default=0) or 1
+    most = max((0, *(each for each in known if each is not None))) or 1
     last = len(_BLOCKS) - 1
-    return "".join(" " if each is None else _BLOCKS[round(each / most * last)] for each in known)
+    # Below 0 is a duration that ended before it began, as the clock had it.
+    return "".join(
+        " " if each is None else _BLOCKS[max(0, round(each / most * last))] for each in known
+    )
 
 
 def metrics(
@@ -96,7 +99,7 @@ def _number(value: float, unit: str) -> str:
         return readable(value)
     if unit == "ratio":
         return f"{value:.1%}"
-    return f"{value:,.4g}" if value < _WHOLE else f"{value:,.0f}"
+    return f"{value:,.4g}" if round(value) < _WHOLE else f"{value:,.0f}"
 
 
 def add_activity(api: Api, rows: Sequence[Row]) -> None:

@@ -64,7 +64,9 @@ class CatalogIndex:
 
     ``shape`` is equal for indexes that are the same but for their columns and uniqueness: access
     method and predicate; ``key`` has each key column's operator class, collation, order and, of an
-    expression, its text.
+    expression, its text. A foreign key depends on one that ``is_referenced``. One that
+    ``is_in_default_order`` has what a primary key's must have: default operator classes,
+    collations and order, and no check that is deferred.
     """
 
     oid: int
@@ -80,6 +82,8 @@ class CatalogIndex:
     is_unique: bool
     is_primary_key: bool
     is_of_constraint: bool
+    is_referenced: bool
+    is_in_default_order: bool
     is_replica_identity: bool
     is_partitioned: bool
     is_part: bool
@@ -198,12 +202,20 @@ _INDEXES = """
                 CASE WHEN i.indkey[k - 1] = 0 THEN pg_get_indexdef(i.indexrelid, k, false) END)
             FROM generate_series(1, i.indnkeyatts) k ORDER BY k) AS key,
         concat_ws(' ', c.relam, pg_get_expr(i.indpred, i.indrelid),
-            i.indnullsnotdistinct) AS shape,
+            i.indnullsnotdistinct, i.indimmediate) AS shape,
         pg_get_expr(i.indpred, i.indrelid) AS predicate,
         (SELECT amname = 'btree' FROM pg_am WHERE oid = c.relam) AS btree,
         i.indisunique, i.indisprimary,
         EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid
             AND k.contype IN ('p', 'u', 'x')) AS of_constraint,
+        EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid
+            AND k.contype = 'f') AS referenced,
+        i.indimmediate AND NOT i.indnullsnotdistinct AND NOT EXISTS (
+            SELECT FROM generate_series(1, i.indnkeyatts) k
+                JOIN pg_opclass o ON o.oid = i.indclass[k - 1]
+                LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k - 1]
+            WHERE i.indoption[k - 1] <> 0 OR NOT o.opcdefault
+               OR i.indcollation[k - 1] <> a.attcollation) AS default_order,
         i.indisreplident, c.relkind = 'I' AS partitioned, c.relispartition AS part, i.indisvalid,
         coalesce(pg_relation_size(c.oid), 0) AS size, pg_stat_get_numscans(c.oid) AS scans
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid

@@ -8,6 +8,7 @@ from psycopg import AsyncConnection, AsyncCursor, sql
 from psycopg.rows import TupleRow, class_row
 
 from tenantry.pg import names
+from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
 from tenantry.pg.hardening import LOGGING, PLATFORM_DATABASES
 
 
@@ -45,7 +46,7 @@ MANAGED = (
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUse:
-    """Counters of one database since ``since`` (pg_stat_database), and its size in bytes."""
+    """Counters of one database since ``counted_since``, and its size in bytes."""
 
     name: str
     size_bytes: int
@@ -54,7 +55,6 @@ class DatabaseUse:
     rolled_back: int
     cache_hit_ratio: float | None
     blocks_read: int
-    since: dt.datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +228,34 @@ async def database_use(
                    coalesce(s.xact_commit, 0) AS committed,
                    coalesce(s.xact_rollback, 0) AS rolled_back,
                    s.blks_hit::float8 / nullif(s.blks_hit + s.blks_read, 0) AS cache_hit_ratio,
-                   coalesce(s.blks_read, 0) AS blocks_read, s.stats_reset AS since
+                   coalesce(s.blks_read, 0) AS blocks_read
             FROM pg_database d LEFT JOIN pg_stat_database s ON s.datid = d.oid
             WHERE d.datname = ANY (%s)
             """,
             (names,),
         )
         return {use.name: use for use in await cursor.fetchall()}
+
+
+async def counted_since(address: Address, name: str) -> dt.datetime | None:
+    """Return since when the server counts what happens in a database; None if it is not there.
+
+    Counters begin with a database (a restore in place makes another one of that name), and again
+    when they are reset, or lost in a crash of the server: then those of the write-ahead log began
+    again, too. Only a superuser may ask for the time of a file.
+    """
+    async with connect(address, user=ADMIN) as admin:
+        found = await fetch_value(
+            admin,
+            """
+            SELECT greatest(s.stats_reset, w.stats_reset,
+                (pg_stat_file('base/' || d.oid || '/PG_VERSION', true)).modification)
+            FROM pg_database d LEFT JOIN pg_stat_database s ON s.datid = d.oid, pg_stat_wal w
+            WHERE d.datname = %s
+            """,
+            (name,),
+        )
+        return found if isinstance(found, dt.datetime) else None
 
 
 async def shared_buffers(connection: AsyncConnection[TupleRow]) -> int:

@@ -17,7 +17,7 @@ from tenantry.pg.connections import fetch_bounded
 Connection = AsyncConnection[TupleRow]
 
 # PostgreSQL's names for the new index, until it takes the old one's name, and for the old one.
-_LEFTOVER = re.compile(r"_cc(?:new|old)\d*\Z")
+LEFTOVER = re.compile(r"_cc(?:new|old)\d*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Index:
     @property
     def is_leftover(self) -> bool:
         """Whether an interrupted REINDEX CONCURRENTLY has left it, by its name and its state."""
-        return not self.is_valid and _LEFTOVER.search(self.name) is not None
+        return not self.is_valid and LEFTOVER.search(self.name) is not None
 
     def is_of(self, tables: Collection[str]) -> bool:
         """Whether its table, or what that is a part of, is among these (``schema.table``)."""

@@ -7,7 +7,7 @@ from fastapi import Path, Query, Request, Response
 from tenantry.base.errors import Conflict, Unavailable
 from tenantry.pg.sessions import Signal, Signalled
 from tenantry.pg.statement_statistics import Order
-from tenantry.services.bodies.fields import Searched
+from tenantry.services.bodies.fields import Storable
 from tenantry.services.bodies.insights import SignalSession
 from tenantry.services.requests.service import Caller
 from tenantry.web import pages
@@ -40,7 +40,7 @@ async def queries(
     caller: Reader,
     database_id: DatabaseId,
     sort: Order = "total_ms",
-    search: Annotated[Searched, Query(max_length=200)] = "",
+    search: Annotated[Storable, Query(max_length=200)] = "",
 ) -> Response:
     """Show the statements that take most of the time."""
     found, problem = None, None

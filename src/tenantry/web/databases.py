@@ -11,7 +11,7 @@ from tenantry.control.attributes import Environment
 from tenantry.control.database_lists import Filter
 from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.services.bodies.databases import CreateDatabase
-from tenantry.services.bodies.fields import Searched
+from tenantry.services.bodies.fields import Storable
 from tenantry.services.requests.service import Caller
 from tenantry.web import pages, strings
 from tenantry.web.routing import CurrentForm, CurrentPlatform, calling, new_router, once, read
@@ -30,7 +30,7 @@ async def index(
     request: Request,
     platform: CurrentPlatform,
     caller: Reader,
-    search: Annotated[Searched, Query(max_length=_LONGEST_SEARCH)] = "",
+    search: Annotated[Storable, Query(max_length=_LONGEST_SEARCH)] = "",
     environment: Environment | Literal[""] = "",
     status: Literal["", "active", "branching", "deleting"] = "",
     cursor: Annotated[str | None, Query(max_length=LONGEST_CURSOR)] = None,

@@ -2,15 +2,17 @@
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from itertools import islice, takewhile
 
 from tenantry.base.sizes import readable
 from tenantry.pg.advice_catalog import CatalogIndex, Column, ForeignKey, Relation
 from tenantry.pg.redaction import without_constants
+from tenantry.pg.reindexing import LEFTOVER
 from tenantry.pg.statement_statistics import StatementStatistics
 from tenantry.services.advice.conditions import Scan, scans
 from tenantry.services.advice.model import (
     MANY_ROWS,
+    MOST_TEXT,
     Evidence,
     Finding,
     Schema,
@@ -30,15 +32,25 @@ _MOST_KEY = 3  # columns that are compared for equality
 _MANY_LEFT = 100  # rows that are equal in the columns before: a further one helps
 _UNKNOWN = 100.0  # values of a column that was never analyzed, where a call returns few rows
 _QUERY_LENGTH = 200
+# Compared with each index or foreign key: a tenant may have thousands that begin alike, and each
+# comparison takes microseconds.
+_MOST_ALIKE = 100
+_MOST_KEYS = 5000  # foreign keys that are looked at
 _NO_BTREE = {"json", "xml", "point", "box", "circle", "line", "lseg", "path", "polygon"}
 
 
 def unindexed_foreign_keys(schema: Schema, evidence: Evidence) -> Iterator[Finding]:
-    for key in evidence.catalog.foreign_keys:
+    by_first: dict[tuple[int, int], list[CatalogIndex]] = {}
+    for index in evidence.catalog.indexes:
+        by_first.setdefault((index.table, index.columns[0]), []).append(index)
+    for key in evidence.catalog.foreign_keys[:_MOST_KEYS]:
         relation = schema.relations[key.table]
-        indexes = schema.indexes.get(key.table, [])
         names = schema.names(key.table, key.columns)
-        if any(_serves(schema, each, key) for each in indexes):
+        if any(
+            _serves(schema, each, key)
+            for number in key.columns
+            for each in islice(by_first.get((key.table, number), ()), _MOST_ALIKE)
+        ):
             continue
         rows = relation.rows or 0
         yield Finding(
@@ -76,6 +88,11 @@ def _serves(schema: Schema, index: CatalogIndex, key: ForeignKey) -> bool:
     )
 
 
+def _serves_any(schema: Schema, index: CatalogIndex) -> bool:
+    keys = schema.foreign_keys.get((index.table, index.columns[0]), ())
+    return any(_serves(schema, index, key) for key in islice(keys, _MOST_ALIKE))
+
+
 def unused_indexes(schema: Schema, evidence: Evidence) -> Iterator[Finding]:
     """An index without a scan, where the counters are old enough to know.
 
@@ -95,7 +112,7 @@ def unused_indexes(schema: Schema, evidence: Evidence) -> Iterator[Finding]:
             or index.is_partitioned
             or index.is_part
             or not index.is_valid
-            or any(_serves(schema, index, key) for key in evidence.catalog.foreign_keys)
+            or _serves_any(schema, index)
         ):
             continue
         relation = schema.relations[index.table]
@@ -108,7 +125,8 @@ def unused_indexes(schema: Schema, evidence: Evidence) -> Iterator[Finding]:
             f" {relation.title} were written.",
             f"DROP INDEX CONCURRENTLY {quoted(index.schema, index.name)};",
             "What runs less often than the counters are old, such as a yearly report, may need"
-            " it. It cannot run in a transaction block.",
+            " it, and so may what a newer index was created for. It cannot run in a transaction"
+            " block.",
         )
 
 
@@ -116,7 +134,7 @@ def invalid_indexes(schema: Schema, evidence: Evidence) -> Iterator[Finding]:
     for index in evidence.catalog.indexes:
         if index.is_valid or index.is_partitioned:
             continue
-        leftover = "_ccnew" in index.name or "_ccold" in index.name
+        leftover = LEFTOVER.search(index.name) is not None
         name = quoted(index.schema, index.name)
         yield Finding(
             "invalid_index",
@@ -135,10 +153,19 @@ def duplicate_indexes(schema: Schema, _: Evidence) -> Iterator[Finding]:
     """An index that another one of the table can do all the work of."""
     for table, indexes in schema.indexes.items():
         dropped: set[int] = set()
+        beginning: dict[tuple[object, ...], list[CatalogIndex]] = {}
+        for each in indexes:
+            for count in range(1, len(each.key) + 1):
+                beginning.setdefault(_beginning(each, count), []).append(each)
         shortest_first = sorted(indexes, key=lambda each: (len(each.key), each.scans, each.name))
         for index in shortest_first:
+            alike = beginning[_beginning(index, len(index.key))]
             other = next(
-                (each for each in indexes if each.oid not in dropped and _covers(each, index)),
+                (
+                    each
+                    for each in islice(alike, _MOST_ALIKE)
+                    if each.oid not in dropped and _covers(each, index)
+                ),
                 None,
             )
             if other is None:
@@ -161,12 +188,17 @@ def duplicate_indexes(schema: Schema, _: Evidence) -> Iterator[Finding]:
             )
 
 
+def _beginning(index: CatalogIndex, count: int) -> tuple[object, ...]:
+    return index.shape, *index.columns[:count], *index.key[:count]
+
+
 def _covers(other: CatalogIndex, index: CatalogIndex) -> bool:
-    """Whether ``other`` does all that an index does, which enforces nothing itself."""
+    """Whether ``other`` does all that an index does, on which nothing depends."""
     if (
         other.oid == index.oid
         or not (other.is_valid and index.is_valid)
         or index.is_of_constraint
+        or index.is_referenced
         or index.is_replica_identity
         or index.is_partitioned
         or index.is_part
@@ -194,9 +226,15 @@ def missing_indexes(schema: Schema, evidence: Evidence) -> Iterator[Finding]:
     That is measured, not estimated: by the blocks of each call.
     """
     found: set[tuple[int, tuple[str, ...]]] = set()
+    left = MOST_TEXT
     for statement in evidence.statements:
-        if statement.calls < _LEAST_CALLS:
+        if statement.calls < _LEAST_CALLS or not any(
+            _reads_all(statement, each) for each in evidence.catalog.relations
+        ):
             continue
+        left -= len(statement.query)
+        if left < 0:
+            break
         for scan in scans(statement.query):
             relation = _resolved(schema, scan)
             if relation is None or not _reads_all(statement, relation):
@@ -228,7 +266,7 @@ def _missing(
 
 def _resolved(schema: Schema, scan: Scan) -> Relation | None:
     """Return the table that a statement names; None if that is not certain."""
-    named = [each for each in schema.relations.values() if each.name == scan.table]
+    named = schema.by_name.get(scan.table, [])
     if scan.schema is not None:
         named = [each for each in named if each.schema == scan.schema]
     return named[0] if len(named) == 1 else None

@@ -7,7 +7,7 @@ from typing import Literal
 
 from psycopg import sql
 
-from tenantry.pg.advice_catalog import Catalog, CatalogIndex, Column, Relation
+from tenantry.pg.advice_catalog import Catalog, CatalogIndex, Column, ForeignKey, Relation
 from tenantry.pg.catalog import DatabaseUse
 from tenantry.pg.role_settings import OwnSetting
 from tenantry.pg.sessions import OpenSession
@@ -34,6 +34,7 @@ Code = Literal[
     "cache_too_small",
 ]
 MANY_ROWS = 10_000  # a table with fewer is small: what it lacks costs little
+MOST_TEXT = 100_000  # characters of statements, and of policies: to parse them takes seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Evidence:
 
 
 class Schema:
-    """The catalog, by table."""
+    """The catalog, by table. ``foreign_keys`` are by each of their columns."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.relations: Mapping[int, Relation] = {each.oid: each for each in catalog.relations}
@@ -94,6 +95,13 @@ class Schema:
         self.indexes: dict[int, list[CatalogIndex]] = {}
         for index in catalog.indexes:
             self.indexes.setdefault(index.table, []).append(index)
+        self.by_name: dict[str, list[Relation]] = {}
+        for relation in catalog.relations:
+            self.by_name.setdefault(relation.name, []).append(relation)
+        self.foreign_keys: dict[tuple[int, int], list[ForeignKey]] = {}
+        for key in catalog.foreign_keys:
+            for number in key.columns:
+                self.foreign_keys.setdefault((key.table, number), []).append(key)
 
     def names(self, table: int, numbers: Sequence[int]) -> list[str]:
         """Return the names of a table's columns."""

@@ -5,11 +5,10 @@ from typing import Any
 
 import pglast
 from pglast import ast
-from pglast.enums import SubLinkType
 from pglast.stream import RawStream
 
 from tenantry.pg.advice_catalog import Policy
-from tenantry.services.advice.model import Evidence, Finding, Schema, quoted
+from tenantry.services.advice.model import MOST_TEXT, Evidence, Finding, Schema, quoted
 
 _SETTING = "current_setting"
 _MOST_LENGTH = 10_000
@@ -17,7 +16,11 @@ _BEGINNING = "SELECT "
 
 
 def policies_per_row(_: Schema, evidence: Evidence) -> Iterator[Finding]:
+    left = MOST_TEXT
     for policy in evidence.catalog.policies:
+        left -= len(policy.using or "") + len(policy.check or "")
+        if left < 0:
+            break
         parts = {}
         called: set[str] = set()
         for clause, expression in (("USING", policy.using), ("WITH CHECK", policy.check)):
@@ -49,7 +52,7 @@ def wrap(expression: str, functions: Collection[str]) -> tuple[str, set[str]] | 
 
     ``functions`` are those that may return something else for each call, beside current_setting. A
     call that depends on a column is not one of them. None if there are none, or if it cannot be
-    read.
+    read, or written so that it means the same.
     """
     if len(expression) > _MOST_LENGTH:
         return None
@@ -60,9 +63,10 @@ def wrap(expression: str, functions: Collection[str]) -> tuple[str, set[str]] | 
         target = select.targetList[0]
         target.val = _wrapped(target.val, functions, called)
         text = RawStream()(select)
+        (again,) = pglast.parse_sql(text)
     except (pglast.Error, NotImplementedError, RecursionError):
         return None
-    if not called or not text.startswith(_BEGINNING):
+    if not called or not text.startswith(_BEGINNING) or again.stmt != select:
         return None
     return text.removeprefix(_BEGINNING), called
 
@@ -78,8 +82,11 @@ def _wrapped(node: Any, functions: Collection[str], called: set[str]) -> Any:
         own = name.removeprefix("pg_catalog.")
         if (own == _SETTING or name in functions) and not _has_columns(node.args):
             called.add(own)
-            select = ast.SelectStmt(targetList=(ast.ResTarget(val=node),))
-            return ast.SubLink(subLinkType=SubLinkType.EXPR_SUBLINK, subselect=select)
+            (raw,) = pglast.parse_sql("SELECT (SELECT 1)")
+            outside: Any = raw.stmt
+            wrapped = outside.targetList[0].val
+            wrapped.subselect.targetList[0].val = node
+            return wrapped
     for attribute in node:
         value = getattr(node, attribute)
         if isinstance(value, ast.Node | tuple):

@@ -104,6 +104,7 @@ class Advisor:
                     server, whose, order="total_ms", search=None, limit=_MOST_STATEMENTS
                 )
         cluster = await self._clusters.cluster(row.cluster_id)
+        since = await catalog.counted_since(cluster.address, name)
         settings = await role_settings.own(cluster.address, row.username, row.database_names)
         async with logins.inside(cluster.address, name, [row.username]) as inside:
             found = await advice_catalog.read(inside)
@@ -119,7 +120,7 @@ class Advisor:
             pool=await self._pool(name),
             use=use,
             shared_buffers=buffers,
-            counted_since=(use.since if use else None) or row.created_at,
+            counted_since=since or row.created_at,
             now=dt.datetime.now(dt.UTC),
         )
 

@@ -20,6 +20,10 @@ _INTEGERS = {"smallint": 2**15 - 1, "integer": 2**31 - 1}
 _REWRITES = (
     "Locks the table for reads and writes while it is rewritten, and takes disk space for a copy."
 )
+_WIDENS = (
+    _REWRITES + " Columns that reference it have to be changed, too; views that have it, dropped"
+    " before and created again."
+)
 
 
 def no_primary_keys(schema: Schema, evidence: Evidence) -> Iterator[Finding]:
@@ -39,6 +43,7 @@ def no_primary_keys(schema: Schema, evidence: Evidence) -> Iterator[Finding]:
                 for each in indexes
                 if each.is_unique
                 and each.is_valid
+                and each.is_in_default_order
                 and not each.is_of_constraint
                 and not each.is_partitioned
                 and each.predicate is None
@@ -46,10 +51,14 @@ def no_primary_keys(schema: Schema, evidence: Evidence) -> Iterator[Finding]:
             ),
             None,
         )
+        statement: str | None
         if key is not None:
             name = quoted(key.name)
             statement = f"ALTER TABLE {table} ADD PRIMARY KEY USING INDEX {name};"
             risk = "Locks the table for a moment; the index gets the constraint's name."
+        elif relation.kind == "p":
+            statement = None
+            risk = "A partitioned table's key has to have the columns by which it is partitioned."
         else:
             names = {each.name for each in columns.values()}
             free = next(each for each in _free_names() if each not in names)
@@ -83,7 +92,7 @@ def sequence_exhaustion(schema: Schema, evidence: Evidence) -> Iterator[Finding]
         most = sequence.most
         if sequence.column is not None:
             most = min(most, _INTEGERS.get(sequence.column[3], most))
-        if sequence.last_value / most >= _USED:
+        if most > 0 and sequence.last_value / most >= _USED:
             yield _exhausted_sequence(sequence, most)
     owned = {each.column[:3] for each in evidence.catalog.sequences if each.column is not None}
     for index in evidence.catalog.indexes:
@@ -103,7 +112,7 @@ def sequence_exhaustion(schema: Schema, evidence: Evidence) -> Iterator[Finding]
                 f"The highest value that ANALYZE has seen is {column.highest:,}, and"
                 f" {column.type_name} ends at {most:,}: {column.highest / most:.0%} are used.",
                 _widen(*named),
-                _REWRITES + " Columns that reference it have to be changed, too.",
+                _WIDENS,
             )
 
 
@@ -113,7 +122,8 @@ def _exhausted_sequence(sequence: OwnedSequence, most: int) -> Finding:
     statement = (
         f"ALTER SEQUENCE {name} NO MAXVALUE;"
         if sequence.type_name == "bigint"
-        else f"ALTER SEQUENCE {name} AS bigint;"
+        # A maximum of its own would stay.
+        else f"ALTER SEQUENCE {name} AS bigint NO MAXVALUE;"
     )
     risk = "None: later values are larger."
     if sequence.column is not None and sequence.column[3] in _INTEGERS:
@@ -121,7 +131,7 @@ def _exhausted_sequence(sequence: OwnedSequence, most: int) -> Finding:
         statement = f"{statement} {_widen(*sequence.column[:3])}"
         if sequence.type_name == "bigint" and sequence.most == 2**63 - 1:
             statement = _widen(*sequence.column[:3])
-        risk = _REWRITES + " Columns that reference it have to be changed, too."
+        risk = _WIDENS
     return Finding(
         "sequence_exhaustion",
         "error" if used >= _NEARLY_USED else "warning",

@@ -119,6 +119,9 @@ Label = Annotated[
 ]
 
 
+Storable = Annotated[str, AfterValidator(storable)]
+
+
 NewCustomer = Annotated[
     bool,
     Field(

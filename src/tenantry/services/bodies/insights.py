@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field
 
 from tenantry.pg.explaining import Wanted
 from tenantry.services.advice.model import Code
-from tenantry.services.bodies.fields import Body, Moment, readable
+from tenantry.services.bodies.fields import Body, Moment, Storable
 
 
 def _sql(text: str) -> str:
@@ -27,9 +27,8 @@ class SignalSession(Body):
     )
 
 
-FindingObject = Annotated[
-    str, StringConstraints(min_length=1, max_length=300), AfterValidator(readable)
-]
+# It has names that a tenant chose: they may begin with a space, or have a new line.
+FindingObject = Annotated[Storable, Field(min_length=1, max_length=300)]
 
 
 class MuteAdvice(Body):

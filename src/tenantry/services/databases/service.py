@@ -357,6 +357,8 @@ class Databases:
         row = await self.show(actor, database_id)
         async with self._clusters.connection(row.cluster_id) as server:
             use = await catalog.database_use(server, row.database_names)
+        cluster = await self._clusters.cluster(row.cluster_id)
+        since = await catalog.counted_since(cluster.address, row.database_name)
         main = use.get(row.database_name)
         return Statistics(
             database_id=row.id,
@@ -367,7 +369,7 @@ class Databases:
             cache_hit_ratio=main.cache_hit_ratio if main else None,
             transactions_committed=main.committed if main else 0,
             transactions_rolled_back=main.rolled_back if main else 0,
-            stats_since=(main.since if main else None) or row.created_at,
+            stats_since=since or row.created_at,
         )
 
     @asynccontextmanager

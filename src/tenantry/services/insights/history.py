@@ -60,7 +60,7 @@ class QueryHistory:
             tx,
             cluster_id,
             hour,
-            seconds=(now - last.taken_at).total_seconds(),
+            seconds=max(0.0, (now - last.taken_at).total_seconds()),  # the clock may be set back
             evictions=_evicted(last, counted),
         )
         did = counting.first(counting.done_since(before, entries, databases))

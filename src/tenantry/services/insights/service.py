@@ -25,6 +25,7 @@ from tenantry.pg import (
 from tenantry.pg.explaining import Wanted
 from tenantry.pg.sessions import Signal, Signalled, Whose
 from tenantry.pg.statement_statistics import Order, StatementStatistics
+from tenantry.pg.table_statistics import IndexStatistics
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases.service import Databases
 from tenantry.services.insights import counting, plan
@@ -125,20 +126,21 @@ class Insights:
         Raises NotFound, Conflict, Unavailable.
         """
         row = await self._databases.active(actor, database_id)
-        async with self._clusters.connection(row.cluster_id) as server:
-            use = (await catalog.database_use(server, [row.database_name])).get(row.database_name)
         cluster = await self._clusters.cluster(row.cluster_id)
+        since = await catalog.counted_since(cluster.address, row.database_name)
         async with logins.inside(cluster.address, row.database_name, [row.username]) as inside:
             found = await table_statistics.tables(inside)
             indexes = await table_statistics.indexes(inside, found)
+            of_table: dict[int, list[IndexStatistics]] = {}
+            for index in indexes:
+                of_table.setdefault(index.table, []).append(index)
             bloat = {each.title: each.returned_bytes for each in await vacuuming.tables(inside)}
-        since = (use.since if use else None) or row.created_at
         return [
             TableUse(
                 each,
-                tuple(index for index in indexes if index.table == each.oid),
+                tuple(of_table.get(each.oid, ())),
                 bloat.get(each.title),
-                since,
+                since or row.created_at,
             )
             for each in found
         ]

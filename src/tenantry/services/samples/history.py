@@ -62,15 +62,14 @@ class History:
         end = resolutions.floor(written, kept.row)
         async with self._store.transaction(audit.PLATFORM) as tx:
             until = (await rows.rolled_up(tx)).get(resolution)
-            if until is not None and until > end:  # the clock was set back
-                await rows.roll_up(tx, resolution, start=end, end=end, length=kept.row)
-        start = finer.start_of_partition(written - finer.keep)
-        start = max(start, until or start)
-        while start < end:
-            upto = min(end, start + _SLICES[resolution])
+            names = await rows.partitions(tx)
+        since = until or finer.start_of_partition(written - finer.keep)
+        # If the clock was set back, ``since`` is later, and only ``until`` follows it.
+        for start, upto in resolutions.uncomputed(
+            names, finer, since=since, end=end, most=_SLICES[resolution]
+        ):
             async with self._store.transaction(audit.PLATFORM) as tx:
                 await rows.roll_up(tx, resolution, start=start, end=upto, length=kept.row)
-            start = upto
         return end
 
 

@@ -89,7 +89,8 @@ def _is_reset(added: _Values) -> bool:
 def due(recorded: Reading, seen: Reading, now: Reading, *, closed: dt.datetime) -> list[Period]:
     """Return the rows to be recorded now, for a database last recorded and last read before.
 
-    One in which nothing happens has a row every five minutes. That time ends with a row of the
+    One in which nothing happens has a row every five minutes, and one when the clock was set back.
+    That time ends with a row of the
     reading before: what happened since was in the last interval only. No row is from before
     ``closed``.
     """
@@ -97,6 +98,6 @@ def due(recorded: Reading, seen: Reading, now: Reading, *, closed: dt.datetime) 
         if seen is recorded or seen.sample.at < closed:
             return [period(recorded, now)]
         return [period(recorded, seen), period(seen, now)]
-    if (now.sample.at - recorded.sample.at).total_seconds() >= IDLE_SECONDS:
+    if not 0 <= (now.sample.at - recorded.sample.at).total_seconds() < IDLE_SECONDS:
         return [period(recorded, now)]
     return []

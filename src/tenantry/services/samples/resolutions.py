@@ -106,6 +106,26 @@ def expired(
             yield found
 
 
+def uncomputed(
+    names: Collection[str], finer: Kept, *, since: dt.datetime, end: dt.datetime, most: dt.timedelta
+) -> Iterator[tuple[dt.datetime, dt.datetime]]:
+    """Yield from when to when coarser rows are to be computed, in order, ``most`` at once.
+
+    Times without a partition of the finer resolution are left out: nothing was sampled for long.
+    What is yielded ends at ``end``, if only with nothing.
+    """
+    upto = since
+    found = filter(None, map(parse_partition, names))
+    for first, last in sorted((each.start, each.end) for each in found if each.kept is finer):
+        begins = max(since, first)
+        while begins < min(end, last):
+            upto = min(end, last, begins + most)
+            yield begins, upto
+            begins = upto
+    if upto != end:
+        yield end, end
+
+
 # ── reading ──────────────────────────────────────────────────────────────────
 
 

@@ -119,6 +119,7 @@ class MaintenanceFlow:
                 async with self._reporting(run, row, inside, target, so_far=so_far, total=total):
                     await self._maintain(verb, run, row, inside, target)
                 so_far += target.size_bytes
+            await _drop_leftovers(run, inside)
         await self._remove_scratch(run)
         return _outcome(verb, done, skipped)
 
@@ -281,6 +282,7 @@ async def _size(inside: visitors.Connection, target: Target) -> int:
 
 
 async def _rebuild(run: _Run, inside: visitors.Connection, index: Index) -> None:
+    await _drop_leftovers(run, inside)  # a lock may have been in the way until now
     invalid = [
         each.oid
         for each in await reindexing.indexes(inside)

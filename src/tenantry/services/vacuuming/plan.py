@@ -16,11 +16,13 @@ def chosen_tables(verb: Verb, tables: Sequence[Table], names: Sequence[str]) -> 
 
     Raises NotFound for a name that no table has, Conflict for too many tables.
     """
+    known = {each.title for each in tables} | {each.root for each in tables}
     for name in names:
-        if not any(each.is_named([name]) for each in tables):
+        if name not in known:
             raise _no_table(name, [table.title for table in tables])
     if names:
-        found = [each for each in tables if each.is_named(names)]
+        wanted = set(names)
+        found = [each for each in tables if each.is_named(wanted)]
     else:
         found = [each for each in tables if verb != "vacuum_full" or each.is_worth_it()]
     _require_few(len(found))
@@ -34,11 +36,14 @@ def chosen_indexes(indexes: Sequence[Index], wanted: Maintenance) -> list[Index]
 
     Raises NotFound for a name that no index, or no table with an index, has.
     """
+    known = {each.table for each in indexes} | {each.root for each in indexes}
     for name in wanted.tables:
-        if not any(each.is_of([name]) for each in indexes):
+        if name not in known:
             raise _no_table(name, sorted({each.table for each in indexes}))
+    titles = {each.title for each in indexes}
+    wanted_indexes, tables = set(wanted.indexes), set(wanted.tables)
     for name in wanted.indexes:
-        if not any(each.title == name for each in indexes):
+        if name not in titles:
             raise NotFound(
                 f"The database's owner has no index {name}.",
                 hint=did_you_mean(name, [each.title for each in indexes])
@@ -47,7 +52,7 @@ def chosen_indexes(indexes: Sequence[Index], wanted: Maintenance) -> list[Index]
     found = [
         each
         for each in indexes
-        if each.title in wanted.indexes or (each.is_of(wanted.tables) and not each.is_leftover)
+        if each.title in wanted_indexes or (each.is_of(tables) and not each.is_leftover)
     ]
     _require_few(len(found))
     return found
