@@ -139,6 +139,20 @@ async def test_what_cannot_be_made_is_406(api: Client) -> None:
         assert (answer.status_code, answer.json()["code"]) == (406, "PGRST107")
 
 
+async def test_plans_have_the_body_where_clients_look_for_it(serve: Any) -> None:
+    api = await serve(db_plan_enabled="true")
+    asked = {
+        "Accept": "application/vnd.pgrst.plan+json; options=verbose",
+        "Prefer": "return=representation",
+    }
+    for method, place in (("GET", 2), ("DELETE", 3)):
+        plan = (await api.request(method, "/clients?id=eq.9", headers=asked)).json()[0]["Plan"]
+        assert plan["Output"][place] == (
+            "COALESCE(json_agg(ROW(clients.id, clients.name)), '[]'::json)"
+        )
+        assert not any("pgrst.inserted" in each for each in plan["Output"])
+
+
 async def test_plans(serve: Any) -> None:
     api = await serve(db_plan_enabled="true")
     accept = 'application/vnd.pgrst.plan+json; for="text/csv"; options=verbose'

@@ -209,6 +209,19 @@ async def test_browsers_may_ask(serve: Any) -> None:
     assert "access-control-allow-origin" not in answer.headers
 
 
+async def test_errors_say_how_long_the_phases_took_up_to_them(serve: Any) -> None:
+    api = await serve(server_timing_enabled="true")
+    for path, headers, phases in (
+        ("/items", {"Authorization": "Bearer none"}, ["jwt"]),
+        ("/items?id=wrong", {}, ["jwt", "parse"]),
+        ("/items?select=id,none(id)", {}, ["jwt", "parse", "plan"]),
+        ("/items?id=eq.wrong", {}, ["jwt", "parse", "plan", "transaction"]),
+    ):
+        answer = await api.get(path, headers=headers)
+        timed = answer.headers["server-timing"].split(", ")
+        assert [each.partition(";dur=")[0] for each in timed] == phases
+
+
 async def test_schemas(serve: Any) -> None:
     api = await serve(db_schemas="test,other", server_trace_header="X-Request-Id")
     headers = {"Accept-Profile": "other", "X-Request-Id": "7"}
@@ -229,6 +242,8 @@ async def test_the_root_describes_the_api(api: Client, serve: Any) -> None:
     assert found["definitions"]["projects"]["properties"]["client_id"]["description"] == (
         "Note:\nThis is a Foreign Key to `clients.id`.<fk table='clients' column='id'/>"
     )
+    items = found["definitions"]["items"]["properties"]
+    assert (items["name"]["default"], "default" in items["id"]) == ("unnamed", False)
     assert "/secrets" not in found["paths"]
     assert "get" not in found["paths"]["/rpc/adds"]
     disabled = await (await serve(openapi_mode="disabled")).get("/")

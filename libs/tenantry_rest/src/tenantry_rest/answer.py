@@ -13,6 +13,7 @@ from tenantry_rest.schema.model import Function, Table
 from tenantry_rest.transaction import Outcome
 
 Headers = list[tuple[str, str]]
+VERSION = "16.0"  # of PostgREST, as which the library answers
 
 
 @dataclass
@@ -50,14 +51,27 @@ def answer(request: ApiRequest, plan: Plan, outcome: Outcome) -> Answer:
         ApiError: a function has set headers or a status that are none.
     """
     if plan.media.plan_of is not None:
-        return Answer(200, _content_type(request, plan), outcome.body)
-    if plan.call is not None:
+        found = Answer(200, _content_type(request, plan), outcome.body)
+    elif plan.call is not None:
         found = _call_answer(request, plan, outcome, plan.call.function)
     elif request.kind == "read":
         found = _read_answer(request, plan, outcome)
     else:
         found = _write_answer(request, plan, outcome)
-    return _overridden(found, outcome)
+    found = _overridden(found, outcome)
+    if misnamed := plan.read.misnamed_embeds:
+        found.headers.append(_warning(misnamed))
+    return found
+
+
+def _warning(misnamed: list[tuple[str, str]]) -> tuple[str, str]:
+    """That the names of embeds with aliases will not do in PostgREST's next versions."""
+    changes = ", ".join(f"`{_visible(name)}` to `{_visible(alias)}`" for name, alias in misnamed)
+    return "Warning", (
+        f'299 PostgRESTv{VERSION} "Embedded resource was referenced by relation name even though '
+        "it has an alias. This is deprecated and will stop working in a future release. Update "
+        f'{changes} in query string filters, orders or limits."'
+    )
 
 
 def _content_type(request: ApiRequest, plan: Plan) -> Headers:

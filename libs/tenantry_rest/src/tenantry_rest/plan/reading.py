@@ -104,14 +104,11 @@ def _relate(read: Read, table: Name, schema: Schema) -> None:
 
 def _at(read: Read, path: Path, *, legacy: bool) -> Read:
     for name in path:
-        found = next(
-            (
-                child
-                for child in read.children
-                if child.shown == name or (legacy and child.name == name)
-            ),
-            None,
-        )
+        found = next((child for child in read.children if child.shown == name), None)
+        if found is None and legacy:
+            found = next((child for child in read.children if child.name == name), None)
+            if found is not None:
+                found.misnamed = True
         if found is None:
             raise not_embedded(name)
         read = found
