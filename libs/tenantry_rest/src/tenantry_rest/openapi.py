@@ -33,7 +33,7 @@ TYPES = {
     "json": None,
     "jsonb": None,
 }
-DOCUMENTATION = "https://postgrest.org/en/v14/references/api.html"
+DOCUMENTATION = f"https://postgrest.org/en/v{VERSION.partition('.')[0]}/references/api.html"
 
 
 async def describe(

@@ -130,8 +130,6 @@ def _add_conditions(root: Read, request: ApiRequest, context: Context, *, legacy
         if path or not writes:
             read, here = each_of(path)
             read.where.append(here.condition(logic))
-    if writes:
-        return
     for path, terms in query.order:
         read, here = each_of(path)
         read.order = [
@@ -145,6 +143,8 @@ def _add_conditions(root: Read, request: ApiRequest, context: Context, *, legacy
             )
             for term in terms
         ]
+    if writes:
+        return  # all rows that were written are represented
     for path, wanted in query.ranges:
         if path:
             each_of(path)[0].range = Range(wanted.offset, _not_negative(wanted.limit))

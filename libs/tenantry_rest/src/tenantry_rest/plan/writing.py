@@ -59,10 +59,11 @@ def _check_key(request: ApiRequest, key: tuple[str, ...]) -> None:
 
 
 def returned_columns(read: Read, key: tuple[str, ...]) -> tuple[str, ...]:
-    """The columns that the statement returns, for what is selected, embedded and for Location."""
+    """The columns that the statement returns: selected, for embeds, the order and Location."""
     names = {each.source.name for each in read.select}
     if "*" in names:
         return ("*",)
+    names |= {each.source.name for each in read.order if each.embed is None}
     for child in read.children:
         found = child.relationship
         if isinstance(found, Computed):
