@@ -242,6 +242,20 @@ async def test_the_root_describes_the_api(api: Client, serve: Any) -> None:
     assert found["definitions"]["projects"]["properties"]["client_id"]["description"] == (
         "Note:\nThis is a Foreign Key to `clients.id`.<fk table='clients' column='id'/>"
     )
+    assert found["definitions"]["capital"]["properties"]["country_id"]["description"] == (
+        "Note:\nThis is a Foreign Key to `country.id`.<fk table='country' column='id'/>"
+    )
+    assert "Foreign" not in found["definitions"]["country"]["properties"]["id"]["description"]
+    assert found["paths"]["/rpc/joined"]["get"]["parameters"] == [
+        {
+            "in": "query",
+            "name": "parts",
+            "required": False,
+            "type": "array",
+            "collectionFormat": "multi",
+            "items": {"type": "string", "format": "text"},
+        }
+    ]
     items = found["definitions"]["items"]["properties"]
     assert (items["name"]["default"], "default" in items["id"]) == ("unnamed", False)
     assert "/secrets" not in found["paths"]

@@ -184,9 +184,9 @@ def _notes(table: Table, column: Column, schema: Schema) -> str | None:
     notes = []
     if column.name in table.key:
         notes.append("This is a Primary Key.<pk/>")
-    for each in schema.relationships.get((table.name, table.name.schema), []):
-        if not isinstance(each, Relationship) or each.kind != "m2o" or each.foreign_is_view:
-            continue
+    related = schema.relationships.get((table.name, table.name.schema), [])
+    keyed = [each for each in related if isinstance(each, Relationship) and each.has_key]
+    for each in sorted(keyed, key=lambda each: each.foreign_is_view):
         if [own for own, _ in each.columns] == [column.name]:
             target, foreign = each.foreign.name, each.columns[0][1]
             notes.append(
@@ -238,12 +238,10 @@ def _table_path(table: Table) -> Json:
             },
         )
     }
-    if table.insertable:
+    if table.insertable or table.updatable or table.deletable:
         created = {"201": {"description": "Created"}}
         found["post"] = verb([f"body.{name}", "select", "preferPost"], created)
-    if table.deletable:
         found["delete"] = verb([*filters, "preferReturn"], done)
-    if table.updatable:
         found["patch"] = verb([*filters, f"body.{name}", "preferReturn"], done)
     return found
 
@@ -286,17 +284,13 @@ def _format(parameter: Parameter, function: Function) -> str:
 
 
 def _argument(parameter: Parameter, function: Function) -> Json:
-    found = {
-        "in": "query",
-        "name": parameter.name,
-        "required": parameter.required,
-        "format": _format(parameter, function),
-    }
+    found = {"in": "query", "name": parameter.name, "required": parameter.required}
     if parameter.variadic:
         inner = _typed(parameter.type).get("items", {})
         items = {"type": inner.get("type", "string"), "format": parameter.type[:-2]}
         return {**found, "type": "array", "collectionFormat": "multi", "items": items}
-    return {**found, "type": TYPES.get(parameter.type) or "string"}
+    kind = TYPES.get(parameter.type) or "string"
+    return {**found, "type": kind, "format": _format(parameter, function)}
 
 
 def _header(name: str, description: str, *values: str) -> Json:
@@ -315,7 +309,7 @@ def _parameters(tables: list[Table]) -> Json:
     returns = ("return=representation", "return=minimal", "return=none")
     resolutions = ("resolution=ignore-duplicates", "resolution=merge-duplicates")
     found: Json = {
-        "preferParams": _header("Prefer", "Preference", "params=single-object"),
+        "preferParams": _header("Prefer", "Preference"),
         "preferReturn": _header("Prefer", "Preference", *returns),
         "preferCount": _header("Prefer", "Preference", "count=none"),
         "preferPost": _header("Prefer", "Preference", *returns, *resolutions),
@@ -329,15 +323,13 @@ def _parameters(tables: list[Table]) -> Json:
     }
     for table in tables:
         name = table.name.name
-        found[f"body.{name}"] = _without_none(
-            {
-                "in": "body",
-                "name": name,
-                "required": False,
-                "description": table.description or name,
-                "schema": {"$ref": f"#/definitions/{name}"},
-            }
-        )
+        found[f"body.{name}"] = {
+            "in": "body",
+            "name": name,
+            "required": False,
+            "description": name,
+            "schema": {"$ref": f"#/definitions/{name}"},
+        }
         for column in table.columns.values():
             found[f"rowFilter.{name}.{column.name}"] = _without_none(
                 {
@@ -345,7 +337,6 @@ def _parameters(tables: list[Table]) -> Json:
                     "name": column.name,
                     "required": False,
                     "type": "string",
-                    "format": column.data_type,
                     "description": column.description,
                 }
             )
