@@ -122,6 +122,11 @@ def test_paths_of_roles() -> None:
         parse_path("a b")
 
 
+def test_media_types_are_of_any_letter_case() -> None:
+    asked = "Text/CSV, application/vnd.pgrst.ARRAY+json; charset=utf-8; nulls=stripped"
+    assert set(media.accepted(asked)) == {media.CSV, media.ARRAY_STRIPPED}
+
+
 def test_accepted_media_types_are_in_order() -> None:
     found = media.accepted("text/csv;q=0.5, application/json;q=0.8, */*;q=0.1")
     assert found == (media.JSON, media.CSV, media.ANY)
@@ -207,6 +212,17 @@ async def test_browsers_may_ask(serve: Any) -> None:
         assert f"{phase};dur=" in answer.headers["server-timing"]
     answer = await api.get("/clients", headers={"Origin": "http://y"})
     assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_errors_may_say_little(serve: Any) -> None:
+    api = await serve(client_error_verbosity="minimal")
+    for path, headers, code in (
+        ("/none", {}, "PGRST205"),
+        ("/items?id=eq.x", {}, "22P02"),
+        ("/items?offset=99", {"Prefer": "count=exact"}, "PGRST103"),
+    ):
+        found = (await api.get(path, headers=headers)).json()
+        assert (found["code"], set(found)) == (code, {"code", "message"})
 
 
 async def test_errors_say_how_long_the_phases_took_up_to_them(serve: Any) -> None:

@@ -142,7 +142,7 @@ async def _execute(
         transaction = Transaction(connection, request, caller, state.config, schema)
         outcome = await transaction.run(plan, planned.statements)
     timing.end("transaction")
-    return answer(request, plan, outcome)
+    return answer(request, plan, outcome, minimal=state.config.minimal_errors)
 
 
 async def _inspect(
