@@ -16,6 +16,8 @@ from rest_clients import Client, token
             [{"id": 5, "clients": None}],
         ),
         ("some_projects?id=eq.1&select=id", [{"id": 1}]),
+        ("some_projects?id=gt.3&select=name&order=id.desc", [{"name": "Orphan"}, {"name": "OSX"}]),
+        ("some_projects?or=(id.eq.1,client_id.is.null)&select=id", [{"id": 1}, {"id": 5}]),
         ("one_project?select=id", {"id": 1}),
         ("numbers?limit=2", [1, 2]),
         ("joined?parts=a&parts=b", "a+b"),
