@@ -16,6 +16,8 @@ from rest_clients import Client, token
             [{"id": 5, "clients": None}],
         ),
         ("some_projects?id=eq.1&select=id", [{"id": 1}]),
+        ("some_projects?id=gt.3&select=name&order=id.desc", [{"name": "Orphan"}, {"name": "OSX"}]),
+        ("some_projects?or=(id.eq.1,client_id.is.null)&select=id", [{"id": 1}, {"id": 5}]),
         ("one_project?select=id", {"id": 1}),
         ("numbers?limit=2", [1, 2]),
         ("joined?parts=a&parts=b", "a+b"),
@@ -137,6 +139,20 @@ async def test_what_cannot_be_made_is_406(api: Client) -> None:
     for accept in ("image/png", "application/vnd.pgrst.plan", "application/vnd.lines, a/b"):
         answer = await api.get("/clients", headers={"Accept": accept})
         assert (answer.status_code, answer.json()["code"]) == (406, "PGRST107")
+
+
+async def test_plans_have_the_body_where_clients_look_for_it(serve: Any) -> None:
+    api = await serve(db_plan_enabled="true")
+    asked = {
+        "Accept": "application/vnd.pgrst.plan+json; options=verbose",
+        "Prefer": "return=representation",
+    }
+    for method, place in (("GET", 2), ("DELETE", 3)):
+        plan = (await api.request(method, "/clients?id=eq.9", headers=asked)).json()[0]["Plan"]
+        assert plan["Output"][place] == (
+            "COALESCE(json_agg(ROW(clients.id, clients.name)), '[]'::json)"
+        )
+        assert not any("pgrst.inserted" in each for each in plan["Output"])
 
 
 async def test_plans(serve: Any) -> None:

@@ -102,7 +102,7 @@ async def test_counts_follow_inner_embeds(api: Client) -> None:
         ("/projects?select=client(name)", "PGRST200"),
         ("/orders?select=addresses(street)", "PGRST201"),
         ("/projects?select=id&clients.name=eq.x", "PGRST108"),
-        ("/projects?select=c:clients(id)&clients.name=eq.x", "PGRST108"),
+        ("/projects?select=c:clients(id)&d.name=eq.x", "PGRST108"),
         ("/clients?select=projects(id)&order=projects(id)", "PGRST118"),
         ("/projects?select=clients(id)&clients=eq.1", "PGRST120"),
     ],
@@ -141,10 +141,19 @@ async def test_misspelled_embeds_have_a_hint(api: Client) -> None:
     assert answer.json()["hint"] == "Perhaps you meant the table 'test.projects'"
 
 
-async def test_names_may_still_be_those_of_the_table(serve: Any) -> None:
-    api = await serve(url_use_legacy_target_names="true")
-    answer = await api.get("/projects?select=id,c:clients!inner(id)&clients.name=eq.Apple&limit=1")
+async def test_names_may_still_be_those_of_the_table(api: Client, serve: Any) -> None:
+    path = "/projects?select=id,c:clients!inner(id)&limit=1"
+    answer = await api.get(f"{path}&clients.name=eq.Apple")
     assert answer.json() == [{"id": 3, "c": {"id": 2}}]
+    warning = answer.headers["warning"]
+    assert warning.startswith("299 PostgRESTv")
+    assert "Update `clients` to `c` in query string filters, orders or limits." in warning
+    answer = await api.get(f"{path}&c.name=eq.Apple")
+    assert answer.json() == [{"id": 3, "c": {"id": 2}}]
+    assert "warning" not in answer.headers
+    strict = await serve(url_use_legacy_target_names="false")
+    answer = await strict.get(f"{path}&clients.name=eq.Apple")
+    assert (answer.status_code, answer.json()["code"]) == (400, "PGRST108")
 
 
 async def test_aggregates_in_embeds(serve: Any) -> None:

@@ -167,6 +167,17 @@ async def test_counts_that_the_planner_estimates(server: Any, serve: Any) -> Non
         assert answer.status_code == 206
 
 
+async def test_an_estimate_counts_where_no_maximum_says_when_to_count(
+    server: Any, api: Client
+) -> None:
+    server.execute("ANALYZE test.items")
+    path = "/items?cost=gt.15&name=like.*item*"
+    answer = await api.get(path, headers={"Prefer": "count=planned"})
+    planned = int(answer.headers["content-range"].partition("/")[2])
+    answer = await api.get(path, headers={"Prefer": "count=estimated"})
+    assert answer.headers["content-range"] == f"0-4/{max(5, planned)}"
+
+
 async def test_head_has_no_body(api: Client) -> None:
     answer = await api.head("/items?limit=1")
     assert (answer.status_code, answer.content) == (200, b"")

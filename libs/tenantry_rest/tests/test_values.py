@@ -122,6 +122,11 @@ def test_paths_of_roles() -> None:
         parse_path("a b")
 
 
+def test_media_types_are_of_any_letter_case() -> None:
+    asked = "Text/CSV, application/vnd.pgrst.ARRAY+json; charset=utf-8; nulls=stripped"
+    assert set(media.accepted(asked)) == {media.CSV, media.ARRAY_STRIPPED}
+
+
 def test_accepted_media_types_are_in_order() -> None:
     found = media.accepted("text/csv;q=0.5, application/json;q=0.8, */*;q=0.1")
     assert found == (media.JSON, media.CSV, media.ANY)
@@ -209,6 +214,30 @@ async def test_browsers_may_ask(serve: Any) -> None:
     assert "access-control-allow-origin" not in answer.headers
 
 
+async def test_errors_may_say_little(serve: Any) -> None:
+    api = await serve(client_error_verbosity="minimal")
+    for path, headers, code in (
+        ("/none", {}, "PGRST205"),
+        ("/items?id=eq.x", {}, "22P02"),
+        ("/items?offset=99", {"Prefer": "count=exact"}, "PGRST103"),
+    ):
+        found = (await api.get(path, headers=headers)).json()
+        assert (found["code"], set(found)) == (code, {"code", "message"})
+
+
+async def test_errors_say_how_long_the_phases_took_up_to_them(serve: Any) -> None:
+    api = await serve(server_timing_enabled="true")
+    for path, headers, phases in (
+        ("/items", {"Authorization": "Bearer none"}, ["jwt"]),
+        ("/items?id=wrong", {}, ["jwt", "parse"]),
+        ("/items?select=id,none(id)", {}, ["jwt", "parse", "plan"]),
+        ("/items?id=eq.wrong", {}, ["jwt", "parse", "plan", "transaction"]),
+    ):
+        answer = await api.get(path, headers=headers)
+        timed = answer.headers["server-timing"].split(", ")
+        assert [each.partition(";dur=")[0] for each in timed] == phases
+
+
 async def test_schemas(serve: Any) -> None:
     api = await serve(db_schemas="test,other", server_trace_header="X-Request-Id")
     headers = {"Accept-Profile": "other", "X-Request-Id": "7"}
@@ -229,6 +258,22 @@ async def test_the_root_describes_the_api(api: Client, serve: Any) -> None:
     assert found["definitions"]["projects"]["properties"]["client_id"]["description"] == (
         "Note:\nThis is a Foreign Key to `clients.id`.<fk table='clients' column='id'/>"
     )
+    assert found["definitions"]["capital"]["properties"]["country_id"]["description"] == (
+        "Note:\nThis is a Foreign Key to `country.id`.<fk table='country' column='id'/>"
+    )
+    assert "Foreign" not in found["definitions"]["country"]["properties"]["id"]["description"]
+    assert found["paths"]["/rpc/joined"]["get"]["parameters"] == [
+        {
+            "in": "query",
+            "name": "parts",
+            "required": False,
+            "type": "array",
+            "collectionFormat": "multi",
+            "items": {"type": "string", "format": "text"},
+        }
+    ]
+    items = found["definitions"]["items"]["properties"]
+    assert (items["name"]["default"], "default" in items["id"]) == ("unnamed", False)
     assert "/secrets" not in found["paths"]
     assert "get" not in found["paths"]["/rpc/adds"]
     disabled = await (await serve(openapi_mode="disabled")).get("/")

@@ -174,3 +174,17 @@ async def test_transactions_end_as_asked(serve: Any, server: Server) -> None:
         assert ("preference-applied" in answer.headers) == applied
         assert bool(server.value(count.format(number))) == kept
     server.execute("DELETE FROM test.addresses WHERE id > 100")
+
+
+async def test_an_order_is_that_of_what_was_written(api: Client) -> None:
+    rows = [{"id": 1, "name": "A"}, {"id": 2, "name": "B"}]
+    path = "/clients?select=name,projects(id)&order=id.desc&projects.order=id.desc"
+    answer = await send(api, "POST", path, rows, Prefer=f"{WHOLE}, resolution=merge-duplicates")
+    assert answer.json() == [
+        {"name": "B", "projects": [{"id": 4}, {"id": 3}]},
+        {"name": "A", "projects": [{"id": 2}, {"id": 1}]},
+    ]
+    answer = await send(
+        api, "PATCH", "/items?id=lt.4&select=id&order=cost.desc", {"name": "x"}, Prefer=WHOLE
+    )
+    assert [each["id"] for each in answer.json()] == [3, 2, 1]

@@ -13,6 +13,7 @@ from tenantry_rest.schema.model import Function, Table
 from tenantry_rest.transaction import Outcome
 
 Headers = list[tuple[str, str]]
+VERSION = "16.0"  # of PostgREST, as which the library answers
 
 
 @dataclass
@@ -43,21 +44,34 @@ def content_range(lower: int, upper: int, total: int | None) -> str:
     return f"{rows}/{'*' if total is None else total}"
 
 
-def answer(request: ApiRequest, plan: Plan, outcome: Outcome) -> Answer:
-    """The answer to a read, a write or a call.
+def answer(request: ApiRequest, plan: Plan, outcome: Outcome, *, minimal: bool = False) -> Answer:
+    """The answer to a read, a write or a call; an error in it is a ``minimal`` one or not.
 
     Raises:
         ApiError: a function has set headers or a status that are none.
     """
     if plan.media.plan_of is not None:
-        return Answer(200, _content_type(request, plan), outcome.body)
-    if plan.call is not None:
-        found = _call_answer(request, plan, outcome, plan.call.function)
+        found = Answer(200, _content_type(request, plan), outcome.body)
+    elif plan.call is not None:
+        found = _call_answer(request, plan, _ranged(request, outcome, minimal=minimal))
     elif request.kind == "read":
-        found = _read_answer(request, plan, outcome)
+        found = _read_answer(request, plan, _ranged(request, outcome, minimal=minimal))
     else:
         found = _write_answer(request, plan, outcome)
-    return _overridden(found, outcome)
+    found = _overridden(found, outcome)
+    if misnamed := plan.read.misnamed_embeds:
+        found.headers.append(_warning(misnamed))
+    return found
+
+
+def _warning(misnamed: list[tuple[str, str]]) -> tuple[str, str]:
+    """That the names of embeds with aliases will not do in PostgREST's next versions."""
+    changes = ", ".join(f"`{_visible(name)}` to `{_visible(alias)}`" for name, alias in misnamed)
+    return "Warning", (
+        f'299 PostgRESTv{VERSION} "Embedded resource was referenced by relation name even though '
+        "it has an alias. This is deprecated and will stop working in a future release. Update "
+        f'{changes} in query string filters, orders or limits."'
+    )
 
 
 def _content_type(request: ApiRequest, plan: Plan) -> Headers:
@@ -73,24 +87,24 @@ def _applied(request: ApiRequest, **which: bool) -> Headers:
     return [("Preference-Applied", value)] if value else []
 
 
-def _ranged(request: ApiRequest, outcome: Outcome) -> tuple[int, Headers, bytes]:
-    """The status, range and body of rows of which there may be more."""
+def _ranged(request: ApiRequest, outcome: Outcome, *, minimal: bool) -> Answer:
+    """An answer with the status, range and body of rows of which there may be more."""
     lower, total = request.range.offset, outcome.total
     upper = lower + outcome.rows - 1
     headers = [("Content-Range", content_range(lower, upper, total))]
     if total is not None and lower > total:
         error = beyond_end(lower, total)
-        return 416, [*headers, proxy_status(error)], error.body()
+        body = b"" if request.head else error.body(minimal=minimal)
+        return Answer(416, [*headers, proxy_status(error)], body)
     partial = total is not None and outcome.rows < total
-    return 206 if partial else 200, headers, outcome.body
+    return Answer(206 if partial else 200, headers, b"" if request.head else outcome.body)
 
 
-def _read_answer(request: ApiRequest, plan: Plan, outcome: Outcome) -> Answer:
-    status, headers, body = _ranged(request, outcome)
+def _read_answer(request: ApiRequest, plan: Plan, found: Answer) -> Answer:
     query = f"?{request.query.canonical}" if request.query.canonical else ""
-    headers += [("Content-Location", f"/{_visible(request.target)}{query}")]
-    headers += _content_type(request, plan) + _applied(request)
-    return Answer(status, headers, b"" if request.head else body)
+    found.headers.append(("Content-Location", f"/{_visible(request.target)}{query}"))
+    found.headers += _content_type(request, plan) + _applied(request)
+    return found
 
 
 def _visible(name: str) -> str:
@@ -98,12 +112,12 @@ def _visible(name: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f]", lambda found: quote(found[0]), name)
 
 
-def _call_answer(request: ApiRequest, plan: Plan, outcome: Outcome, function: Function) -> Answer:
-    status, headers, body = _ranged(request, outcome)
-    headers += _applied(request, max_affected=True)
-    if function.void:
-        return Answer(204, headers)
-    return Answer(status, headers + _content_type(request, plan), b"" if request.head else body)
+def _call_answer(request: ApiRequest, plan: Plan, found: Answer) -> Answer:
+    found.headers += _applied(request, max_affected=True)
+    if plan.call is not None and plan.call.function.void:
+        return Answer(204, found.headers)
+    found.headers += _content_type(request, plan)
+    return found
 
 
 def _write_answer(request: ApiRequest, plan: Plan, outcome: Outcome) -> Answer:

@@ -76,7 +76,7 @@ class Config:
     log_level: str = "error"
     log_query: str = "disabled"
     client_error_verbosity: str = "verbose"
-    url_use_legacy_target_names: bool = False
+    url_use_legacy_target_names: bool = True
     app_settings: tuple[tuple[str, str], ...] = field(default=())
 
     @property

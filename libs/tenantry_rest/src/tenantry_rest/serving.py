@@ -63,6 +63,10 @@ class Timing:
         self.spent[phase] = (now - self.last) * 1000
         self.last = now
 
+    def end_failed(self) -> None:
+        """End the phase in which an error occurred: the first that has not ended."""
+        self.end(next(phase for phase in PHASES if phase not in self.spent))
+
     def header(self) -> tuple[str, str]:
         known = (phase for phase in PHASES if phase in self.spent)
         value = ", ".join(f"{phase};dur={self.spent[phase]:.1f}" for phase in known)
@@ -80,10 +84,11 @@ async def respond(http: HttpRequest, state: State, connect: Connect) -> Answer:
         found = await _answer(http, state, connect, timing)
         timing.end("response")
         found.headers = _with(found.headers, [("Vary", "Accept, Prefer, Range")])
-        if config.server_timing_enabled:
-            found.headers.append(timing.header())
     except ApiError as error:
+        timing.end_failed()
         found = error_answer(error, minimal=config.minimal_errors)
+    if config.server_timing_enabled:
+        found.headers.append(timing.header())
     found.headers = _with(found.headers, cors.exposing(http, origins))
     trace = config.server_trace_header
     if trace and (value := http.header(trace.lower())) is not None:
@@ -137,7 +142,7 @@ async def _execute(
         transaction = Transaction(connection, request, caller, state.config, schema)
         outcome = await transaction.run(plan, planned.statements)
     timing.end("transaction")
-    return answer(request, plan, outcome)
+    return answer(request, plan, outcome, minimal=state.config.minimal_errors)
 
 
 async def _inspect(

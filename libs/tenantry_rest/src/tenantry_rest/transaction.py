@@ -97,7 +97,7 @@ class Transaction:
             lines = [_bytes(results[0], row, 0) for row in range(results[0].ntuples)]
             outcome = Outcome(1, b"".join(line + b"\n" for line in lines))
         else:
-            outcome = _outcome(results[0])
+            outcome = _outcome(results[0], is_write=plan.write is not None)
             if statements.estimates_rows(plan, self._request):
                 outcome = self._estimated(outcome, results[1])
         if checked:
@@ -198,7 +198,7 @@ class Transaction:
         planned = int(json.loads(_bytes(result, 0, 0))[0]["Plan"]["Plan Rows"])
         total, most = outcome.total, self._config.db_max_rows
         if self._request.preferences.count == "estimated":
-            exceeds = most is not None and total is not None and total > most
+            exceeds = total is not None and (most is None or total > most)
             planned = max(planned, total or 0) if exceeds else (total or 0)
         return Outcome(**{**vars(outcome), "total": planned})
 
@@ -243,14 +243,15 @@ def _texts(value: bytes | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _outcome(result: Any) -> Outcome:
-    headers, status = result.get_value(0, 4), result.get_value(0, 5)
+def _outcome(result: Any, *, is_write: bool) -> Outcome:
+    body = 3 if is_write else 2  # only writes have a location before it
+    headers, status = result.get_value(0, body + 1), result.get_value(0, body + 2)
     return Outcome(
         _integer(result, 1) or 0,
-        _bytes(result, 0, 3),
+        _bytes(result, 0, body),
         _integer(result, 0),
-        _texts(result.get_value(0, 2)),
+        _texts(result.get_value(0, 2)) if is_write else (),
         headers.decode() if headers is not None else None,
         status.decode() if status is not None else None,
-        _integer(result, 6) or 0,
+        _integer(result, body + 3) or 0,
     )

@@ -95,7 +95,8 @@ class Read:
     """A table that is read, and what is embedded in it.
 
     ``alias`` is the table's, ``embed`` that of its subquery, ``name`` and ``given`` are the
-    request's words for it. ``lifted`` are the columns of a spread.
+    request's words for it. ``lifted`` are the columns of a spread. ``misnamed`` says that the
+    request refers to an embed by its name although it has an alias.
     """
 
     table: Name
@@ -114,6 +115,7 @@ class Read:
     relationship: AnyRelationship | None = None
     parent: Name = SOURCE
     lifted: list[Lifted] = field(default_factory=list)
+    misnamed: bool = False
     children: list["Read"] = field(default_factory=list)
 
     @property
@@ -133,6 +135,15 @@ class Read:
     def is_empty(self) -> bool:
         """Whether nothing of it or of what it embeds is selected."""
         return not self.select and all(child.is_empty for child in self.children)
+
+    @property
+    def misnamed_embeds(self) -> list[tuple[str, str]]:
+        """The names and aliases of the embeds that the request refers to by their names."""
+        found = []
+        for child in self.children:
+            found += [(child.name, child.shown)] if child.misnamed else []
+            found += child.misnamed_embeds
+        return found
 
     @property
     def aggregates(self) -> bool:

@@ -104,14 +104,11 @@ def _relate(read: Read, table: Name, schema: Schema) -> None:
 
 def _at(read: Read, path: Path, *, legacy: bool) -> Read:
     for name in path:
-        found = next(
-            (
-                child
-                for child in read.children
-                if child.shown == name or (legacy and child.name == name)
-            ),
-            None,
-        )
+        found = next((child for child in read.children if child.shown == name), None)
+        if found is None and legacy:
+            found = next((child for child in read.children if child.name == name), None)
+            if found is not None:
+                found.misnamed = True
         if found is None:
             raise not_embedded(name)
         read = found
@@ -133,8 +130,6 @@ def _add_conditions(root: Read, request: ApiRequest, context: Context, *, legacy
         if path or not writes:
             read, here = each_of(path)
             read.where.append(here.condition(logic))
-    if writes:
-        return
     for path, terms in query.order:
         read, here = each_of(path)
         read.order = [
@@ -148,6 +143,8 @@ def _add_conditions(root: Read, request: ApiRequest, context: Context, *, legacy
             )
             for term in terms
         ]
+    if writes:
+        return  # all rows that were written are represented
     for path, wanted in query.ranges:
         if path:
             each_of(path)[0].range = Range(wanted.offset, _not_negative(wanted.limit))

@@ -1,8 +1,10 @@
 """The plan of what is written."""
 
+from collections.abc import Iterator
+
 from tenantry_rest.errors import ApiError
 from tenantry_rest.plan.fields import Context
-from tenantry_rest.plan.model import Read, Source, Write
+from tenantry_rest.plan.model import Combined, Condition, Read, Source, Where, Write
 from tenantry_rest.request.model import ApiRequest
 from tenantry_rest.request.syntax import Compare
 from tenantry_rest.schema.model import Computed, Name, Schema
@@ -58,11 +60,24 @@ def _check_key(request: ApiRequest, key: tuple[str, ...]) -> None:
         raise ApiError(405, "PGRST105", message)
 
 
+def _compared(where: Where) -> Iterator[str]:
+    """The columns that a condition is about."""
+    if isinstance(where, Condition):
+        yield where.source.name
+    elif isinstance(where, Combined):
+        for each in where.members:
+            yield from _compared(each)
+
+
 def returned_columns(read: Read, key: tuple[str, ...]) -> tuple[str, ...]:
-    """The columns that the statement returns, for what is selected, embedded and for Location."""
+    """What the statement returns: all that is selected or needed for embeds, filters, the order
+    and Location.
+    """
     names = {each.source.name for each in read.select}
     if "*" in names:
         return ("*",)
+    names |= {each.source.name for each in read.order if each.embed is None}
+    names |= {name for each in read.where for name in _compared(each)}
     for child in read.children:
         found = child.relationship
         if isinstance(found, Computed):

@@ -62,9 +62,10 @@ KNOWN = {
 def decode_media(given: str) -> Media:
     """The media type that a header names, without parameters that have no meaning here."""
     mime, *parameters = given.split(";")
+    mime = mime.lower()
     if mime in {PLAN, f"{PLAN}+text", f"{PLAN}+json"}:
         return _plan("json" if mime.endswith("+json") else "text", parameters)
-    stripped = parameters == ["nulls=stripped"]
+    stripped = "nulls=stripped" in parameters
     if mime in {OBJECT, OBJECT.removesuffix("+json")}:
         return SINGULAR_STRIPPED if stripped else SINGULAR
     if mime in {ARRAY, ARRAY.removesuffix("+json")}:

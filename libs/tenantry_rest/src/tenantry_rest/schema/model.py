@@ -53,7 +53,8 @@ class Junction:
 class Relationship:
     """How two tables belong together; ``kind`` is o2m, m2o, o2o or m2m.
 
-    ``columns`` are pairs of a column of the table and one of the foreign table.
+    ``columns`` are pairs of a column of the table and one of the foreign table. ``has_key`` says
+    that the table, not the foreign one, has the foreign key.
     """
 
     table: Name
@@ -64,6 +65,7 @@ class Relationship:
     junction: Junction | None = None
     table_is_view: bool = False
     foreign_is_view: bool = False
+    has_key: bool = False
 
     @property
     def is_self(self) -> bool:

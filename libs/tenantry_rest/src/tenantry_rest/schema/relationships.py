@@ -124,6 +124,7 @@ def _of_key(key: ForeignKey, views: ViewColumns) -> Iterable[Relationship]:
                 None,
                 source_is_view,
                 target_is_view,
+                has_key=True,
             )
 
 

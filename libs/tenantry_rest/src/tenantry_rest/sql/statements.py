@@ -45,9 +45,10 @@ def main_statement(
 ) -> Sql:
     """The statement that does it all, and returns one row.
 
-    Its columns: the total of rows without limits, the number of rows, ``key=eq.value`` for each
-    column of the key of a row that was inserted, the body, the settings ``response.headers`` and
-    ``response.status``, and the number of rows that an upsert inserted.
+    Its columns, whose order clients see in plans: the total of rows without limits, the number of
+    rows, for a write ``key=eq.value`` for each column of the key of a row that was inserted, the
+    body, the settings ``response.headers`` and ``response.status``, and the number of rows that an
+    upsert inserted.
     """
     function = plan.call.function if plan.call is not None else None
     totals, total = EMPTY, "null::bigint"
@@ -57,7 +58,8 @@ def main_statement(
         source = write_sql(plan.write)
         if plan.body.kind != "none":
             rows = read_sql(plan.read)
-        inserted = "nullif(current_setting('pgrst.inserted', true), '')::int"
+        if plan.write.conflict is not None and plan.write.conflict[0] == "merge-duplicates":
+            inserted = "nullif(current_setting('pgrst.inserted', true), '')::int"
     elif plan.call is not None:
         source = call_sql(plan.call)
         rows = read_sql(plan.read)
@@ -67,15 +69,16 @@ def main_statement(
         most = text(" LIMIT ", literal(str(count_at_most))) if count_at_most is not None else EMPTY
         totals = text(", pgrst_source_count AS (", count_sql(plan.read), most, ")")
         total = "(SELECT pg_catalog.count(*) FROM pgrst_source_count)"
-    key = plan.write.key if plan.write is not None and location else ()
+    place = EMPTY
+    if plan.write is not None:
+        place = text(_location(plan.write.key if location else ()), " AS header, ")
     statement = text(
         "WITH pgrst_source AS (",
         source,
         ")",
         totals,
         f" SELECT {total} AS total_result_set, pg_catalog.count({ROWS}) AS page_total, ",
-        _location(key),
-        " AS header, ",
+        place,
         body_sql(plan.body, function),
         f" AS body{SETTINGS}, {inserted} AS inserted FROM (",
         rows,
