@@ -58,13 +58,12 @@ def readable(text: str) -> str:
     return text.strip()
 
 
-def _comparable(text: str) -> str:
-    if "\0" in text:  # PostgreSQL takes no such text
-        raise ValueError("must not hold a NUL character")
+def storable(text: str) -> str:
+    """Return a text. Raises ValueError if it has what no text in PostgreSQL can have."""
+    for letter in text:
+        if letter == "\x00" or unicodedata.category(letter) == "Cs":
+            raise ValueError("must not hold null characters")
     return text
-
-
-Searched = Annotated[str, AfterValidator(_comparable)]
 
 
 def email(text: str) -> str:
