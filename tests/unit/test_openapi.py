@@ -6,10 +6,13 @@ from typing import Any
 
 from tenantry.api.app import create_app
 from tenantry.base.settings import Settings
+from tenantry.web import app as console
 
 
 def test_every_failure_is_documented_as_problem_json() -> None:
-    document = create_app(Settings(home=Path("/nowhere"))).openapi()
+    app = create_app(Settings(home=Path("/nowhere")))
+    console.install(app)
+    document = app.openapi()
     assert document["openapi"].startswith("3.1")
     operations = [each for path in document["paths"].values() for each in path.values()]
     assert len(operations) >= 15

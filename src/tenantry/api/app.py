@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import swagger_ui_bundle
 from fastapi import FastAPI
@@ -138,11 +139,20 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _distinguish_problems(app: FastAPI) -> None:
-    """Document failures as ``application/problem+json``; FastAPI uses the success's media type."""
-    document = app.openapi()
-    for methods in document["paths"].values():
-        for operation in methods.values():
-            for status in ("4XX", "5XX"):
-                response = operation["responses"][status]
-                (shape,) = response["content"].values()
-                response["content"] = {"application/problem+json": shape}
+    """Document failures as ``application/problem+json``; FastAPI uses the success's media type.
+
+    It generates the document again when routes have been added, as the console's are.
+    """
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                for status in ("4XX", "5XX"):
+                    response = operation["responses"][status]
+                    (shape,) = response["content"].values()
+                    response["content"] = {"application/problem+json": shape}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
