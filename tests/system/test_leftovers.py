@@ -57,7 +57,7 @@ def test_a_customer_is_removed_once_it_has_nothing(
     ("path", "wanted", "said"),
     [
         ("audit-logs", {"action": "database.crate"}, "Did you mean database.create?"),
-        ("audit-logs", {"action": "nonsense"}, "They are access, api_key.create, "),
+        ("audit-logs", {"action": "nonsense"}, "They are access, alert.acknowledge, "),
         ("audit-logs", {"result": "refuse"}, "Did you mean refused?"),
         ("audit-logs", {"actor": "administator"}, "Did you mean administrator?"),
         ("audit-logs/export", {"result": "refuse"}, "Did you mean refused?"),
