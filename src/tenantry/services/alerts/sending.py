@@ -20,7 +20,7 @@ from functools import partial
 import aiosmtplib
 import httpx
 
-from tenantry.base.errors import Unavailable
+from tenantry.base.errors import Conflict
 from tenantry.base.secrets import SIGNING_PREFIX, Secret
 from tenantry.base.settings import Settings
 from tenantry.base.settings import Smtp as SmtpSettings
@@ -53,7 +53,7 @@ class Destination:
     trusted: bool
 
 
-class SendingFailed(Unavailable):
+class SendingFailed(Conflict):
     """A message could not be sent; it is sent again later."""
 
     code = "channel_failed"
