@@ -4,7 +4,7 @@ import io
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pglast import parser
 
@@ -260,6 +260,9 @@ PIECES = [
 
 @settings(max_examples=1000)
 @given(st.lists(st.sampled_from(PIECES), max_size=24).map("".join))
+@example("INSERT INTO t VALUES(;\n")
+@example("INSERT INTO t VALUES)(;\n")
+@example("INSERT INTO t VALUES('(');\n")
 def test_rows_in_a_line_are_read_as_they_are_token_by_token(text: str) -> None:
     def read() -> list[Statement] | str:
         try:

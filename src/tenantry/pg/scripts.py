@@ -42,6 +42,8 @@ _ROWS_IN_A_LINE = re.compile(
     % _WHOLE,
     re.VERBOSE | re.IGNORECASE,
 )
+_QUOTED = re.compile(_WHOLE, re.VERBOSE)
+_PARENTHESES = re.compile(rb"[()]")
 # Lines of an INSERT between its first and its last: rows without parentheses in them.
 _ROWS_BETWEEN = re.compile(
     rb"""(?: \( [^'";\\$/\n()-]* (?: %s [^'";\\$/\n()-]* )* \) [ \t]*,\s* )+""" % _WHOLE,
@@ -141,7 +143,7 @@ class Script:
         """
         while line := self._next_line():
             is_between = not self._began and self._closes is None
-            if is_between and _ROWS_IN_A_LINE.fullmatch(line) is not None:
+            if is_between and _is_whole_statement(line):
                 self._rest = b""
                 self._has_statements = self._has_contents = True
                 yield Statement(line.rstrip(), self.line)
@@ -405,3 +407,13 @@ def _cut_off(where: str) -> Refused:
         f"It ends in the middle of {where}: something of it is missing.",
         hint="Make the dump again, or send all of it.",
     )
+
+
+def _is_whole_statement(line: bytes) -> bool:
+    """Whether a line is one statement about rows; a semicolon in parentheses does not end it."""
+    if _ROWS_IN_A_LINE.fullmatch(line) is None:
+        return False
+    depth = 0
+    for each in _PARENTHESES.findall(_QUOTED.sub(b"", line)):
+        depth = depth + 1 if each == b"(" else max(0, depth - 1)
+    return depth == 0
