@@ -80,11 +80,11 @@ def test_a_stream_that_nobody_reads_to_its_end(platform: Installation, api: http
         control.execute(
             "INSERT INTO audit_logs"
             " (actor_kind, actor_name, action, resource_kind, result, details)"
-            " SELECT 'platform', 'tenantry', 'test.left', 'test', 'ok',"
+            " SELECT 'platform', 'tenantry', 'cluster.verify', 'test', 'ok',"
             " jsonb_build_object('text', repeat('x', 1000)) FROM generate_series(1, 30000)"
         )
     reported = leave(
-        platform, ["GET /api/audit-logs/export?action=test.left HTTP/1.1"], b"", reset=True
+        platform, ["GET /api/audit-logs/export?action=cluster.verify HTTP/1.1"], b"", reset=True
     )
     assert reported["status"] == GONE
     assert failures(api) == before
