@@ -33,22 +33,17 @@ _TOKEN = re.compile(
 # pg_dump --inserts writes them by the million: splitting each into tokens would take ten times as
 # long. (Not with possessive groups: those of Python before 3.11.5 match what they should not.)
 _WHOLE = rb"""(?: '[^'\\\n]*' | "[^"\n]*" | -(?!-) | /(?!\*) )"""
+# Parentheses are whole, since a semicolon within them does not end a statement; what has more than
+# two levels of them is split into tokens.
+_FLAT = rb"""[^'";\\$/\n()-]* (?: %s [^'";\\$/\n()-]* )*""" % _WHOLE
+_NESTED = rb"%s (?: \( %s \) %s )*" % (_FLAT, _FLAT, _FLAT)
 _ROWS_IN_A_LINE = re.compile(
-    rb"""
-    (?:INSERT\s+INTO|UPDATE|DELETE\s+FROM)\s
-    [^'";\\$/\n-]* (?: %s [^'";\\$/\n-]* )*
-    ;[ \t]*\r?\n
-    """
-    % _WHOLE,
+    rb"(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM)\s %s (?: \( %s \) %s )* ;[ \t]*\r?\n"
+    % (_FLAT, _NESTED, _FLAT),
     re.VERBOSE | re.IGNORECASE,
 )
-_QUOTED = re.compile(_WHOLE, re.VERBOSE)
-_PARENTHESES = re.compile(rb"[()]")
 # Lines of an INSERT between its first and its last: rows without parentheses in them.
-_ROWS_BETWEEN = re.compile(
-    rb"""(?: \( [^'";\\$/\n()-]* (?: %s [^'";\\$/\n()-]* )* \) [ \t]*,\s* )+""" % _WHOLE,
-    re.VERBOSE,
-)
+_ROWS_BETWEEN = re.compile(rb"(?: \( %s \) [ \t]*,\s* )+" % _FLAT, re.VERBOSE)
 # With backslashes, a quote is doubled or escaped.
 _ESCAPED = re.compile(rb"(?:[^'\\]++|\\.|'')*+'", re.DOTALL)
 _COMMENT = re.compile(rb"/\*|\*/")
@@ -143,7 +138,7 @@ class Script:
         """
         while line := self._next_line():
             is_between = not self._began and self._closes is None
-            if is_between and _is_whole_statement(line):
+            if is_between and _ROWS_IN_A_LINE.fullmatch(line) is not None:
                 self._rest = b""
                 self._has_statements = self._has_contents = True
                 yield Statement(line.rstrip(), self.line)
@@ -407,13 +402,3 @@ def _cut_off(where: str) -> Refused:
         f"It ends in the middle of {where}: something of it is missing.",
         hint="Make the dump again, or send all of it.",
     )
-
-
-def _is_whole_statement(line: bytes) -> bool:
-    """Whether a line is one statement about rows; a semicolon in parentheses does not end it."""
-    if _ROWS_IN_A_LINE.fullmatch(line) is None:
-        return False
-    depth = 0
-    for each in _PARENTHESES.findall(_QUOTED.sub(b"", line)):
-        depth = depth + 1 if each == b"(" else max(0, depth - 1)
-    return depth == 0
