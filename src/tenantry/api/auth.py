@@ -22,6 +22,7 @@ from tenantry.api.deps import (
 from tenantry.api.person import Done, Login, Me, RecoveryCodes, Session, TotpSecret
 from tenantry.base.secrets import Secret, SecretSource
 from tenantry.control.store import Tx
+from tenantry.services import logging_in
 from tenantry.services.access.service import Principal
 from tenantry.services.bodies.access import ChangePassword, LoginCode, Proof, RemoveTotp, TotpCode
 from tenantry.services.bodies.access import Login as Credentials
@@ -34,12 +35,13 @@ router = APIRouter(prefix="/api/auth", tags=["people"])
 Anybody = Annotated[Principal, allowed()]
 AnyCaller = Annotated[Caller, calling()]
 
-_LONGEST_AGENT = 200
+
+def _agent(request: Request) -> str:
+    return request.headers.get("user-agent", "")
 
 
-def _agent(request: Request) -> str | None:
-    said = request.headers.get("user-agent", "")[:_LONGEST_AGENT]
-    return "".join(c for c in said if c.isprintable()) or None
+def _device(body: Credentials | LoginCode) -> Secret | None:
+    return None if body.device_token is None else secret(body.device_token)
 
 
 @router.post("/login", response_model=Answer[Login])
@@ -47,15 +49,13 @@ async def login(
     request: Request, body: Credentials, platform: CurrentPlatform, call: CurrentCall
 ) -> Response:
     """Log in. Returns a session token, or a challenge if the user has an authenticator."""
-    token = None if body.device_token is None else secret(body.device_token)
-    device = platform.people.device_of(token, body.email)
-    await platform.requests.charge_login(call, device)
-    result = await platform.people.login(
+    result = await logging_in.with_password(
+        platform,
+        call,
         body.email,
         secret(body.password),
-        call.anonymous_actor,
+        device_token=_device(body),
         user_agent=_agent(request),
-        device=device,
     )
     return answers.answer(person.login(result))
 
@@ -65,13 +65,13 @@ async def mfa(
     request: Request, body: LoginCode, platform: CurrentPlatform, call: CurrentCall
 ) -> Response:
     """Complete a login: answer its challenge with an authenticator or recovery code."""
-    challenge = secret(body.challenge)
-    token = None if body.device_token is None else secret(body.device_token)
-    async with platform.requests.limits.recognising(call.address):
-        device = await platform.people.device_at(challenge, token)
-    await platform.requests.charge_login(call, device)
-    result = await platform.people.answer(
-        challenge, body.code, call.anonymous_actor, user_agent=_agent(request), device=device
+    result = await logging_in.with_code(
+        platform,
+        call,
+        secret(body.challenge),
+        body.code,
+        device_token=_device(body),
+        user_agent=_agent(request),
     )
     return answers.answer(person.login(result))
 

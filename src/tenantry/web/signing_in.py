@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 
 from tenantry.base.errors import InvalidInput, TenantryError, TooManyRequests
 from tenantry.base.secrets import Secret
+from tenantry.services import logging_in
 from tenantry.services.bodies.access import Login, LoginCode
 from tenantry.services.bodies.fields import secret
 from tenantry.services.people.service import Challenge, SignedIn
@@ -19,7 +20,6 @@ from tenantry.web.routing import CurrentCall, CurrentForm, CurrentPlatform, Form
 
 router = new_router()
 
-_LONGEST_AGENT = 200
 _LONGEST_KEY = 200
 _PREFIX = {"api-key": "key", "password": "password"}
 
@@ -93,14 +93,13 @@ async def _with_password(
     request: Request, platform: Platform, call: Call, form: Form, target: str
 ) -> Response:
     body = read(Login, {"email": form["email"]}, password=SecretStr(form["password"]))
-    device = platform.people.device_of(cookies.device_of(request), body.email)
-    await platform.requests.charge_login(call, device)
-    result = await platform.people.login(
+    result = await logging_in.with_password(
+        platform,
+        call,
         body.email,
         secret(body.password),
-        call.anonymous_actor,
+        device_token=cookies.device_of(request),
         user_agent=_agent(request),
-        device=device,
     )
     if isinstance(result, Challenge):
         return _code_form(request, target, result.token)
@@ -130,12 +129,13 @@ async def answer(
     challenge = Secret(form.get("challenge", ""))
     try:
         body = read(LoginCode, {"code": form.get("code", "")}, challenge=challenge.reveal())
-        token = cookies.device_of(request)
-        async with platform.requests.limits.recognising(call.address):
-            device = await platform.people.device_at(challenge, token)
-        await platform.requests.charge_login(call, device)
-        result = await platform.people.answer(
-            challenge, body.code, call.anonymous_actor, user_agent=_agent(request), device=device
+        result = await logging_in.with_code(
+            platform,
+            call,
+            challenge,
+            body.code,
+            device_token=cookies.device_of(request),
+            user_agent=_agent(request),
         )
     except TenantryError as error:
         return _code_form(request, target, challenge, error)
@@ -161,6 +161,5 @@ async def sign_out(request: Request, platform: CurrentPlatform, call: CurrentCal
     return response
 
 
-def _agent(request: Request) -> str | None:
-    said = request.headers.get("user-agent", "")[:_LONGEST_AGENT]
-    return "".join(c for c in said if c.isprintable()) or None
+def _agent(request: Request) -> str:
+    return request.headers.get("user-agent", "")
