@@ -1,5 +1,6 @@
 """/api/databases/{id}/vacuum-full, …/vacuum, …/analyze, …/reindex"""
 
+import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Response
@@ -9,6 +10,7 @@ from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.deps import CurrentPlatform, DatabaseId, calling
 from tenantry.services.bodies.maintenance import Analyze, Reindex, Vacuum, VacuumFull
+from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}", tags=["databases"])
@@ -52,10 +54,7 @@ async def rewrite(
     The result has ``tables`` with their sizes ``before_bytes`` and ``after_bytes``, the total
     ``returned_bytes``, and what was ``skipped`` with the ``reason``.
     """
-    operation = await caller.begin(
-        lambda tx: platform.vacuuming.begin(tx, caller.actor, database_id, body.wanted())
-    )
-    return answers.accepted(operation, "The tables are being rewritten.")
+    return await _begin(platform, caller, database_id, body, "The tables are being rewritten.")
 
 
 @router.post("/vacuum", status_code=202, response_model=Answer[Operation])
@@ -67,10 +66,7 @@ async def vacuum(
     The result has ``tables`` with their sizes ``before_bytes`` and ``after_bytes``, and what was
     ``skipped`` with the ``reason``.
     """
-    operation = await caller.begin(
-        lambda tx: platform.vacuuming.begin(tx, caller.actor, database_id, body.wanted())
-    )
-    return answers.accepted(operation, "The tables are being vacuumed.")
+    return await _begin(platform, caller, database_id, body, "The tables are being vacuumed.")
 
 
 @router.post("/analyze", status_code=202, response_model=Answer[Operation])
@@ -81,10 +77,7 @@ async def analyze(
 
     The result has ``tables``, and what was ``skipped`` with the ``reason``.
     """
-    operation = await caller.begin(
-        lambda tx: platform.vacuuming.begin(tx, caller.actor, database_id, body.wanted())
-    )
-    return answers.accepted(operation, "The tables are being analyzed.")
+    return await _begin(platform, caller, database_id, body, "The tables are being analyzed.")
 
 
 @router.post("/reindex", status_code=202, response_model=Answer[Operation])
@@ -96,7 +89,18 @@ async def reindex(
     The result has ``indexes`` with their sizes ``before_bytes`` and ``after_bytes``, the total
     ``returned_bytes``, and what was ``skipped`` with the ``reason``.
     """
+    return await _begin(platform, caller, database_id, body, "The indexes are being rebuilt.")
+
+
+async def _begin(
+    platform: Platform,
+    caller: Caller,
+    database_id: uuid.UUID,
+    body: Analyze | Reindex | Vacuum | VacuumFull,
+    message: str,
+) -> Response:
+    wanted = body.wanted()
     operation = await caller.begin(
-        lambda tx: platform.vacuuming.begin(tx, caller.actor, database_id, body.wanted())
+        lambda tx: platform.vacuuming.begin(tx, caller.actor, database_id, wanted)
     )
-    return answers.accepted(operation, "The indexes are being rebuilt.")
+    return answers.accepted(operation, message)

@@ -94,15 +94,13 @@ async def create_role(
         )
     )
     password = opened.password.reveal()
-    return pages.dialog(
+    return strings.dialog(
         request,
-        "strings.html",
+        platform.settings,
+        strings.of_role(platform.settings, opened.role, password),
         heading=f"The role {opened.role.row.name} is ready",
         password=password,
-        offered=strings.of_role(platform.settings, opened.role, password),
         onward=f"/databases/{database_id}/access",
-        domain=platform.settings.domain,
-        is_local=platform.settings.is_local,
     )
 
 

@@ -4,11 +4,10 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from tenantry.base.errors import Conflict, Unavailable
 from tenantry.services.bodies.insights import MuteAdvice
 from tenantry.services.requests.service import Caller
 from tenantry.web import pages
-from tenantry.web.database_pages import page_of
+from tenantry.web.database_pages import attempt, page_of
 from tenantry.web.routing import (
     CurrentForm,
     CurrentPlatform,
@@ -35,12 +34,10 @@ async def advice(
     muted: Annotated[bool, Query()] = False,
 ) -> Response:
     """Show the findings, the most severe first."""
-    found, problem = [], None
-    try:
+    found = []
+    with attempt() as tried:
         async with caller.visiting():
             found = await platform.advisor.advice(caller.actor, database_id, muted=muted)
-    except (Unavailable, Conflict) as error:
-        problem = error
     return await page_of(
         request,
         platform,
@@ -49,7 +46,7 @@ async def advice(
         "database_advice.html",
         tab="/advice",
         found=found,
-        problem=problem,
+        problem=tried.problem,
         muted=muted,
     )
 

@@ -4,14 +4,13 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
-from tenantry.base.errors import Conflict, Unavailable
 from tenantry.pg.sessions import Signal, Signalled
 from tenantry.pg.statement_statistics import Order
 from tenantry.services.bodies.fields import Storable
 from tenantry.services.bodies.insights import SignalSession
 from tenantry.services.requests.service import Caller
 from tenantry.web import pages
-from tenantry.web.database_pages import page_of
+from tenantry.web.database_pages import attempt, page_of
 from tenantry.web.routing import (
     CurrentForm,
     CurrentPlatform,
@@ -43,8 +42,8 @@ async def queries(
     search: Annotated[Storable, Query(max_length=200)] = "",
 ) -> Response:
     """Show the statements that take most of the time."""
-    found, problem = None, None
-    try:
+    found = None
+    with attempt() as tried:
         found = await platform.insights.statements(
             caller.actor,
             database_id,
@@ -54,8 +53,6 @@ async def queries(
             since=None,
             constants=caller.principal.may(_CONSTANTS),
         )
-    except (Unavailable, Conflict) as error:
-        problem = error
     return await page_of(
         request,
         platform,
@@ -64,7 +61,7 @@ async def queries(
         "database_queries.html",
         tab="/queries",
         found=found,
-        problem=problem,
+        problem=tried.problem,
         sort=sort,
         search=search,
     )
@@ -75,17 +72,15 @@ async def sessions(
     request: Request, platform: CurrentPlatform, caller: Reader, database_id: DatabaseId
 ) -> Response:
     """Show the open sessions, and who waits for whom."""
-    found, waiting, problem = [], [], None
+    found, waiting = [], []
     constants = caller.principal.may(_CONSTANTS)
-    try:
+    with attempt() as tried:
         found = await platform.insights.sessions(caller.actor, database_id, constants=constants)
         if any(each.activity.blocked_by for each in found):
             async with caller.visiting():
                 waiting = await platform.insights.locks(
                     caller.actor, database_id, constants=constants
                 )
-    except (Unavailable, Conflict) as error:
-        problem = error
     return await page_of(
         request,
         platform,
@@ -95,7 +90,7 @@ async def sessions(
         tab="/sessions",
         sessions=found,
         waiting=waiting,
-        problem=problem,
+        problem=tried.problem,
     )
 
 
@@ -104,12 +99,10 @@ async def tables(
     request: Request, platform: CurrentPlatform, caller: Reader, database_id: DatabaseId
 ) -> Response:
     """Show the largest tables with their indexes."""
-    found, problem = [], None
-    try:
+    found = []
+    with attempt() as tried:
         async with caller.visiting():
             found = await platform.insights.tables(caller.actor, database_id)
-    except (Unavailable, Conflict) as error:
-        problem = error
     return await page_of(
         request,
         platform,
@@ -118,7 +111,7 @@ async def tables(
         "database_tables.html",
         tab="/tables",
         tables=found,
-        problem=problem,
+        problem=tried.problem,
     )
 
 

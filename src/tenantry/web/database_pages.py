@@ -1,11 +1,14 @@
 """One database: its overview, its strings, its password, its end."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Request, Response
 
-from tenantry.base.errors import InvalidInput, Unavailable
+from tenantry.base.errors import Conflict, InvalidInput, TenantryError, Unavailable
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import Filter
 from tenantry.services.databases.model import Opened, Statistics
@@ -71,6 +74,23 @@ async def page_of(
     )
 
 
+@dataclass(slots=True)
+class Attempt:
+    """A part of a page; ``problem`` is shown in place of what could not be found out."""
+
+    problem: TenantryError | None = None
+
+
+@contextmanager
+def attempt() -> Iterator[Attempt]:
+    """Find out what a page shows, if the database can be asked now."""
+    tried = Attempt()
+    try:
+        yield tried
+    except (Unavailable, Conflict) as error:
+        tried.problem = error
+
+
 @router.get("/databases/{database_id}")
 async def overview(
     request: Request, platform: CurrentPlatform, caller: Reader, database_id: DatabaseId
@@ -125,15 +145,13 @@ def _opened(
     request: Request, platform: Platform, row: DatabaseRow, heading: str, password: str | None
 ) -> Response:
     shown = () if password is None else (password,)
-    return pages.dialog(
+    return strings.dialog(
         request,
-        "strings.html",
+        platform.settings,
+        strings.of_database(platform.settings, row, *shown),
         heading=heading,
         password=password,
-        offered=strings.of_database(platform.settings, row, *shown),
         onward=f"/databases/{row.id}",
-        domain=platform.settings.domain,
-        is_local=platform.settings.is_local,
     )
 
 

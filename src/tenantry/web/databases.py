@@ -87,13 +87,11 @@ async def create(
     body = read(CreateDatabase, form, new_customer=form.get("new_customer") == "yes")
     made = await once(lambda: platform.provisioning.create(caller, body.wanted(), body.contents()))
     row, password = made.opened.row, made.opened.password.reveal()
-    return pages.dialog(
+    return strings.dialog(
         request,
-        "strings.html",
+        platform.settings,
+        strings.of_database(platform.settings, row, password),
         heading=f"{body.name} is ready",
         password=password,
-        offered=strings.of_database(platform.settings, row, password),
         onward=f"/databases/{row.id}",
-        domain=platform.settings.domain,
-        is_local=platform.settings.is_local,
     )

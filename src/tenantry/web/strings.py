@@ -1,12 +1,16 @@
 """Connection strings as a dialog offers them: by client and by endpoint."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from fastapi import Request, Response
 
 from tenantry.base.connection_strings import FORMATS, MASK, Format, Style
 from tenantry.base.settings import Settings
 from tenantry.control.databases import DatabaseRow
 from tenantry.services.databases.model import ConnectionStrings, connection_strings, main_strings
 from tenantry.services.roles.model import Role
+from tenantry.web import pages
 
 _TITLES: dict[Format, str] = {
     "psql": "psql",
@@ -29,6 +33,28 @@ class Offered:
     title: str
     direct: str
     pooled: str
+
+
+def dialog(
+    request: Request,
+    settings: Settings,
+    offered: Sequence[Offered],
+    *,
+    heading: str,
+    password: str | None,
+    onward: str,
+) -> Response:
+    """Show strings, and the password in them if it is known: it is, only now."""
+    return pages.dialog(
+        request,
+        "strings.html",
+        heading=heading,
+        password=password,
+        offered=offered,
+        onward=onward,
+        domain=settings.domain,
+        is_local=settings.is_local,
+    )
 
 
 def of_database(settings: Settings, row: DatabaseRow, password: str = MASK) -> list[Offered]:
