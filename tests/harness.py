@@ -62,6 +62,7 @@ class Installation:
     pool_port: int = field(init=False)
     _brought_up: ClassVar[int] = 0
     _supervisors: list["subprocess.Popen[bytes]"] = field(init=False, default_factory=list)
+    _clients: list[httpx.Client] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         # Not below pytest's own folders: the service user cannot enter those.
@@ -230,12 +231,15 @@ class Installation:
     ) -> httpx.Client:
         """An HTTP client that proves nothing but by these headers.
 
-        ``address`` is one of 127.0.0.0/8, from which it connects.
+        ``address`` is one of 127.0.0.0/8, from which it connects. A client that is still open when
+        the installation is removed is closed then.
         """
         transport = httpx.HTTPTransport(verify=NO_TLS, local_address=address)
-        return httpx.Client(
+        client = httpx.Client(
             base_url=self.url, headers=headers, timeout=60, trust_env=False, transport=transport
         )
+        self._clients.append(client)
+        return client
 
     def get(self, path: str) -> httpx.Response:
         """What anybody is answered, without a key."""
@@ -383,6 +387,8 @@ class Installation:
 
     def remove(self) -> None:
         """End all at once, and delete the home."""
+        for client in self._clients:
+            client.close()
         pids = self.pids()
         for part in ("supervisor", "api", "worker"):  # they would start the others again
             kill(pids.get(part), signal.SIGKILL)

@@ -94,6 +94,16 @@ class Prometheus:
             assert time.monotonic() < deadline, f"{expression}: {found}\n{self._log.read_text()}"
             time.sleep(0.1)
 
+    def wait_for_series(self, expression: str) -> None:
+        """Wait until an expression has a series: it has none just after a scrape that failed."""
+        self.wait_for(f"count({expression})")
+
+    def end(self) -> None:
+        """End it at once."""
+        self._api.close()
+        self.process.kill()
+        self.process.wait()
+
     def _ready(self, expression: str) -> list[dict[str, Any]]:
         try:
             return self.query(expression)
@@ -127,8 +137,8 @@ def prometheus(targets: Sequence[Target], *, every: str = "1s") -> Iterator[Prom
                 cwd=folder,
                 env=dict(os.environ),
             )
+            server = Prometheus(port, process, log)
             try:
-                yield Prometheus(port, process, log)
+                yield server
             finally:
-                process.kill()
-                process.wait()
+                server.end()

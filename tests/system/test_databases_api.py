@@ -237,7 +237,9 @@ def test_filters_narrow_the_list(api: httpx.Client, shelf: dict[str, dict[str, A
     assert found(status="active") == set(shelf)
     assert found(status="deleting") == set()
     assert found(owner=owner.upper()) == set(shelf)
-    assert found(owner="nobody@example.com") == set()
+    refused = api.get("/api/databases", params={"owner": "nobody@example.com"})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "owner"
 
 
 def test_pages_hold_each_row_once_while_rows_are_added(
