@@ -19,9 +19,9 @@ from answers import data, problem
 from clients import ENDPOINTS, ask, changed, do, eventually, login, port_of
 from harness import Installation
 
-MIB = 2**20
 SECRET = "s3cr3t_W0rd"
-OFF = {"statements": "none", "min_duration_ms": None, "errors": False}
+NOTHING = {"statements": "none", "min_duration_ms": None, "errors": False, "keep_days": None}
+OFF = NOTHING | {"paused_until": None}
 
 
 class Logged:
@@ -66,7 +66,7 @@ def test_statements_and_errors_are_logged_as_the_owner_says(logged: Logged) -> N
     )
     assert data(logged.api.get(f"{logged.path}/settings")) == OFF
     do(pooled, "CREATE TABLE before (id int)")
-    wanted = {"statements": "ddl", "min_duration_ms": None, "errors": True}
+    wanted = OFF | {"statements": "ddl", "errors": True}
     assert logged.set(statements="ddl", errors=True) == wanted
     assert data(logged.api.get(f"/api/databases/{logged.made['id']}"))["log"] == wanted
     with login(url) as session:
@@ -142,7 +142,10 @@ def test_it_is_switched_on_and_off_and_the_audit_shows(
     logged.set(statements="ddl")  # which changes nothing
     rows = data(logged.api.get("/api/audit-logs", params={"resource_id": name, "limit": 100}))
     found = [each["details"] for each in rows if each["action"] == "database.log_settings"]
-    assert found == [{"from": OFF, "to": on}, {"from": on, "to": OFF}, {"from": OFF, "to": on}]
+    ddl = NOTHING | {"statements": "ddl"}
+    assert found == [
+        {"from": NOTHING, "to": ddl}, {"from": ddl, "to": NOTHING}, {"from": NOTHING, "to": ddl}
+    ]  # fmt: skip
 
 
 def test_bad_settings_and_places_are_refused(logged: Logged) -> None:
@@ -385,13 +388,15 @@ def test_a_worker_that_is_killed_loses_no_entry_and_repeats_none(
     assert found == list(range(len(found)))
 
 
-def test_who_logs_too_much_logs_no_more(platform: Installation, logged: Logged) -> None:
+def test_who_floods_the_log_is_not_logged_for_a_while(
+    platform: Installation, logged: Logged
+) -> None:
     neighbour = Logged(logged.api, platform.create())
     neighbour.set(statements="all")
-    logged.set(statements="all")
-    large = f"SELECT length('{'x' * 4 * MIB}')".encode()
+    logged.set(statements="all", keepDays=30)
+    large = f"SELECT length('{'x' * 300_000}')".encode()
 
-    def is_off() -> bool:
+    def is_paused() -> bool:
         with login(logged.made["connection_string"]) as session:
             try:
                 for _ in range(10):
@@ -399,23 +404,56 @@ def test_who_logs_too_much_logs_no_more(platform: Installation, logged: Logged) 
                 do(neighbour.made["connection_string"], "SELECT 'a neighbour''s'")
             except psycopg.OperationalError:
                 pass  # its sessions are ended: they would go on
-        return bool(data(logged.api.get(f"{logged.path}/settings")) == OFF)
+        return data(logged.api.get(f"{logged.path}/settings"))["paused_until"] is not None
 
-    eventually(is_off, seconds=60)
+    eventually(is_paused, seconds=60)
     eventually(lambda: logged.entries(kind="notice"))
-    reported = logged.entries(kind="notice")[-1]
-    assert "128 MiB" in reported["message"]
+    assert "100 kB/s" in logged.entries(kind="notice")[-1]["message"]
+    settings = data(logged.api.get(f"{logged.path}/settings"))
+    assert (settings["statements"], settings["keep_days"]) == ("all", 30)
     row = data(logged.api.get(f"/api/databases/{logged.made['id']}"))
     assert row["paused"] is None
+    do(logged.made["connection_string"], "SELECT 'meanwhile'")
     audit = data(logged.api.get("/api/audit-logs", params={"resource_id": row["id"], "limit": 100}))
-    (stopped,) = [each for each in audit if each["action"] == "database.log_stopped"]
-    assert stopped["details"]["settings"]["statements"] == "all"
+    assert [each["action"] for each in audit].count("database.log_paused") == 1
     cut = [each for each in logged.entries() if each["truncated"]]
     assert cut[0]["statement"].startswith("SELECT length('xxx")
     assert ask(logged.made["connection_string"]) == 1
-    assert data(neighbour.api.get(f"{neighbour.path}/settings"))["statements"] == "all"
+    assert data(neighbour.api.get(f"{neighbour.path}/settings"))["paused_until"] is None
     do(neighbour.made["connection_string"], "SELECT 'last'")
     neighbour.wait_for("'last'")
     assert any("a neighbour" in (each or "") for each in neighbour.statements())
-    logs = (platform.home / "logs").glob("shared-1-*")
-    eventually(lambda: sum(each.stat().st_size for each in logs) <= 80 * MIB)
+
+    with platform.control() as control:  # a minute later
+        control.execute(
+            "UPDATE databases SET log_paused_until = now() WHERE id = %s", (logged.made["id"],)
+        )
+    eventually(lambda: "resumed" in logged.entries(kind="notice")[-1]["message"])
+    assert data(logged.api.get(f"{logged.path}/settings"))["paused_until"] is None
+
+    def is_logged(endpoint: str) -> bool:
+        do(logged.made[endpoint], f"SELECT 'again, {endpoint}'")
+        return any(f"again, {endpoint}'" in (each or "") for each in logged.statements())
+
+    for endpoint in ENDPOINTS:  # of pooled clients once their pool is renewed
+        eventually(partial(is_logged, endpoint))
+    assert not any("meanwhile" in (each or "") for each in logged.statements())
+
+
+def test_entries_are_shown_for_the_days_that_they_are_kept(
+    platform: Installation, logged: Logged
+) -> None:
+    logged.set(statements="all")
+    do(logged.made["connection_string"], "SELECT 'of today'")
+    logged.wait_for("of today")
+    (path,) = (platform.home / "statements" / logged.made["id"]).iterdir()
+    old = {"time": "2026-01-01T00:00:00+00:00", "kind": "statement", "statement": "SELECT 'old'"}
+    path.write_text(f"{json.dumps(old)}\n{path.read_text()}")
+    assert "SELECT 'old'" in logged.statements()
+    name = logged.made["id"]
+    platform.tenantry("db", "log-settings", name, "--keep-days", "1")
+    assert "SELECT 'old'" not in logged.statements()
+    assert any("of today" in (each or "") for each in logged.statements())
+    shown = platform.tenantry("db", "log-settings", name, "--keep-days", "0", "--json").stdout
+    assert json.loads(shown)["keep_days"] is None
+    platform.tenantry("db", "log-settings", name, "--off", "--json")

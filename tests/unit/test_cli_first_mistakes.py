@@ -142,7 +142,13 @@ def test_undoing_everything_needs_consent_without_a_terminal(cli: Cli, api: Fake
 def test_logging_that_is_turned_off_is_not_called_logging(api: FakeApi, cli: Cli) -> None:
     api.on("GET", "/api/databases", [database()])
     path = f"/api/databases/{SHOP}/logs/settings"
-    nothing = {"statements": "none", "min_duration_ms": None, "errors": False}
+    nothing = {
+        "statements": "none",
+        "min_duration_ms": None,
+        "errors": False,
+        "keep_days": None,
+        "paused_until": None,
+    }
     api.on("GET", path, nothing | {"errors": True})
     api.on("PUT", path, nothing)
     assert "shop logs nothing from now on" in cli("db", "log-settings", "shop", "--off").err

@@ -29,7 +29,13 @@ def test_a_log_of_nothing_says_so(cli: Cli) -> None:
 
 
 def test_an_empty_log_says_why(monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
-    log = {"statements": "ddl", "min_duration_ms": None, "errors": True}
+    log = {
+        "statements": "ddl",
+        "min_duration_ms": None,
+        "errors": True,
+        "keep_days": None,
+        "paused_until": None,
+    }
     with installed(monkeypatch) as api:
         api.on("GET", "/api/databases", [database(log=log)])
         api.on("GET", LOGS, [])

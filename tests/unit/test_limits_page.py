@@ -21,7 +21,7 @@ from tenantry.services.operations.model import ROOM
 from tenantry.services.overuse import plan as overuse
 from tenantry.services.pooling import plan as pooling
 from tenantry.services.quotas import plan as quotas
-from tenantry.services.statement_log import collecting, entries
+from tenantry.services.statement_log import entries, floods
 from tenantry.services.tenant_migrations import folders
 from tenantry.services.tenant_migrations import service as fleet
 from tenantry.services.tenant_migrations.model import STATEMENT_SECONDS
@@ -50,7 +50,7 @@ def percent(part: float) -> str:
         f"or {readable(overuse.LEAST_TEMPORARY)}, whichever is largest",
         f"{readable(overuse.MOST_SETTINGS)}, compressed",
         f"lasts {overuse.PAUSE_SECONDS // 60} minutes and ends automatically",
-        f"{readable(collecting.MOST_LOGGED)} in an hour | its logging is disabled",
+        f"{floods.MOST_A_SECOND // 1000} kB/s on average of {floods.WINDOW_SECONDS:.0f} s",
         f"{readable(entries.MOST_OF_A_FILE * entries.MOST_FILES)}, for `TENANTRY_AUDIT_DAYS`",
         f"the oldest {readable(entries.MOST_OF_A_FILE)} are deleted",
         f"{uploads.MOST_OF_A_CUSTOMER} at once for each customer",

@@ -1,11 +1,13 @@
 """Entries move from the server's log to their databases: once, whole, within bounds."""
 
 import dataclasses
+import datetime as dt
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +25,7 @@ from tenantry.pg.drivers import ProcessDriver
 from tenantry.services.databases.plan import wanted_state
 from tenantry.services.statement_log import entries
 from tenantry.services.statement_log.entries import FIRST, EntryFiles, Place, parse_place
+from tenantry.services.statement_log.floods import MOST_A_SECOND, LogCounter, Window
 from tenantry.services.statement_log.moving import Mover
 
 A, B = uuid.UUID(int=1), uuid.UUID(int=2)
@@ -55,7 +58,7 @@ class Scene:
         self.cluster = cluster_in(self.root)
         self.written = 0
         self.log()  # from whose end on everything is moved
-        self.mover().move({}, {})
+        self.mover().move({}, [])
 
     def mover(self) -> Mover:
         return Mover(lambda: [self.cluster], self.files)
@@ -93,11 +96,9 @@ def test_entries_are_those_of_logged_databases(scene: Scene) -> None:
         line("", error_severity="ERROR", message="no such table", state_code="42P01"),
         b"no entry\n",
     )
-    moved = mover.move(LOGGED, {})
+    assert not mover.move(LOGGED, [])
     assert scene.reported() == ["SELECT 1", "SELECT 4", "no such table"]
     assert scene.reported(B) == ["SELECT 2"]
-    assert set(moved.written) == {"tenant_a", "tenant_b", "tenant_c"}
-    assert not moved.more
     first, *_, error = scene.entries()
     assert first == {
         "time": "2026-11-29T11:00:00.000+00:00", "kind": "statement", "database_name": "tenant_a",
@@ -111,13 +112,13 @@ def test_entries_are_those_of_logged_databases(scene: Scene) -> None:
 def test_the_log_is_followed_from_file_to_file(scene: Scene) -> None:
     mover = scene.mover()
     scene.log(line("1"), line("2")[:-9])
-    mover.move(LOGGED, {})
+    mover.move(LOGGED, [])
     assert scene.reported() == ["1"]
     scene.log(line("2")[-9:])
     scene.log(line("3"), file="0 after a clock was set back")
-    mover.move(LOGGED, {})
+    mover.move(LOGGED, [])
     scene.log(line("4"), file="0 after a clock was set back")
-    scene.mover().move(LOGGED, {})
+    scene.mover().move(LOGGED, [])
     assert scene.reported() == ["1", "2", "3", "4"]
 
 
@@ -125,11 +126,11 @@ def test_what_was_deleted_before_it_was_read_is_reported_of(scene: Scene) -> Non
     mover = scene.mover()
     scene.log(line("1")).unlink()
     scene.log(line("2"), file="b")
-    mover.move({"tenant_a": A}, {A: "a notice"})
+    mover.move({"tenant_a": A}, [(A, "a notice")])
     assert [each["kind"] for each in scene.entries()] == ["notice", "notice", "statement"]
     assert scene.reported()[0] == "a notice"
     assert "may be missing" in scene.reported()[1]
-    mover.move({"tenant_a": A}, {})
+    mover.move({"tenant_a": A}, [])
     assert len(scene.reported()) == 3
 
 
@@ -144,7 +145,7 @@ def test_secrets_are_overwritten_in_the_log(scene: Scene) -> None:
     elsewhere = line(f"SET app.token = {SECRET}", dbname="tenant_c")
     path = scene.log(kept, hidden, error, elsewhere, plain)
     size, time = path.stat().st_size, path.stat().st_mtime_ns
-    scene.mover().move(LOGGED, {})
+    scene.mover().move(LOGGED, [])
     assert scene.reported() == ["SELECT 2", "ALTER ROLE app PASSWORD '***'", "***", "SELECT 1"]
     after = path.read_bytes()
     assert after.startswith(kept)
@@ -160,6 +161,7 @@ from pathlib import Path
 sys.path[:0] = {path!r}
 from test_log_entries import LOGGED, cluster_in
 from tenantry.services.statement_log.entries import EntryFiles
+from tenantry.services.statement_log.floods import MOST_A_SECOND, LogCounter, Window
 from tenantry.services.statement_log.moving import Mover
 
 class Dying(EntryFiles):
@@ -170,7 +172,7 @@ class Dying(EntryFiles):
         return end
 
 root = Path({root!r})
-Mover(lambda: [cluster_in(root)], Dying(root / "statements")).move(LOGGED, {{}})
+Mover(lambda: [cluster_in(root)], Dying(root / "statements")).move(LOGGED, [])
 """
 
 
@@ -188,7 +190,7 @@ def test_a_kill_leaves_no_entry_out_and_none_twice(scene: Scene, last: uuid.UUID
         file = scene.root / "statements" / str(A) / "00000001.jsonl"
         with file.open("ab") as torn:
             torn.write(b'{"statement":"torn')
-    scene.mover().move(LOGGED, {})
+    scene.mover().move(LOGGED, [])
     assert (scene.reported(A), scene.reported(B)) == (expected, expected)
     assert SECRET not in "".join(path.read_text() for path in scene.logs.iterdir())
 
@@ -227,16 +229,50 @@ def test_pages_go_back_and_on(scene: Scene) -> None:
 def test_entries_of_databases_that_are_gone_are_deleted(scene: Scene) -> None:
     mover = scene.mover()
     scene.log(line("1"), line("2", dbname="tenant_b"))
-    mover.move(LOGGED, {})
-    mover.forget({B}, days=30)
+    mover.move(LOGGED, [])
+    mover.forget({B: 30})
     assert scene.files.databases() == {B}
     os.utime(scene.root / "statements" / str(B) / "00000001.jsonl", (1, 1))
-    mover.forget({B}, days=30)
+    mover.forget({B: 30})
     assert scene.reported(B) == []
     scene.log(line("3", dbname="tenant_b"))
-    mover.move(LOGGED, {})
+    mover.move(LOGGED, [])
     assert scene.reported(B) == ["3"]
     assert scene.files.end(B) > Place(2, 0)
+
+
+def test_each_line_is_counted_once_for_the_database_of_its_session(scene: Scene) -> None:
+    counter = LogCounter(lambda: [scene.cluster])
+    assert counter.count() == {}
+    one, two = line("SELECT 1"), line("SELECT 22", dbname="tenant_a_shadow")
+    scene.log(one, two[:-9], line("", dbname="tenant_b", error_severity="FATAL"), b"no entry\n")
+    assert counter.count() == {"tenant_a": len(one) - 1}
+    scene.log(line("SELECT 3", dbname="tenant_c"), file="b")
+    assert set(counter.count()) == {"tenant_c"}
+    assert counter.count() == {}
+
+
+def test_a_flood_is_what_is_logged_on_average_of_the_last_seconds() -> None:
+    window = Window()
+    second = {"a": MOST_A_SECOND, "b": MOST_A_SECOND + 1}
+    assert not any(window.add(second, now) for now in range(4))
+    assert window.add(second, 4) == ["b"]
+    assert window.add(second, 5) == ["b"]
+    window.forget("b")
+    assert window.add({"a": 1}, 5) == ["a"]
+    assert window.add({}, 6) == []
+    assert window.add({"c": MOST_A_SECOND * 5 + 1}, 60) == ["c"]
+
+
+def test_entries_are_deleted_after_the_days_of_their_database(scene: Scene) -> None:
+    mover = scene.mover()
+    scene.log(line("1"), line("2", dbname="tenant_b"))
+    mover.move(LOGGED, [])
+    for database_id in (A, B):
+        path = scene.root / "statements" / str(database_id) / "00000001.jsonl"
+        os.utime(path, (time.time() - 2 * 86_400,) * 2)
+    mover.forget({A: 1, B: 3})
+    assert (scene.reported(A), scene.reported(B)) == ([], ["2"])
 
 
 def test_a_database_logs_what_its_owner_wants() -> None:
@@ -256,5 +292,6 @@ def test_a_database_logs_what_its_owner_wants() -> None:
     assert (slow["log_statement"], slow["log_min_duration_statement"]) == ("none", "0")
     assert (slow["log_min_messages"], slow["log_min_error_statement"]) == ("error", "error")
     assert set(slow) <= set(MANAGED)
-    assert not LogSettings().is_on
+    assert defaults(log_statements="all", log_paused_until=dt.datetime.now(dt.UTC)) == {}
+    assert not LogSettings(keep_days=3).is_on
     assert LogSettings(min_duration_ms=0).is_on

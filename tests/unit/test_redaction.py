@@ -97,6 +97,21 @@ def test_it_is_never_longer_and_twice_changes_no_more(statement: str) -> None:
     assert len(server_log.write({"message": once})) <= len(server_log.write({"message": statement}))
 
 
+WORDS = [
+    "PassW", "passphrase", "pwd", "pwds", "Secret", "credential", "token", "api_key", "APIKEY",
+    "api__key", "private_key", "privatekey", "authorization", "bearer", "jwt", "connection",
+    "connections", "dblink", "options", "set_config", "pgp_", "crypt", "bcrypt", "encrypt",
+    "hmac", "://a@", "://", "execute", "options (", "\nexecute x", " ", "_", "\u0131",
+    "\u017f", "\u212a",
+]  # fmt: skip
+words = st.sampled_from(WORDS)
+
+
+@given(st.lists(words | st.text(max_size=3), max_size=6).map("".join))
+def test_looking_for_signs_first_changes_no_answer(statement: str) -> None:
+    assert redaction.is_suspicious(statement) == bool(redaction._SUSPICIOUS.search(statement))
+
+
 @pytest.mark.parametrize("letter", ["'", "$$", "/*", "a", "://", "\\'"])
 def test_no_text_takes_long(letter: str) -> None:
     redaction.redact(f"password {letter * 60_000}")

@@ -89,6 +89,13 @@ class Log(BaseModel):
         examples=[1000],
     )
     errors: bool = Field(description="Whether statements that fail are logged.")
+    keep_days: int | None = Field(
+        description="For how many days entries are kept; null: as long as those of the audit.",
+        examples=[30],
+    )
+    paused_until: dt.datetime | None = Field(
+        description="Nothing is logged until then, since the database logged too much."
+    )
 
 
 class Database(BaseModel):
@@ -268,7 +275,7 @@ def _fields(row: DatabaseRow) -> dict[str, object]:
 
 
 def log(row: DatabaseRow) -> Log:
-    return Log.model_validate(dataclasses.asdict(row.log_settings))
+    return Log(**dataclasses.asdict(row.log_settings), paused_until=row.log_paused_until)
 
 
 def _paused(row: DatabaseRow) -> Paused | None:

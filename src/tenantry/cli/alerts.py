@@ -179,7 +179,8 @@ def add(
         list[str] | None,
         typer.Option(
             help="What to send: alert.platform, alert.database, database.created,"
-            " database.deleted, database.restored, login.failed. Once for each; default: alerts."
+            " database.deleted, database.restored, database.log_paused, login.failed."
+            " Once for each; default: alerts."
         ),
     ] = None,
     as_json: Json = False,

@@ -73,7 +73,7 @@ def logs(
 
 def _say_why(row: Row) -> None:
     """Explain why there may be no entry."""
-    if row["log"] == _OFF:
+    if _is_off(row["log"]):
         output.note(f"Nothing is logged of {title(row)}: see `tenantry db log-settings`.")
         return
     output.note(
@@ -83,6 +83,10 @@ def _say_why(row: Row) -> None:
 
 
 _OFF: Row = {"statements": "none", "min_duration_ms": None, "errors": False}
+
+
+def _is_off(settings: Row) -> bool:
+    return settings | _OFF == settings
 
 
 def _show(entry: Row, *, as_json: bool) -> None:
@@ -116,6 +120,14 @@ def log_settings(
     errors: Annotated[
         bool | None, typer.Option("--errors/--no-errors", help="Log statements that fail.")
     ] = None,
+    keep_days: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=3650,
+            help="Keep entries for so many days; 0: as long as those of the audit.",
+        ),
+    ] = None,
     off: Annotated[bool, typer.Option("--off", help="Log nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -127,29 +139,36 @@ def log_settings(
 
         tenantry db log-settings shop --statements ddl --errors
 
-        tenantry db log-settings shop --min-duration-ms 1000
+        tenantry db log-settings shop --min-duration-ms 1000 --keep-days 30
 
         tenantry db log-settings shop --off
     """
-    said = {"statements": statements, "min_duration_ms": min_duration_ms, "errors": errors}
+    said = {
+        "statements": statements,
+        "min_duration_ms": min_duration_ms,
+        "errors": errors,
+        "keep_days": keep_days,
+    }
     changes: dict[str, object] = {name: value for name, value in said.items() if value is not None}
     if off and changes:
         raise typer.BadParameter("--off goes with no other option.")
-    if changes.get("min_duration_ms") == -1:
-        changes["min_duration_ms"] = None
+    for name, least in (("min_duration_ms", -1), ("keep_days", 0)):
+        if changes.get(name) == least:
+            changes[name] = None
     with connect() as api:
         row = find(api, database, env)
         path = f"/api/databases/{row['id']}/logs/settings"
-        wanted = api.get(path)
+        settings = api.get(path)
         if off or changes:
-            wanted = api.put(path, _OFF if off else wanted | changes)
+            there = {name: settings[name] for name in said}
+            settings = api.put(path, there | (_OFF if off else changes))
             if not as_json:
-                what = "nothing" if wanted == _OFF else "this"
+                what = "nothing" if _is_off(settings) else "this"
                 output.done(f"{title(row)} logs {what} from now on")
     if as_json:
-        output.as_json(wanted)
+        output.as_json(settings)
         return
-    output.facts(facts(wanted))
+    output.facts(facts(settings))
 
 
 def facts(settings: Row) -> list[tuple[str, object]]:
@@ -158,7 +177,13 @@ def facts(settings: Row) -> list[tuple[str, object]]:
         ("statements", settings["statements"]),
         ("slow statements", _slow(settings["min_duration_ms"])),
         ("errors", settings["errors"]),
+        ("kept", _kept(settings["keep_days"])),
+        *([("paused until", times.local(paused))] if (paused := settings["paused_until"]) else []),
     ]
+
+
+def _kept(days: int | None) -> str:
+    return "as long as the audit" if days is None else f"{days} days"
 
 
 def _slow(least: int | None) -> str:
@@ -169,6 +194,6 @@ def _slow(least: int | None) -> str:
 
 def summary(settings: Row) -> str | None:
     """Summarize the log settings; None if nothing is logged."""
-    if settings == _OFF:
+    if _is_off(settings):
         return None
     return ", ".join(f"{label}: {output.plain(value)}" for label, value in facts(settings))

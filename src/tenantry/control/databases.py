@@ -69,6 +69,8 @@ class DatabaseRow(Attributes, Limits):
     log_statements: LoggedStatements
     log_min_duration_ms: int | None
     log_errors: bool
+    log_keep_days: int | None
+    log_paused_until: dt.datetime | None
     blueprint: str | None
     blueprint_version: int | None
     created_at: dt.datetime
@@ -80,7 +82,9 @@ class DatabaseRow(Attributes, Limits):
 
     @property
     def log_settings(self) -> LogSettings:
-        return LogSettings(self.log_statements, self.log_min_duration_ms, self.log_errors)
+        return LogSettings(
+            self.log_statements, self.log_min_duration_ms, self.log_errors, self.log_keep_days
+        )
 
     @property
     def shadow_name(self) -> str:
@@ -102,7 +106,8 @@ COLUMNS = f"""
     d.missing_since, f.detail AS status_detail, d.password_changed_at,
     {rotates_at("d")} AS password_rotates_at,
     a.last_active_at, a.watched_since, d.paused_until, d.paused_for, d.log_statements,
-    d.log_min_duration_ms, d.log_errors, b.name AS blueprint, b.version AS blueprint_version,
+    d.log_min_duration_ms, d.log_errors, d.log_keep_days, d.log_paused_until,
+    b.name AS blueprint, b.version AS blueprint_version,
     d.created_at, d.updated_at
 """
 _BESIDE = """
@@ -299,11 +304,6 @@ async def note_missing(tx: Tx, database_id: uuid.UUID, *, missing: bool) -> None
         """,
         (missing, database_id),
     )
-
-
-async def existing(tx: Tx) -> set[uuid.UUID]:
-    """Return the ids of all databases, whatever their status."""
-    return {row[0] for row in await (await tx.execute("SELECT id FROM databases")).fetchall()}
 
 
 async def named(tx: Tx, name: str) -> DatabaseRow | None:

@@ -17,8 +17,15 @@ _SUSPICIOUS = re.compile(
     | pgp_ | \bcrypt | encrypt | \bhmac | ://[^\s/@]*@
     | ^ \s* execute \b
     """,
-    re.IGNORECASE | re.VERBOSE | re.MULTILINE,
+    re.ASCII | re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
+# Each match has one of these in it. To look for them takes a hundredth of the time, and most texts
+# have none.
+_SIGNS = (
+    "passw", "passphrase", "pwd", "secret", "credential", "token", "api_key", "apikey",
+    "private_key", "privatekey", "authorization", "bearer", "jwt", "connection", "dblink",
+    "options", "set_config", "pgp_", "crypt", "hmac", "://", "execute",
+)  # fmt: skip
 _PIECES = re.compile(
     r"""
     (?P<comment> --[^\n]*+ | /\*.*?(?:\*/|\Z) )
@@ -43,7 +50,8 @@ _SETS = re.compile(
 
 def is_suspicious(statement: str) -> bool:
     """Whether a statement, or what an error says of one, may have a secret in it."""
-    return bool(_SUSPICIOUS.search(statement))
+    lowered = statement.lower()
+    return any(sign in lowered for sign in _SIGNS) and bool(_SUSPICIOUS.search(statement))
 
 
 def redact(statement: str) -> str:

@@ -7,7 +7,7 @@ this distinguishes a statement that PostgreSQL logs from a RAISE LOG that looks 
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -111,7 +111,7 @@ def write(found: dict[str, Any]) -> bytes:
     return text.encode(errors="surrogateescape")
 
 
-def session_of(found: dict[str, Any]) -> tuple[str, str] | None:
+def session_of(found: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the role and database of an entry's session, if it has authenticated; else None."""
     role, database = found.get("user"), found.get("dbname")
     if not role or not database or found.get("ps") in _LOGS_IN:
@@ -130,7 +130,7 @@ class LogEntry:
     message: str | None = None
 
 
-def read_entry(found: dict[str, Any]) -> LogEntry | None:
+def read_entry(found: Mapping[str, Any]) -> LogEntry | None:
     """Return the statement in a session's entry; None if it has none."""
     message = str(found.get("message", ""))
     if found.get("error_severity") == "ERROR":

@@ -299,7 +299,7 @@ class Platform:
         return Collecting(
             self.store,
             self.clusters,
-            self.pooler,
+            self.databases,
             self.fleet,
             self._entries,
             days=self.settings.audit_days,

@@ -16,6 +16,7 @@ Event = Literal[
     "database.created",
     "database.deleted",
     "database.restored",
+    "database.log_paused",
     "login.failed",
 ]
 EVENTS: tuple[Event, ...] = get_args(Event)

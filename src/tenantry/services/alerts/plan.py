@@ -143,6 +143,7 @@ _EVENTS = {
     "database.created": "Database created",
     "database.deleted": "Database deleted",
     "database.restored": "Database restored",
+    "database.log_paused": "Logging of a database paused, as it logged too much",
     "login.failed": "Login failed",
 }
 

@@ -222,9 +222,10 @@ class SetLog(Body):
     statements: LoggedStatements = "none"
     min_duration_ms: Annotated[int, Field(ge=0, le=3_600_000, strict=True)] | None = None
     errors: Annotated[bool, Field(strict=True)] = False
+    keep_days: Annotated[int, Field(ge=1, le=3650, strict=True)] | None = None
 
     def wanted(self) -> LogSettings:
-        return LogSettings(self.statements, self.min_duration_ms, self.errors)
+        return LogSettings(self.statements, self.min_duration_ms, self.errors, self.keep_days)
 
 
 class Whitelist(Body):

@@ -116,7 +116,8 @@ def wanted_state(row: DatabaseRow) -> DatabaseState:
         defaults["TimeZone"] = row.timezone
     if row.quota_state in {"read_only", "stopped"}:
         defaults["default_transaction_read_only"] = "on"
-    defaults |= _logged(row.log_settings)
+    if row.log_paused_until is None:
+        defaults |= _logged(row.log_settings)
     shut = row.quota_state == "stopped" or row.paused_until is not None
     return DatabaseState(defaults, 0 if shut else row.max_connections)
 

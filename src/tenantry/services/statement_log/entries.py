@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,10 +110,11 @@ class EntryFiles:
         for _, path in self._files(database_id)[:-MOST_FILES]:
             path.unlink(missing_ok=True)
 
-    def forget(self, existing: Collection[uuid.UUID], *, days: int) -> None:
-        """Delete the entries of databases that do not exist, and files older than ``days``."""
+    def forget(self, keep_days: Mapping[uuid.UUID, int]) -> None:
+        """Delete files that are older than the days of their database, and those of others."""
         for database_id in self.databases():
-            if database_id not in existing:
+            days = keep_days.get(database_id)
+            if days is None:
                 shutil.rmtree(self._folder(database_id))
                 continue
             for _, path in self._files(database_id):

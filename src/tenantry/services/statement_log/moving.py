@@ -12,8 +12,8 @@ import datetime as dt
 import json
 import os
 import uuid
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from tenantry.services.statement_log import entries
 from tenantry.services.statement_log.entries import EntryFiles, Place
 from tenantry.services.statement_log.model import HIDDEN, MOST_TEXT, without_secrets
 
-_MOST_READ = 16 * 1024 * 1024
+_MOST_READ = 2 * 1024 * 1024  # at a time: what databases log is counted in between
+Notice = tuple[uuid.UUID, str]  # the text of the platform in the log of a database
 _ENDS_A_SESSION = {"FATAL", "PANIC"}
 _NOT_SHOWN = ("detail", "hint", "context", "internal_query")
 _GAP = "The server's log was deleted before it was read: entries before this one may be missing."
@@ -43,21 +44,12 @@ class _Position:
 
 @dataclass(slots=True)
 class _Batch:
-    """The parts of the log just read: new entries, bytes by database, and lines to replace."""
+    """The parts of the log just read: new entries, and lines to replace."""
 
     new: defaultdict[uuid.UUID, list[dict[str, Any]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    written: Counter[str] = field(default_factory=Counter)
     secrets: list[tuple[Line, bytes]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """How many bytes the sessions of each database wrote, and whether there is more to read."""
-
-    written: Counter[str]
-    more: bool
 
 
 class Mover:
@@ -69,16 +61,16 @@ class Mover:
         self._note = entries_.root / "position.json"
         self._position: _Position | None = None
 
-    def move(self, logged: Mapping[str, uuid.UUID], notices: Mapping[uuid.UUID, str]) -> Moved:
+    def move(self, logged: Mapping[str, uuid.UUID], notices: Sequence[Notice]) -> bool:
         """Move a part of the log: entries of ``logged`` databases, by their name in PostgreSQL.
 
-        ``notices`` are added, by database.
+        Add the ``notices``. Return whether there is more to read.
         """
         position = self._position or self._begin()
         self._position = None  # after a failure the next call begins at the stored position
         before = replace(position, logs=dict(position.logs), ends=dict(position.ends))
         batch = _Batch()
-        for database_id, text in notices.items():
+        for database_id, text in notices:
             batch.new[database_id].append(_notice(text))
         unread = [self._read_on(each, position, batch, logged) for each in self._clusters()]
         for database_id, new in batch.new.items():
@@ -87,7 +79,7 @@ class Mover:
         if position != before:
             self._write(position)
         self._position = position
-        return Moved(batch.written, more=any(unread))
+        return any(unread)
 
     def _read_on(
         self,
@@ -124,11 +116,11 @@ class Mover:
                 return True
         return False
 
-    def forget(self, existing: Collection[uuid.UUID], *, days: int) -> None:
-        """Delete the entries of databases that do not exist, and files older than ``days``."""
-        self._entries.forget(existing, days=days)
+    def forget(self, keep_days: Mapping[uuid.UUID, int]) -> None:
+        """Delete files that are older than the days of their database, and those of others."""
+        self._entries.forget(keep_days)
         if self._position is not None:
-            for gone in self._position.ends.keys() - existing:
+            for gone in self._position.ends.keys() - keep_days.keys():
                 del self._position.ends[gone]
 
     def _begin(self) -> _Position:
@@ -162,16 +154,23 @@ class Mover:
         files.write_atomically(self._note, json.dumps(noted))
 
 
+def database_of(found: Mapping[str, Any]) -> str | None:
+    """Return the main database of the session that logged an entry; None without one.
+
+    Messages that end a session are not charged to its database: others may cause them.
+    """
+    session = server_log.session_of(found)
+    if session is None or found.get("error_severity") in _ENDS_A_SESSION:
+        return None
+    return names.main_of(session[1])
+
+
 def _take(batch: _Batch, line: Line, logged: Mapping[str, uuid.UUID]) -> None:
-    """Count a line for its database, and add its entry if the database is logged."""
+    """Add the entry of a line if its database is logged; whoever logged it, without secrets."""
     found = server_log.entry(line)
-    session = server_log.session_of(found) if found else None
-    if found is None or session is None or found.get("error_severity") in _ENDS_A_SESSION:
-        return
-    name = names.main_of(session[1])
-    batch.written[name] += line.length
-    logged_entry = server_log.read_entry(found)
-    if logged_entry is None:
+    name = database_of(found) if found else None
+    logged_entry = server_log.read_entry(found) if found and name else None
+    if found is None or name is None or logged_entry is None:
         return
     statement, message = without_secrets(logged_entry)
     if (statement, message) != (logged_entry.text, logged_entry.message):

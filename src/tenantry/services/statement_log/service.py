@@ -5,7 +5,7 @@ import datetime as dt
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -93,6 +93,9 @@ class StatementLog:
         """
         row = await self._databases.show(actor, database_id)
         before, begin = _place("cursor", cursor), _place("after", after)
+        if (days := row.log_settings.keep_days) is not None:
+            kept_since = dt.datetime.now(dt.UTC) - dt.timedelta(days=days)
+            wanted = replace(wanted, since=max(wanted.since or kept_since, kept_since))
 
         def read() -> list[Entry]:
             found: Iterator[Found] = (
