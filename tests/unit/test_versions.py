@@ -1,7 +1,9 @@
 """What runs against what is installed: apt's answers, /proc, published weaknesses, the window."""
 
+import asyncio
 import datetime as dt
 import fcntl
+import os
 import re
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from tenantry.host.versions import (
     replaced_files,
 )
 from tenantry.services.restarts import in_window
-from tenantry.services.versions import Part
+from tenantry.services.versions import Part, known_packages
 
 POLICY = """\
 postgresql-15:
@@ -35,6 +37,38 @@ pgbouncer:
   Version table:
      1.18.0-1 500
 """
+
+
+def test_apt_is_asked_once_by_all_processes_until_packages_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "policy").write_text(POLICY)
+    asked = tmp_path / "asked"
+    apt = tmp_path / "apt-cache"
+    apt.write_text(f"#!/bin/sh\necho $3 >> {asked}\ncat {tmp_path}/policy\n")
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    file = tmp_path / "packages.json"
+
+    def known(*names: str, changed_at: float = 1.0) -> dict[str, Package]:
+        return asyncio.run(known_packages(file, ["pgbouncer", *names], changed_at=changed_at))
+
+    def times() -> int:
+        return len(asked.read_text().splitlines())
+
+    assert known() == known() == read_policy(POLICY)
+    assert times() == 1
+    known("postgresql-16")
+    assert times() == 2
+    known("postgresql-16", changed_at=2.0)
+    assert times() == 3
+    for bad in ("", "[]", '{"changed_at": 1.0, "names": ["pgbouncer"], "packages": {"a": {}}}'):
+        file.write_text(bad)
+        assert known() == read_policy(POLICY)
+    assert times() == 6
+    os.utime(file, (1, 1))
+    known()
+    assert times() == 7
 
 
 def test_apts_answer_about_several_packages() -> None:

@@ -74,6 +74,11 @@ class Home:
         return self.root / "recovery.json"
 
     @property
+    def packages(self) -> Path:
+        """The versions of packages as apt reported them last."""
+        return self.run / "packages.json"
+
+    @property
     def scratch(self) -> Path:
         """Files of running operations, each in a folder named by the operation's id."""
         return self.root / "scratch"

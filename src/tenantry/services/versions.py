@@ -7,9 +7,11 @@ extensions, while open sessions and those that need neither keep working.
 
 import asyncio
 import contextlib
+import json
 import re
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import psycopg
 
@@ -17,7 +19,7 @@ from tenantry.base.errors import MachineError, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.control.store import DATABASE
-from tenantry.host import engines, processes, versions, weaknesses
+from tenantry.host import engines, files, processes, versions, weaknesses
 from tenantry.host.engines import upstream
 from tenantry.host.versions import Package
 from tenantry.pg.clusters import Cluster
@@ -208,6 +210,31 @@ async def pooler(settings: Settings, which: Pooler) -> Part:
     )
 
 
+async def known_packages(file: Path, names: list[str], *, changed_at: float) -> dict[str, Package]:
+    """Return these packages as apt reports them, or as it did within the hour to any process.
+
+    The result is in ``file``, since apt takes long to answer, which each command would wait for.
+    Raises CommandFailed if there is no apt.
+    """
+    if (noted := _noted(file, names, changed_at)) is not None:
+        return noted
+    found = await versions.packages(names)
+    shown = {name: asdict(each) for name, each in found.items()}
+    text = json.dumps({"changed_at": changed_at, "names": names, "packages": shown})
+    with contextlib.suppress(OSError):  # only a user who cannot write asks apt again
+        files.write_atomically(file, text, mode=0o644)
+    return found
+
+
+def _noted(file: Path, names: list[str], changed_at: float) -> dict[str, Package] | None:
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        noted = json.loads(file.read_text())
+        is_fresh = time.time() - file.stat().st_mtime < _PACKAGES_SECONDS
+        if is_fresh and (noted["changed_at"], noted["names"]) == (changed_at, names):
+            return {name: Package(**each) for name, each in noted["packages"].items()}
+    return None
+
+
 class Versions:
     """All parts' versions, read at most every ten seconds; packages when they changed or hourly."""
 
@@ -243,9 +270,10 @@ class Versions:
         now = versions.packages_changed_at()
         if now == changed_at and time.monotonic() - asked_at < _PACKAGES_SECONDS:
             return
-        names = [f"postgresql-{major}" for major in self._majors()]
+        names = [*(f"postgresql-{major}" for major in self._majors()), "pgbouncer", "pgbackrest"]
+        file = Home(self._settings.home).packages
         with contextlib.suppress(MachineError):  # a machine without apt
-            self._packages = await versions.packages([*names, "pgbouncer", "pgbackrest"])
+            self._packages = await known_packages(file, sorted(names), changed_at=now)
         self._packages_of = now, time.monotonic()
 
     def _majors(self) -> set[str]:
