@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from scene import WARM, Scene, Victim, wait_for
 
-from harness import as_service_user
+from harness import DEADLINE, as_service_user
 
 LARGEST_POOL = 8
 
@@ -138,7 +138,7 @@ def test_a_worker_that_has_lost_its_supervisor_ends(scene: Scene) -> None:
         for worker in workers:
             assert worker.stdin is not None
             worker.stdin.close()
-        assert [worker.wait(timeout=15) for worker in workers] == [0] * 4
+        assert [worker.wait(timeout=DEADLINE) for worker in workers] == [0] * 4
     finally:
         for worker in workers:
             worker.kill()

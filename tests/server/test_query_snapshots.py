@@ -269,3 +269,30 @@ async def test_the_history_has_shares_and_is_searched(cluster: Cluster) -> None:
     # Of all, also of those whose text is not stored.
     assert past[0].share == pytest.approx(100 / sum(range(101)))
     assert none == []
+
+
+async def test_paces_are_those_of_the_same_statements_a_week_before(cluster: Cluster) -> None:
+    _, made = await cluster.database()
+    _, without_past = await cluster.database()
+    await cluster.take()
+    hour = query_history.hour_of(dt.datetime.now(dt.UTC))
+    before = hour - dt.timedelta(days=7)
+
+    def counted(calls: int, total_ms: float) -> Counters:
+        return Counters(calls, total_ms, 0, 0, 0, 0, 0)
+
+    async with cluster.store.transaction(audit.PLATFORM) as tx:
+        past = {
+            (False, 1): counted(2, 10.0),
+            (False, 2): counted(1, 1.0),
+            (True, 4): counted(1, 1.0),
+        }
+        now = {
+            (False, 1): counted(6, 90.0), (False, 3): counted(9, 900.0), (True, 4): counted(1, 7.0),
+            (False, WHOLE): counted(16, 997.0),
+        }  # fmt: skip
+        await query_history.add(tx, before, {made: past | {(False, WHOLE): counted(4, 12.0)}})
+        await query_history.add(tx, hour, {made: now, without_past: now})
+        assert await query_history.paces(tx, cluster.id, hour) == {
+            made: query_history.Pace(6, 90.0, 30.0)
+        }

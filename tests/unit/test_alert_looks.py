@@ -16,7 +16,7 @@ from database_rows import database_row
 from tenantry.base.errors import Unavailable
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.control import alert_channels, alerts
+from tenantry.control import alert_channels, alerts, query_history
 from tenantry.control import databases as rows
 from tenantry.control.alerts import AlertRow
 from tenantry.pg import database_activity
@@ -66,6 +66,7 @@ async def test_a_cluster_that_does_not_answer_hides_no_others_conditions(
     monkeypatch.setattr(rows, "on_cluster", on_cluster)
     monkeypatch.setattr(alert_channels, "thresholds", nothing)
     monkeypatch.setattr(database_activity, "of_cluster", nothing)
+    monkeypatch.setattr(query_history, "paces", nothing)
     monkeypatch.setattr(alert_conditions, "_CLUSTER_SECONDS", 0.01)
     settings = Settings(home=Path("/nowhere"))
     store = SimpleNamespace(transaction=transaction)

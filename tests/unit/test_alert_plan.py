@@ -22,12 +22,14 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from alert_rows import NOW, channel
+from database_rows import database_row
 from tenantry.base.errors import Forbidden, InvalidInput
 from tenantry.base.secrets import Seal, Secret, SecretSource
 from tenantry.base.settings import Alert, Settings
 from tenantry.control.alert_channels import Thresholds
 from tenantry.control.alerts import AlertRow
 from tenantry.control.audit import PLATFORM, Actor
+from tenantry.control.query_history import Pace
 from tenantry.pg.database_activity import Connections, Counters, DatabaseActivity
 from tenantry.services.alert_conditions import of_health
 from tenantry.services.alerts import channels, databases, parts, plan, sending
@@ -333,8 +335,27 @@ def test_databases_have_conditions_from_their_thresholds_on(
         used_bytes=None,
         paused_for=None,
     )
-    found = databases.conditions(row, databases.in_force(Alert(), None), now, activity())
+    limits = databases.in_force(Alert(), None)
+    found = databases.conditions(row, limits, now, activity(), None)
     assert [each.rule for each in found] == [f"database.{rule}" for rule in rules]
+
+
+@pytest.mark.parametrize(
+    ("pace", "slower"),
+    [
+        (Pace(100, 20_000.0, 10_000.0), True),
+        (Pace(100, 19_999.0, 10_000.0), False),
+        (Pace(99, 60_000.0, 10_000.0), False),
+        (Pace(10_000, 10_999.0, 1_000.0), False),
+        (Pace(10_000, 10_000.0, 0.0), True),
+    ],
+)
+def test_a_database_is_slower_by_what_its_statements_took_a_week_before(
+    pace: Pace, slower: bool
+) -> None:
+    limits = databases.in_force(Alert(), None)
+    found = databases.conditions(database_row("a"), limits, None, None, pace)
+    assert [each.rule for each in found] == ["database.slower"] * slower
 
 
 def test_a_databases_own_thresholds_replace_the_platforms() -> None:

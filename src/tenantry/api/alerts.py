@@ -87,6 +87,7 @@ class AlertSettings(BaseModel):
     transaction_minutes: int | None
     deadlocks: int | None
     rollback_percent: int | None
+    slower_percent: int | None
 
 
 def _alert(row: AlertRow) -> Alert:

@@ -148,6 +148,7 @@ class Alert(Group):
     transaction_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
     deadlocks: Annotated[int, Field(ge=1, le=1_000_000)] = 5
     rollback_percent: Percent = 50
+    slower_percent: Annotated[int, Field(ge=101, le=100_000)] = 200
 
 
 class Acme(Group):

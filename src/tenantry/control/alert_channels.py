@@ -181,7 +181,8 @@ class Thresholds:
     """From where on a database's conditions need attention; None means the platform's.
 
     Percents of its disk quota and of its connections; minutes of its longest transaction; deadlocks
-    in five minutes; percents of its transactions in five minutes that were rolled back.
+    in five minutes; percents of its transactions in five minutes that were rolled back; the time of
+    its statements in percents of that of a week before.
     """
 
     disk_percent: int | None = None
@@ -189,6 +190,7 @@ class Thresholds:
     transaction_minutes: int | None = None
     deadlocks: int | None = None
     rollback_percent: int | None = None
+    slower_percent: int | None = None
 
 
 _THRESHOLDS = list(Thresholds.__annotations__)

@@ -75,6 +75,18 @@ class Past:
     share: float
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a database's statements took in an hour, and would have taken a week before.
+
+    Of those that ran in both hours, each as often as in the later one; in milliseconds.
+    """
+
+    calls: int
+    now_ms: float
+    before_ms: float
+
+
 def hour_of(moment: dt.datetime) -> dt.datetime:
     """Return the beginning of a moment's hour, UTC."""
     return moment.astimezone(dt.UTC).replace(minute=0, second=0, microsecond=0)
@@ -293,6 +305,24 @@ async def of_hours(
         (hour, shadow, query_id): Counters(*counted)
         for hour, shadow, query_id, *counted in await cursor.fetchall()
     }
+
+
+async def paces(tx: Tx, cluster_id: uuid.UUID, hour: dt.datetime) -> dict[uuid.UUID, Pace]:
+    """Return the pace of each database of a cluster in an hour, but of those without a past."""
+    cursor = await tx.execute(
+        """
+        SELECT n.database_id, sum(n.calls)::int8, sum(n.total_ms)::float8,
+            sum(n.calls * b.total_ms / b.calls)::float8
+        FROM query_history n
+        JOIN query_history b USING (database_id, shadow, query_id)
+        JOIN databases d ON d.id = n.database_id AND d.cluster_id = %(cluster)s
+        WHERE n.hour = %(hour)s AND b.hour = %(hour)s - interval '7 days' AND b.calls > 0
+          AND n.query_id <> %(whole)s AND NOT n.shadow
+        GROUP BY n.database_id
+        """,
+        {"cluster": cluster_id, "hour": hour, "whole": WHOLE},
+    )
+    return {database_id: Pace(*rest) for database_id, *rest in await cursor.fetchall()}
 
 
 async def since(

@@ -9,14 +9,16 @@ import datetime as dt
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import psycopg
 
 from tenantry.base.errors import TenantryError
-from tenantry.control import alert_channels, audit, reconciliations
+from tenantry.control import alert_channels, audit, query_history, reconciliations
 from tenantry.control import databases as rows
 from tenantry.control.alerts import Severity
+from tenantry.control.query_history import Pace
+from tenantry.control.store import Tx
 from tenantry.pg import database_activity
 from tenantry.services import health, reconciling
 from tenantry.services.alerts import databases, parts
@@ -58,6 +60,7 @@ class AlertWatch:
         self._histories: dict[uuid.UUID, databases.History] = defaultdict(databases.History)
         self._looked_at = -_EVERY_SECONDS
         self._clock = _clock_difference()
+        self._paces: dict[uuid.UUID, tuple[dt.datetime, Mapping[uuid.UUID, Pace]]] = {}
 
     async def look(self) -> None:
         """Look, and record what is found. Raises TenantryError if it cannot be stored."""
@@ -168,6 +171,7 @@ class AlertWatch:
                 row for row in await rows.on_cluster(tx, cluster_id) if row.status == "active"
             ]
             own = await alert_channels.thresholds(tx, [row.id for row in active])
+            paces = await self._paces_of(tx, cluster_id)
         try:
             async with (
                 asyncio.timeout(_CLUSTER_SECONDS),
@@ -186,8 +190,22 @@ class AlertWatch:
                 databases.in_force(platform.settings.alert, own.get(row.id)),
                 now.get(row.database_name),
                 before.get(row.database_name),
+                paces.get(row.id),
             )
         ]
+
+    async def _paces_of(self, tx: Tx, cluster_id: uuid.UUID) -> Mapping[uuid.UUID, Pace]:
+        """Return the paces of databases in the last hour that is over; read once an hour.
+
+        Five minutes after it, since the last of its counts are added later.
+        """
+        now = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=5)
+        hour = query_history.hour_of(now) - dt.timedelta(hours=1)
+        known = self._paces.get(cluster_id)
+        if known is None or known[0] != hour:
+            known = hour, await query_history.paces(tx, cluster_id, hour)
+            self._paces[cluster_id] = known
+        return known[1]
 
 
 def of_health(found: Health, *, besides: Iterable[str]) -> list[Condition]:

@@ -8,6 +8,7 @@ from tenantry.base.settings import Alert
 from tenantry.control.alert_channels import Thresholds
 from tenantry.control.alerts import Severity
 from tenantry.control.databases import DatabaseRow
+from tenantry.control.query_history import Pace
 from tenantry.pg.database_activity import Counters, DatabaseActivity
 from tenantry.services.alerts.model import Condition
 from tenantry.services.quotas import plan as quotas
@@ -20,11 +21,14 @@ RULES = frozenset(
         "database.deadlocks",
         "database.errors",
         "database.paused",
+        "database.slower",
     }
 )
 _WINDOW = 300.0  # seconds over which deadlocks and rollbacks are counted
 _APART = 30.0  # seconds between the counters that are retained
 _FEWEST_ROLLBACKS = 100
+_FEWEST_CALLS = 100
+_LEAST_SLOWER_MS = 10_000.0  # in an hour: what takes less is not worth a message
 _MINUTE = 60
 
 Activities = Mapping[str, DatabaseActivity]
@@ -66,9 +70,15 @@ def conditions(
     limits: Thresholds,
     now: DatabaseActivity | None,
     before: DatabaseActivity | None,
+    pace: Pace | None,
 ) -> list[Condition]:
-    """Return the conditions of a database, by its row and its counters now and before."""
+    """Return the conditions of a database, by its row and its counters now and before.
+
+    ``pace`` is that of the last hour that is over.
+    """
     found = [*_of_row(row, limits)]
+    if pace is not None:
+        found += [*_of_pace(limits, pace)]
     if now is not None:
         found += [*_of_activity(row, limits, now)]
         if before is not None and before.epoch == now.epoch:
@@ -102,6 +112,19 @@ def _of_row(row: DatabaseRow, limits: Thresholds) -> Iterator[_Said]:
         )
     if row.paused_for is not None:
         yield "paused", "critical", f"Connections are refused: it wrote too much {row.paused_for}."
+
+
+def _of_pace(limits: Thresholds, pace: Pace) -> Iterator[_Said]:
+    is_slower = pace.now_ms * 100 >= pace.before_ms * (limits.slower_percent or 100)
+    is_much = pace.calls >= _FEWEST_CALLS and pace.now_ms - pace.before_ms >= _LEAST_SLOWER_MS
+    if is_slower and is_much:
+        yield (
+            "slower",
+            "warning",
+            f"In the last full hour its statements took {pace.now_ms / 1000:.0f} s; as fast as a"
+            f" week before they would have taken {pace.before_ms / 1000:.0f} s."
+            " `tenantry db queries` compares them.",
+        )
 
 
 def _of_activity(row: DatabaseRow, limits: Thresholds, now: DatabaseActivity) -> Iterator[_Said]:

@@ -73,6 +73,7 @@ class SetThresholds(Body):
     transaction_minutes: Annotated[int, Field(ge=1, le=10_080, strict=True)] | None = None
     deadlocks: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
     rollback_percent: _Percent = None
+    slower_percent: Annotated[int, Field(ge=101, le=100_000, strict=True)] | None = None
 
     def wanted(self) -> Thresholds:
         return Thresholds(**self.model_dump())

@@ -1,0 +1,1 @@
+ALTER TABLE alert_thresholds DROP COLUMN slower_percent;
