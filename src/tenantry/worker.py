@@ -107,6 +107,7 @@ async def reconcile(platform: Platform) -> None:
     passed = Pass()
     await platform.reconciliation.reconcile(passed)
     await platform.roles.reconcile(passed)
+    await platform.data_apis.reconcile(passed)
     await passed.record(platform.store)
     await clean_up(platform)
     await platform.backups.reconcile()

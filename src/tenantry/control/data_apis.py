@@ -22,8 +22,8 @@ class DataApiRow:
 
     ``authenticator`` is the role that it logs in as. ``anonymous``: requests without a token are
     answered, and with ``open`` they may write. None for ``max_rows`` and ``statement_timeout_ms``
-    means no limit besides the database's own. ``password`` and the secrets are sealed;
-    the previous secret is valid until ``previous_until``.
+    means no limit besides the database's own. ``password``, whose ``verifier`` PostgreSQL has, and
+    the secrets are sealed; the previous secret is valid until ``previous_until``.
     """
 
     database_id: uuid.UUID
@@ -37,6 +37,7 @@ class DataApiRow:
     jwks_url: str | None
     allowed_origins: list[str]
     password: bytes = field(repr=False)
+    verifier: str = field(repr=False)
     jwt_secret: bytes = field(repr=False)
     previous_jwt_secret: bytes | None = field(repr=False)
     previous_until: dt.datetime | None
@@ -51,7 +52,7 @@ _KEPT = [name for name in DataApiRow.__annotations__ if name not in {"database_i
 # A digest of all that a copy depends on, which changes whenever an API has to be read again.
 _MARKERS = """
     SELECT d.database_name, md5(concat_ws('|', d.id, a.updated_at, a.previous_until > now(),
-        d.cluster_id, d.paused_until, d.statement_timeout_ms, u.state, w.networks, r.roles)) AS marker
+        d.cluster_id, d.paused_until, d.plan, d.max_connections, u.state, w.networks, r.roles))
     FROM data_apis a JOIN databases d ON d.id = a.database_id
         LEFT JOIN disk_usage u ON u.database_id = d.id
         LEFT JOIN (SELECT database_id, string_agg(

@@ -34,6 +34,7 @@ from tenantry.services.cluster_restores.flow import ClusterRestoring
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.customers.service import Customers
+from tenantry.services.data_api.service import DataApis
 from tenantry.services.data_api.serving import Serving
 from tenantry.services.databases.reconciliation import Reconciliation
 from tenantry.services.databases.replacement import Replacement
@@ -307,6 +308,12 @@ class Platform:
         )
 
     # ── the data API ─────────────────────────────────────────────────────────
+
+    @cached_property
+    def data_apis(self) -> DataApis:
+        return DataApis(
+            self.store, self.clusters, self.pooler, self.databases, self.network, self._seal
+        )
 
     @cached_property
     def served_databases(self) -> Serving:

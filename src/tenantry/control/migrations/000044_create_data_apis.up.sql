@@ -12,6 +12,7 @@ CREATE TABLE data_apis (
     jwks_url text,
     allowed_origins text[] NOT NULL,
     password bytea NOT NULL,
+    verifier text NOT NULL,
     jwt_secret bytea NOT NULL,
     previous_jwt_secret bytea,
     previous_until timestamptz,

@@ -8,7 +8,8 @@ from tenantry.base.secrets import Seal, Secret
 from tenantry.control import audit, data_apis, databases, roles
 from tenantry.control.data_apis import DataApiRow
 from tenantry.control.store import ControlStore
-from tenantry.services.data_api.model import ANONYMOUS, SHARED_ROLES, ServedDatabase
+from tenantry.pg.api_roles import ANONYMOUS, SHARED
+from tenantry.services.data_api.model import ServedDatabase
 
 _PASSWORD = b"password"
 _JWT_SECRET = b"jwt secret"
@@ -79,7 +80,7 @@ class Serving:
             networks = await data_apis.networks(tx, database.id)
             additional = await roles.of_database(tx, database.id)
         selectable = {each.name: each.username for each in additional if each.status == "active"}
-        selectable |= {name: name for name in SHARED_ROLES}
+        selectable |= {name: name for name in SHARED}
         return ServedDatabase(
             database_id=database.id,
             database_name=database_name,
