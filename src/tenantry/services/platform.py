@@ -312,7 +312,7 @@ class Platform:
     @cached_property
     def data_apis(self) -> DataApis:
         return DataApis(
-            self.store, self.clusters, self.pooler, self.databases, self.network, self._seal
+            self.store, self.clusters, self.pooler, self.databases, self.network, seal=self._seal
         )
 
     @cached_property

@@ -50,6 +50,7 @@ class DataApis:
         pooler: Pooler,
         databases_: Databases,
         network: Network,
+        *,
         seal: Seal,
     ) -> None:
         self._store = store
