@@ -84,6 +84,13 @@ class Api(Group):
     idle_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
 
 
+class Rest(Group):
+    """The address of the data API."""
+
+    host: str = "127.0.0.1"
+    port: Port = 3001
+
+
 class Pool(Group):
     """The pooler's port and limits."""
 
@@ -216,6 +223,7 @@ class Settings(BaseSettings):
     environment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = "production"
     domain: str = "localhost"
     api: Api = Api()
+    rest: Rest = Rest()
     trusted_proxies: str = ""
     pg_port: Port = 5432
     pool: Pool = Pool()
@@ -369,6 +377,11 @@ class Settings(BaseSettings):
     def api_tls(self) -> bool:
         """Whether the API uses TLS: whenever other machines can reach it."""
         return self.local_api.tls
+
+    def rest_url(self, database_name: str) -> str:
+        """Return the URL of the data API of a database, for its clients."""
+        scheme = "http" if is_loopback(self.rest.host) else "https"
+        return f"{scheme}://{self.domain}:{self.rest.port}/{database_name}/rest/v1"
 
     @property
     def is_local(self) -> bool:
