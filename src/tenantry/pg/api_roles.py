@@ -16,7 +16,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.pg import names
-from tenantry.pg.objects import role_exists
+from tenantry.pg.connections import fetch_value
 
 ANONYMOUS = "anon"
 AUTHENTICATED = "authenticated"
@@ -34,13 +34,18 @@ _ATTRIBUTES: LiteralString = (
 Connection = AsyncConnection[TupleRow]
 
 
+async def _exists(connection: Connection, name: str) -> bool:
+    found = await fetch_value(connection, "SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+    return found is not None
+
+
 # ── the shared roles ─────────────────────────────────────────────────────────
 
 
 async def ensure_shared(admin: Connection) -> None:
     """Create the shared roles where they are missing."""
     for name in SHARED:
-        if not await role_exists(admin, name):
+        if not await _exists(admin, name):
             await admin.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
     await restore(admin)
 
@@ -178,7 +183,7 @@ async def authenticators(admin: Connection) -> dict[str, Authenticator]:
 
 async def create_authenticator(server: Connection, name: str) -> None:
     """Create the login, unless it exists, as the platform's role, which may then drop it again."""
-    if not await role_exists(server, name):
+    if not await _exists(server, name):
         await server.execute(
             sql.SQL("CREATE ROLE {} NOLOGIN NOINHERIT CONNECTION LIMIT 0").format(
                 sql.Identifier(name)
@@ -245,7 +250,7 @@ async def _set_memberships(admin: Connection, name: str, wanted: Collection[str]
 async def add_selectable(server: Connection, tenant: str, role: str) -> None:
     """Let the API of a tenant's database, if it has one, become an additional role."""
     authenticator = names.authenticator(tenant)
-    if await role_exists(server, authenticator):
+    if await _exists(server, authenticator):
         await server.execute(
             sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(authenticator))
         )

@@ -24,6 +24,9 @@ class ServedDatabase:
     other one is possible. An empty ``allowed_origins`` admits all origins; ``networks`` is None if
     there is no allowlist. ``statement_timeout_ms`` None leaves the database's own.
 
+    Any tenant's code can set parameters for the shared roles, also in a neighbour's database
+    (``pg/api_roles.py``): the settings of these roles must not be applied.
+
     ``stopped``: it accepts no connections at present, because of its quota or writes.
     ``read_only``: it is over its quota, and no transaction may be READ WRITE.
     """
