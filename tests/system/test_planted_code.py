@@ -137,6 +137,12 @@ class Scenario:
             answer = self.api.post(self.path("explain"), json=asked)
             assert answer.status_code == (422 if read_only else 200), answer.text  # the policy's
 
+    def extend(self) -> None:
+        """Install an extension, and remove it."""
+        data(self.api.get(self.path("extensions")))
+        data(self.api.post(self.path("extensions"), json={"name": "citext"}), 201)
+        data(self.api.delete(self.path("extensions/citext")))
+
     def maintain(self) -> None:
         """Vacuum, analyze and rebuild what has planted code, in extended statistics too."""
         tables, url = ["public.planted"], self.tenant["connection_string"]
@@ -217,9 +223,8 @@ def test_whatever_is_done_runs_planted_code_as_that_tenant_alone(scenario: Scena
     url = tenant["connection_string"]
     do(url, PLANTED)
     role = data(api.post(scenario.path("roles"), json={"name": "reads"}), 201)
-    data(api.get(scenario.path("extensions")))
-    data(api.post(scenario.path("extensions"), json={"name": "citext"}), 201)
-    data(api.delete(scenario.path("extensions/citext")))
+    data(api.put(scenario.path("data-api"), json={}))
+    scenario.extend()
     file = {"name": "000001_x.up.sql", "sql": MIGRATION}
     scenario.over(api.post(scenario.path("migrations"), json={"files": [file]}))
     data(api.get(scenario.path("migrations")))
@@ -249,6 +254,7 @@ def test_whatever_is_done_runs_planted_code_as_that_tenant_alone(scenario: Scena
     )
     scenario.over(answer)
     names.append(target["database_name"])
+    data(api.delete(scenario.path("data-api")))
     data(api.delete(scenario.path(f"roles/{role['id']}")))
     platform.reconcile()
 
