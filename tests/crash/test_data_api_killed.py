@@ -1,4 +1,4 @@
-"""Killed while a data API is enabled or disabled: it is there with its keys, or nothing of it is."""
+"""Killed while a data API is enabled or disabled: it is there with its keys, or wholly gone."""
 
 from uuid import uuid4
 

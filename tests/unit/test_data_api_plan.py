@@ -16,7 +16,7 @@ from tenantry.control.data_apis import DataApiRow
 from tenantry.pg import names
 from tenantry.pg.api_roles import SHARED, Authenticator
 from tenantry.services.data_api import plan, tokens
-from tenantry.services.data_api.plan import Actual, DropLogin, RestoreLogin, Wanted
+from tenantry.services.data_api.plan import Actual, DropLogin, LimitLogin, RestoreLogin, Wanted
 from tenantry.services.data_api.serving import Vault
 
 NOW = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
@@ -67,6 +67,7 @@ def differences(wanted: DataApiRow | None, there: Authenticator | None) -> list[
         (api(), replace(SOUND, verifier="another"), [RestoreLogin(DATABASE.id)]),
         (api(), replace(SOUND, sound=False), [RestoreLogin(DATABASE.id)]),
         (api(), replace(SOUND, roles=frozenset({"anon"})), [RestoreLogin(DATABASE.id)]),
+        (api(), replace(SOUND, max_connections=1), [LimitLogin(DATABASE.id)]),
         (api(status="disabling"), SOUND, [DropLogin(DATABASE.id)]),
         (api(status="disabling"), None, [DropLogin(DATABASE.id)]),
     ],

@@ -5,7 +5,7 @@ locked then, or is disabled; both are looked at again under that lock.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from tenantry.control.data_apis import DataApiRow
@@ -39,6 +39,13 @@ class RestoreLogin:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitLogin:
+    """Correct a login's connection limit, which is the database's."""
+
+    database_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class DropLogin:
     """Finish disabling an API, or drop a login that is not wanted."""
 
@@ -52,7 +59,7 @@ class GiveAway:
     database_id: UUID
 
 
-Action = RestoreLogin | DropLogin
+Action = RestoreLogin | LimitLogin | DropLogin
 
 
 def wanted_login(database: DatabaseRow, api: DataApiRow, roles: Iterable[RoleRow]) -> Authenticator:
@@ -61,6 +68,11 @@ def wanted_login(database: DatabaseRow, api: DataApiRow, roles: Iterable[RoleRow
     return Authenticator(
         api.verifier, database.max_connections, frozenset(additional.union(SHARED))
     )
+
+
+def _differ_by_limit(there: Authenticator, wanted: Authenticator) -> bool:
+    """Whether two logins differ by their connection limits at most."""
+    return replace(there, max_connections=wanted.max_connections) == wanted
 
 
 def differences(databases: Iterable[DatabaseRow], wanted: Wanted, actual: Actual) -> list[Action]:
@@ -78,6 +90,8 @@ def differences(databases: Iterable[DatabaseRow], wanted: Wanted, actual: Actual
             continue
         login = wanted_login(database, api, wanted.roles.get(database.id, ()))
         admitted = username in actual.connectable.get(database.database_name, ())
-        if there != login or not admitted:
+        if there is None or not admitted or not _differ_by_limit(there, login):
             actions.append(RestoreLogin(database.id))
+        elif there != login:
+            actions.append(LimitLogin(database.id))
     return actions

@@ -230,6 +230,7 @@ class DataApis:
                     await audit.record_on(tx, audit.PLATFORM, "data_api.disabled", database)
             elif row is not None:
                 await self._build(database, row, additional)
+            if row is not None and isinstance(action, plan.RestoreLogin):
                 reason: dict[str, object] = {"reason": "it or its rights had been changed"}
                 await audit.record_on(
                     tx, audit.PLATFORM, "data_api.login_restored", database, details=reason
