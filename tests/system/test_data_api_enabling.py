@@ -205,8 +205,8 @@ def test_a_branch_has_the_grants_and_no_api(
 
 
 @pytest.fixture
-def other(platform: Installation, api: httpx.Client) -> Iterator[httpx.Client]:
-    """The key of a customer without a database."""
+def owner(platform: Installation, api: httpx.Client) -> Iterator[tuple[httpx.Client, Row]]:
+    """A customer's key, and its database."""
     owned = platform.create(ownerEmail="api-owner@example.org")
     asked = {
         "name": "theirs",
@@ -214,18 +214,20 @@ def other(platform: Installation, api: httpx.Client) -> Iterator[httpx.Client]:
         "customer_email": owned["owner_email"],
     }
     with platform.client(data(api.post("/api/api-keys", json=asked), 201)["key"]) as client:
-        yield client
+        yield client, owned
 
 
-def test_a_neighbour_cannot_see_or_change_it(
-    other: httpx.Client, database: Row, enabled: Row
+def test_owners_enable_their_own_and_see_no_neighbours(
+    owner: tuple[httpx.Client, Row], database: Row, enabled: Row
 ) -> None:
     assert enabled
-    for method, end, body in (
-        ("GET", "", None),
-        ("PUT", "", {}),
-        ("DELETE", "", None),
-        ("POST", "/rotate", {}),
-        ("POST", "/tokens", {}),
+    client, owned = owner
+    for method, end, body, answer in (
+        ("PUT", "", {}, 200),
+        ("GET", "", None, 200),
+        ("POST", "/rotate", {}, 200),
+        ("POST", "/tokens", {}, 201),
+        ("DELETE", "", None, 200),
     ):
-        problem(other.request(method, path(database, end), json=body), 404)
+        data(client.request(method, path(owned, end), json=body), answer)
+        problem(client.request(method, path(database, end), json=body), 404)

@@ -99,7 +99,8 @@ async def _end_memberships(admin: Connection) -> list[str]:
     """
     cursor = await admin.execute(
         sql.SQL("""
-        SELECT r.rolname, m.rolname, a.admin_option FROM pg_auth_members a
+        SELECT r.rolname, m.rolname, pg_get_userbyid(a.grantor), a.admin_option
+        FROM pg_auth_members a
             JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
         WHERE m.rolname = ANY (%(shared)s)
            OR (r.rolname = ANY (%(shared)s) AND NOT {is_visitor})
@@ -107,12 +108,12 @@ async def _end_memberships(admin: Connection) -> list[str]:
         {"shared": list(SHARED)},
     )
     undone = []
-    for role, member, may_grant in await cursor.fetchall():
+    for role, member, grantor, may_grant in await cursor.fetchall():
         if names.is_authenticator(member) and not may_grant:
             continue
         await admin.execute(
-            sql.SQL("REVOKE {} FROM {} CASCADE").format(
-                sql.Identifier(role), sql.Identifier(member)
+            sql.SQL("REVOKE {} FROM {} GRANTED BY {} CASCADE").format(
+                sql.Identifier(role), sql.Identifier(member), sql.Identifier(grantor)
             )
         )
         undone.append(f"membership of {member} in {role}")
