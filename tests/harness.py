@@ -349,6 +349,11 @@ class Installation:
             cursor = control.execute("SELECT to_jsonb(r) FROM database_roles r")
             return [row[0] for row in cursor.fetchall()]
 
+    def api_logins(self) -> set[str]:
+        """The logins of the data APIs that the control database has a row of."""
+        with self.control() as control:
+            return {name for (name,) in control.execute("SELECT authenticator FROM data_apis")}
+
     # ── end ──────────────────────────────────────────────────────────────────
 
     def log_tail(self) -> str:

@@ -291,7 +291,7 @@ class Scene:
             kept = control.execute("SELECT database_name FROM replaced_databases")
             expected |= {name for (name,) in kept}
         additional = self.installation.role_rows()
-        wanted = {row["username"] for row in (*rows, *additional)}
+        wanted = {row["username"] for row in (*rows, *additional)} | self.installation.api_logins()
         yield from (f"role and row: {n}" for n in roles ^ wanted)
         yield from (f"database and row: {n}" for n in databases ^ expected)
         with self.installation.superuser() as server:
