@@ -350,6 +350,7 @@ class Scene:
             if row["status"] == "active" and row["max_connections"] == SMALL_LIMIT
         }
         limited |= {row["username"] for row in self.installation.role_rows()}
+        limited |= self.installation.api_logins()  # as many connections as their databases
         yield from (f"users.ini and rows: {name}" for name in named ^ limited)
 
     def pooler_limits(self) -> dict[str, int]:
