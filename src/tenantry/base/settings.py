@@ -85,10 +85,11 @@ class Api(Group):
 
 
 class Rest(Group):
-    """The address of the data API."""
+    """The address of the data API, and the memory that schemas of databases take in its process."""
 
     host: str = "127.0.0.1"
     port: Port = 3001
+    cache_mb: Annotated[int, Field(ge=8, le=65_536)] = 150
 
 
 class Pool(Group):
@@ -380,8 +381,13 @@ class Settings(BaseSettings):
 
     def rest_url(self, database_name: str) -> str:
         """Return the URL of the data API of a database, for its clients."""
-        scheme = "http" if is_loopback(self.rest.host) else "https"
-        return f"{scheme}://{self.domain}:{self.rest.port}/{database_name}/rest/v1"
+        domain = f"[{self.domain}]" if ":" in self.domain else self.domain
+        return f"{'https' if self.rest_tls else 'http'}://{domain}:{self.rest.port}/{database_name}/rest/v1"
+
+    @property
+    def rest_tls(self) -> bool:
+        """Whether the data API uses TLS: whenever other machines can reach it."""
+        return not is_loopback(self.rest.host)
 
     @property
     def is_local(self) -> bool:
