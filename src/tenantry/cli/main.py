@@ -29,6 +29,7 @@ TOPICS = {
         "whitelist": "whitelist:app",
         "role": "roles:app",
         "extension": "extensions:app",
+        "data-api": "data_api:app",
         "plan": "limits:app",
         "pool": "pool:app",
     },

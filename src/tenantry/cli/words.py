@@ -32,6 +32,7 @@ COMMANDS = {
     "GET /api/operations?status=queued": "tenantry operation list --status queued",
     "GET /api/plans": "tenantry plan list",
     "GET /api/users": "tenantry user list",
+    "PUT /api/databases/{id}/data-api": "tenantry data-api enable DATABASE",
     "POST /api/auth/totp": "tenantry totp on",
     "POST /api/auth/totp/remove": "tenantry totp off",
     "POST /api/databases/{id}/blueprint": "tenantry blueprint apply",

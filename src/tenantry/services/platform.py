@@ -34,6 +34,8 @@ from tenantry.services.cluster_restores.flow import ClusterRestoring
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.customers.service import Customers
+from tenantry.services.data_api.service import DataApis
+from tenantry.services.data_api.serving import Serving
 from tenantry.services.databases.reconciliation import Reconciliation
 from tenantry.services.databases.replacement import Replacement
 from tenantry.services.databases.service import Databases
@@ -304,6 +306,18 @@ class Platform:
             self._entries,
             days=self.settings.audit_days,
         )
+
+    # ── the data API ─────────────────────────────────────────────────────────
+
+    @cached_property
+    def data_apis(self) -> DataApis:
+        return DataApis(
+            self.store, self.clusters, self.pooler, self.databases, self.network, seal=self._seal
+        )
+
+    @cached_property
+    def served_databases(self) -> Serving:
+        return Serving(self.store, self._seal)
 
     # ── alerts ───────────────────────────────────────────────────────────────
 
