@@ -1,5 +1,7 @@
 """Failures as application/problem+json (RFC 9457), with a stable code and a hint."""
 
+from collections.abc import Mapping
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -36,9 +38,11 @@ def problem(
     detail: str,
     hint: str | None = None,
     fields: tuple[FieldError, ...] = (),
+    about: Mapping[str, object] | None = None,
 ) -> JSONResponse:
     """Return one failure as an answer."""
     body: dict[str, object] = {
+        **(about or {}),
         "type": f"urn:tenantry:error:{code}",
         "title": title,
         "status": status,
@@ -83,6 +87,7 @@ def of_error(request_id: str, path: str, error: TenantryError) -> JSONResponse:
         detail=error.detail,
         hint=error.hint,
         fields=error.fields,
+        about=error.about,
     )
     if isinstance(error, TooManyRequests):
         answer.headers["Retry-After"] = str(error.seconds)
