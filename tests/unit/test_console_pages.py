@@ -54,6 +54,9 @@ SAME = {
     "POST /databases/{}/backups": "POST /api/databases/{}/backups",
     "POST /databases/{}/backups/{}/delete": "DELETE /api/databases/{}/backups/{}",
     "POST /databases/{}/restore": "POST /api/databases/{}/restore",
+    "GET /databases/{}/sql": "POST /api/databases/{}/sql",
+    "POST /databases/{}/sql": "POST /api/databases/{}/sql",
+    "GET /databases/{}/rows": "POST /api/databases/{}/sql",
     "GET /databases/{}/queries": "GET /api/databases/{}/queries",
     "GET /databases/{}/sessions": "GET /api/databases/{}/sessions",
     "GET /databases/{}/tables": "GET /api/databases/{}/tables",
@@ -76,6 +79,7 @@ OPEN = {
     "POST /sign-in/code",
     "POST /sign-out",
     "GET /assets/{}",
+    "GET /assets/{}/{}",
 }
 
 

@@ -9,23 +9,26 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tenantry.base.errors import FieldError, InvalidInput, TenantryError, TooManyAtOnce
+from tenantry.base.errors import FieldError, InvalidInput, NotFound, TenantryError, TooManyAtOnce
 from tenantry.base.shares import NoPlace, Shares
 from tenantry.control import audit
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
-from tenantry.pg import logins, sql_runs, statements, table_statistics
+from tenantry.pg import logins, sql_runs, statements, table_statistics, tables
 from tenantry.pg.sql_runs import Ran, StatementFailed
 from tenantry.pg.statements import Unreadable
+from tenantry.pg.tables import Shape
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases.service import Databases
 from tenantry.services.requests.service import Caller
-from tenantry.services.sql_runs import plan
+from tenantry.services.sql_runs import browsing, plan
+from tenantry.services.sql_runs.browsing import Page
 from tenantry.services.sql_runs.plan import Danger, Piece
 
 READS, WRITES = "data:read", "data:write"  # scopes
 _EACH, _TOTAL = 2, 6  # runs at the same time, of a database and in all: each is a process
 _WAIT_SECONDS = 10.0
+A_PAGE = 50  # rows of a table
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,15 @@ class Estimated:
 
     danger: Danger
     rows: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Browsed:
+    """A table's columns; its rows, one more than a page has, as by ``run``; and how to read all."""
+
+    shape: Shape
+    document: str
+    sql: str
 
 
 class SqlRuns:
@@ -97,6 +109,27 @@ class SqlRuns:
         ):
             known = await table_statistics.estimated_rows(inside, names)
         return [Estimated(each, plan.rows_of(each, known)) for each in found]
+
+    async def browse(
+        self, caller: Caller, database_id: uuid.UUID, schema: str, table: str, page: Page
+    ) -> Browsed:
+        """Read a page of a table's or view's rows, in the order of its key.
+
+        Raises NotFound, and as ``run``.
+        """
+        row = await self._databases.active(caller.actor, database_id)
+        cluster = await self._clusters.cluster(row.cluster_id)
+        async with (
+            caller.visiting(),
+            logins.inside(cluster.address, row.database_name, [row.username]) as inside,
+        ):
+            shape = await tables.shape(inside, schema, table)
+        if shape is None:
+            raise NotFound(f"There is no table {schema}.{table}.")
+        text = browsing.statement(schema, table, shape, page, limit=A_PAGE + 1)
+        ran = await self.run(caller, database_id, Wanted(text, True, 30_000, A_PAGE + 1))
+        whole = browsing.statement(schema, table, shape, page, limit=None)
+        return Browsed(shape, ran.document, whole)
 
     @asynccontextmanager
     async def _place(self, caller: Caller, row: DatabaseRow) -> AsyncIterator[None]:
