@@ -5,6 +5,7 @@ import json
 import socket
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -37,6 +38,12 @@ def orders(platform: Installation) -> Row:
 def sql(client: httpx.Client, database: Row, text: str, **more: object) -> httpx.Response:
     path = f"/api/databases/{database['id']}/sql"
     return client.post(path, json={"sql": text, **more}, timeout=60)
+
+
+def peak(platform: Installation) -> int:
+    """The most memory that the API had at once, in KiB."""
+    status = Path(f"/proc/{platform.pids()['api']}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def count(database: Row) -> object:
@@ -91,7 +98,17 @@ def test_an_error_has_its_place(api: httpx.Client, orders: Row) -> None:
     problem(sql(api, orders, "SELECT 1", timeout_ms=30_001), 422)
     said = problem(sql(api, orders, "SELECT pg_sleep(60)", timeout_ms=300), 409)
     assert said["code"] == "statement_too_long"
+
+
+def test_a_value_without_room_in_memory_takes_none_of_the_apis(
+    platform: Installation, api: httpx.Client, orders: Row
+) -> None:
+    before = peak(platform)
     problem(sql(api, orders, "SELECT repeat('x', 300000000)"), 409)
+    large = "SELECT repeat('x', 60000) FROM generate_series(1, 1000)"
+    [result] = data(sql(api, orders, large))["results"]
+    assert result["truncated"]
+    assert peak(platform) - before < 100 * 1024  # KiB
 
 
 def test_only_named_scopes_show_rows(platform: Installation, api: httpx.Client) -> None:
@@ -161,7 +178,7 @@ def test_a_client_that_leaves_cancels_its_run(
     assert count(orders) == 3
 
 
-def test_many_at_once_are_answered_or_told_to_wait(api: httpx.Client, orders: Row) -> None:
+def test_many_at_once_are_answered_or_refused(api: httpx.Client, orders: Row) -> None:
     with ThreadPoolExecutor(20) as threads:
         answers = list(threads.map(lambda _: sql(api, orders, "SELECT 1"), range(20)))
     assert {each.status_code for each in answers} <= {200, 429}

@@ -6,8 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.base.errors import InvalidInput
-from tenantry.control.grants import ADMIN, OF_DATA, _both
-from tenantry.control.keys import SCOPES
 from tenantry.pg.tables import Shape
 from tenantry.services.sql_runs import browsing, plan
 from tenantry.services.sql_runs.browsing import Page
@@ -19,7 +17,7 @@ SHAPE = Shape({"id": "integer", "v": "text"}, ("id",))
 def test_statements_have_their_places() -> None:
     text = "SELECT 'ä';\n-- one; more\n  SELECT 'ä';;\nSELECT 2"
     found = pieces(text)
-    assert [(each.offset, each.statement.line) for each in found] == [(0, 1), (26, 3), (40, 4)]
+    assert [(each.offset, each.statement.line) for each in found] == [(0, 1), (27, 3), (40, 4)]
     assert all(text[each.offset :].startswith(each.statement.text) for each in found)
     assert place(text, found[1].offset + 1) == (3, 3)
     assert place(text, 1) == (1, 1)
@@ -107,13 +105,3 @@ def test_a_value_is_nothing_but_a_value(value: str, test: browsing.Test) -> None
     plain = browsing.statement("a", "t", SHAPE, Page("v", test, "x", ("x",)), limit=1)
     assert pglast.fingerprint(text) == pglast.fingerprint(plain)
     assert not dangers(plan.pieces(text))
-
-
-def test_admin_stands_for_no_scope_of_data() -> None:
-    everything = frozenset(SCOPES)
-    admin = frozenset({ADMIN})
-    assert everything > OF_DATA
-    assert _both(admin, admin) == admin
-    assert _both(admin, frozenset({"data:read"})) == {"data:read"}  # it may pass on what it names
-    assert not _both(everything - OF_DATA - admin, everything) & OF_DATA
-    assert not _both(frozenset({"databases:read", *OF_DATA}), admin) & OF_DATA
