@@ -73,6 +73,15 @@ async function improve() {
       core.syntaxHighlighting(HighlightStyle.define(core.defaultHighlightStyle.specs.map(colour))),
       sql({ dialect: PostgreSQL }),
       marks,
+      // Chromium gives what replaces coloured text the same colour, by a style that the policy refuses.
+      EditorView.domEventHandlers({
+        beforeinput(event, it) {
+          if (event.inputType !== "insertText" || !event.data || event.isComposing || it.state.selection.main.empty) return false;
+          event.preventDefault();
+          it.dispatch(it.state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true });
+          return true;
+        },
+      }),
       EditorView.lineWrapping,
       EditorView.contentAttributes.of({ "aria-label": "SQL" }),
       EditorView.updateListener.of((update) => { if (update.docChanged) keep(view.state.doc.toString()); }),
