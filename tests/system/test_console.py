@@ -230,13 +230,18 @@ def test_a_customer_sees_and_does_nothing_foreign(
     path = f"/databases/{foreign['id']}"
     asked = {
         "name": "own",
-        "scopes": ["databases:read", "databases:write", "backups:read", "backups:write"],
+        "scopes": [
+            f"{what}:{verb}"
+            for what in ("databases", "backups", "data")
+            for verb in ("read", "write")
+        ],
         "customerEmail": f"other-{name}@example.com",
     }
     key = data(api.post("/api/api-keys", json=asked), 201)["key"]
     with visiting(platform, key) as visitor:
         assert name not in visitor.page("/databases")
-        for tab in (*TABS, "/connect", "/delete", "/rotate-password"):
+        rows = "/rows?schema=public&table=orders"
+        for tab in (*TABS, "/connect", "/delete", "/rotate-password", rows):
             visitor.page(f"{path}{tab}", 404)
         once = {"once": uuid.uuid4().hex}
         for verb, form in (
@@ -245,6 +250,8 @@ def test_a_customer_sees_and_does_nothing_foreign(
             ("whitelist", {"ip_address": "10.0.0.1"}),
             ("roles", {"name": "reporting"}),
             ("backups", {}),
+            ("sql", {"sql": "SELECT 1", "read_only": "yes"}),
+            ("sql", {"sql": "DROP TABLE orders"}),
             ("advice/mute", {"code": "unused_index", "object": "public.t"}),
         ):
             answer = visitor.http.post(f"{path}/{verb}", data={**once, **form})

@@ -88,7 +88,7 @@ async def run(
             return _failed(error)
         if by_script:
             raise
-        found = {**_NOTHING, "problem": error}
+        found = {**_NOTHING, "problem": error, "status": error.status}
     return await _page(request, platform, caller, database_id, text, read_only, **found)
 
 
