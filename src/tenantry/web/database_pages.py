@@ -43,7 +43,8 @@ _TABS = (
     ("/operations", "Operations"),
     ("/settings", "Settings"),
 )
-_NEEDS = {"/backups": "backups:read", "/sql": "data:read"}
+# Those that need another scope than the rest.
+_SCOPES = {"/backups": "backups:read", "/sql": "data:read"}
 _SHOWN = 5
 
 
@@ -68,7 +69,7 @@ async def page_of(
         tabs=[
             (place, label)
             for place, label in _TABS
-            if place not in _NEEDS or caller.principal.may(_NEEDS[place])
+            if place not in _SCOPES or caller.principal.may(_SCOPES[place])
         ],
         tab=tab,
         may_write=caller.principal.may("databases:write"),
