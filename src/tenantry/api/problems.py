@@ -1,5 +1,7 @@
 """Failures as application/problem+json (RFC 9457), with a stable code and a hint."""
 
+from collections.abc import Mapping
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -26,6 +28,7 @@ def problem(
     detail: str,
     hint: str | None = None,
     fields: tuple[FieldError, ...] = (),
+    about: Mapping[str, object] | None = None,
 ) -> JSONResponse:
     """Return one failure as an answer."""
     return _answer(
@@ -38,6 +41,7 @@ def problem(
             detail=detail,
             hint=hint,
             fields=fields,
+            about=about,
         ),
         status,
     )
@@ -73,6 +77,7 @@ def of_error(request_id: str, path: str, error: TenantryError) -> JSONResponse:
         detail=error.detail,
         hint=error.hint,
         fields=error.fields,
+        about=error.about,
     )
     if isinstance(error, TooManyRequests):
         answer.headers["Retry-After"] = str(error.seconds)

@@ -35,6 +35,7 @@ TOPICS = {
     },
     "Schemas and data": {
         "migrate": "migrate:app",
+        "sql": "sql:sql",
         "blueprint": "blueprints:app",
         "branch": "branches:app",
         "import": "imports:import_database",

@@ -44,6 +44,7 @@ PHRASES = {
     'Ask for it as "in_place".': "Ask for it with --as in-place.",
     "GET /api/databases shows their age (password_changed_at)": "`tenantry db list --wide` shows"
     " their age",
+    'Send "read_only": false to change something.': "Run it with --write to change something.",
     "drop it as the database's owner": "drop it with `tenantry db psql`",
 }
 # Fields that are set by another command's option.

@@ -76,6 +76,7 @@ ACTIONS = frozenset(
         "database.resumed",
         "database.rotate_password",
         "database.rotate_password_undone",
+        "database.sql",
         "database.unmute_advice",
         "database.update",
         "database.vacuum",

@@ -67,6 +67,7 @@ from tenantry.services.roles.service import Roles
 from tenantry.services.samples.sampling import Sampler
 from tenantry.services.samples.service import Samples
 from tenantry.services.side_clusters.service import SideClusters
+from tenantry.services.sql_runs.service import SqlRuns
 from tenantry.services.statement_log.collecting import Collecting
 from tenantry.services.statement_log.entries import EntryFiles
 from tenantry.services.statement_log.service import StatementLog
@@ -271,6 +272,10 @@ class Platform:
     @cached_property
     def insights(self) -> Insights:
         return Insights(self.store, self.clusters, self.databases, self.pooler)
+
+    @cached_property
+    def sql_runs(self) -> SqlRuns:
+        return SqlRuns(self.store, self.clusters, self.databases)
 
     @cached_property
     def samples(self) -> Samples:

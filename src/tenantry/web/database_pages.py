@@ -33,6 +33,7 @@ Writer = Annotated[Caller, calling("databases:write")]
 
 _TABS = (
     ("", "Overview"),
+    ("/sql", "SQL"),
     ("/queries", "Queries"),
     ("/sessions", "Sessions"),
     ("/tables", "Tables"),
@@ -42,6 +43,8 @@ _TABS = (
     ("/operations", "Operations"),
     ("/settings", "Settings"),
 )
+# Those that need another scope than the rest.
+_SCOPES = {"/backups": "backups:read", "/sql": "data:read"}
 _SHOWN = 5
 
 
@@ -66,7 +69,7 @@ async def page_of(
         tabs=[
             (place, label)
             for place, label in _TABS
-            if place != "/backups" or caller.principal.may("backups:read")
+            if place not in _SCOPES or caller.principal.may(_SCOPES[place])
         ],
         tab=tab,
         may_write=caller.principal.may("databases:write"),

@@ -1,6 +1,7 @@
 """Failures as documents of RFC 9457, with a stable code and a hint."""
 
 import json
+from collections.abc import Mapping
 
 from tenantry.base.errors import FieldError
 
@@ -35,9 +36,11 @@ def document(
     detail: str,
     hint: str | None = None,
     fields: tuple[FieldError, ...] = (),
+    about: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
-    """Return the members of a failure."""
+    """Return the members of a failure; ``about`` has further ones."""
     body: dict[str, object] = {
+        **(about or {}),
         "type": f"urn:tenantry:error:{code}",
         "title": title,
         "status": status,
