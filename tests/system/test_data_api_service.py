@@ -120,9 +120,33 @@ def test_changes_of_the_schema_are_seen(one: Served) -> None:
     do(one.url, "CREATE TABLE plans (id int); GRANT SELECT ON plans TO anon")
     assert one.http.get("/plans").json() == []
     do(one.url, "COMMENT ON TABLE plans IS 'What is planned'; DROP TABLE IF EXISTS passing")
-    eventually(lambda: "What is planned" in one.http.get("/").text, seconds=5)
+    eventually(lambda: "What is planned" in one.http.get("/").text)
     do(one.url, "REVOKE SELECT ON plans FROM anon")
     assert one.http.get("/plans").status_code == 401
+
+
+SPOIL = """
+CREATE FUNCTION spoil() RETURNS void LANGUAGE plpgsql
+    AS $$ BEGIN ALTER ROLE anon SET work_mem = '77kB'; END $$;
+"""
+MEMORY = "CREATE FUNCTION memory() RETURNS text RETURN current_setting('work_mem')"
+
+
+def test_nobody_sets_parameters_for_the_requests_of_a_neighbour(
+    platform: Installation, served: list[Served]
+) -> None:
+    """A role that all databases share can change its own settings, as any role can."""
+    one, other = served
+    do(one.url, SPOIL)
+    key = {"apikey": one.api["anon_key"]}
+    assert one.http.post("/rpc/spoil", headers=key).status_code == 204
+    with platform.superuser() as server:
+        found = server.execute("SELECT rolconfig FROM pg_roles WHERE rolname = 'anon'").fetchone()
+        assert found == (["work_mem=77kB"],)
+        # The function is new, so that the schema cache is read again, with the roles' settings.
+        do(other.url, MEMORY)
+        assert other.http.get("/rpc/memory").json() != "77kB"
+        server.execute("ALTER ROLE anon RESET ALL")
 
 
 def test_the_allowlist_is_of_client_addresses(served: list[Served], api: httpx.Client) -> None:
@@ -135,10 +159,10 @@ def test_the_allowlist_is_of_client_addresses(served: list[Served], api: httpx.C
         answer = other.http.get("/todos", headers=claim)
         return answer.status_code == 403 and answer.json()["code"] == "address_not_allowed"
 
-    eventually(refused, seconds=5)
+    eventually(refused)
     assert one.http.get("/todos").is_success
     data(api.put(path, json={"entries": []}))
-    eventually(lambda: _answers(other.http), seconds=5)
+    eventually(lambda: _answers(other.http))
 
 
 def test_browsers_are_answered_by_the_origins_of_the_database(one: Served) -> None:

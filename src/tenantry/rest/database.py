@@ -6,12 +6,14 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
 
 from tenantry.base.shares import NoPlace, Shares
+from tenantry.pg.api_roles import SHARED
 from tenantry.pg.connections import Address, login_pool
 from tenantry.rest.breaker import Breaker
 from tenantry.rest.budget import size_of
@@ -184,6 +186,9 @@ class DatabaseApi:
             details = f"Its definitions and comments have about {size:,} bytes"
             raise ApiError(503, "PGRST002", message, details)
         schema = await load_schema(connection, self.config)
+        # Other tenants' code can set parameters for the roles that all databases share.
+        own = {name: each for name, each in schema.roles.items() if name not in SHARED}
+        schema = replace(schema, roles=own)
         self.cache_bytes = await asyncio.to_thread(size_of, schema)
         return State(self.config, schema, self._callers, Shapes(_SHAPES))
 
