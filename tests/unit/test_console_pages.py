@@ -19,6 +19,7 @@ from starlette.requests import Request
 import tenantry
 from database_rows import NOW, database_row
 from tenantry.api import app as api_app
+from tenantry.base import sizes
 from tenantry.base.errors import Unavailable
 from tenantry.base.secrets import Seal, Secret
 from tenantry.base.settings import Settings
@@ -216,12 +217,22 @@ def test_the_state_is_in_words(differing: dict[str, object], word: str, tone: st
     assert (found.detail is None) == (tone in {"ok", "info"})
 
 
+def test_sizes_are_as_on_the_command_line() -> None:
+    (found,) = charts.of([Series("size_bytes", "bytes", [1_572_864])])
+    assert found.last == sizes.readable(1_572_864) == "1.5 MiB"
+
+
 @pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 kB"), (9_000_000, "8.6 MB")],
+    ("host", "text"),
+    [
+        ("a.example:3000", "http://a.example:3000"),
+        ("[::1]:3000", "http://[::1]:3000"),
+        ("a.example; rm -rf ~", ""),
+        ("$(id)", ""),
+    ],
 )
-def test_sizes_have_three_digits(count: int, text: str) -> None:
-    assert words.size(count) == text
+def test_commands_name_the_host_that_the_browser_asks(host: str, text: str) -> None:
+    assert pages.origin(request(host=host)) == text
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from tenantry.base.sizes import readable
 from tenantry.services.samples.series import Series
-from tenantry.web import words
 
 WIDTH, HEIGHT = 240, 48
 _EDGE = 2  # half of the stroke, so that it is not cut off at the top and at the bottom
@@ -29,7 +29,7 @@ def _rate(value: float) -> str:
 _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "connections": ("Connections", "{:,.0f}".format),
     "transactions": ("Transactions", _rate),
-    "size_bytes": ("Size", lambda value: words.size(round(value))),
+    "size_bytes": ("Size", readable),
 }
 
 

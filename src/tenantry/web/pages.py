@@ -1,7 +1,9 @@
 """Pages as HTML: templates that escape every value, and headers that let nothing else run."""
 
 import datetime as dt
+import re
 import secrets
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -11,6 +13,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tenantry import __version__
+from tenantry.base import sizes
 from tenantry.base.errors import TenantryError, TooManyRequests
 from tenantry.services.access.service import Principal
 from tenantry.web import assets, words
@@ -43,6 +46,10 @@ _DONE = {
     "updated": "The settings were saved.",
 }
 
+# Commands show it. Macros are imported without the values of a page, and so cannot be given it.
+_origin: ContextVar[str] = ContextVar("origin", default="")
+_HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
+
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -51,7 +58,7 @@ _templates = Environment(
     undefined=StrictUndefined,
 )
 _templates.filters |= {
-    "size": words.size,
+    "size": sizes.readable,
     "moment": words.moment,
     "percent": words.percent,
     "duration": words.duration,
@@ -65,6 +72,7 @@ _templates.globals |= {
     "once": lambda: secrets.token_urlsafe(16),
     "version": __version__,
     "operation_state": words.operation_state,
+    "origin": _origin.get,
 }
 
 
@@ -84,6 +92,7 @@ def render(
     """Return a page, or the part of it that a script asks for."""
     now = dt.datetime.now(dt.UTC)
     me: Principal | None = getattr(request.state, "principal", None)
+    _origin.set(origin(request))
     text = _templates.get_template(template).render(
         fragment=is_fragment(request),
         me=me,
@@ -95,6 +104,12 @@ def render(
         **values,
     )
     return HTMLResponse(text, status, headers=_HEADERS | (headers or {}))
+
+
+def origin(request: Request) -> str:
+    """Return scheme, host and port that the browser asks; nothing for what is no host."""
+    host = request.headers.get("host", "")
+    return f"{request.url.scheme}://{host}" if _HOST.fullmatch(host) else ""
 
 
 def go(request: Request, path: str) -> Response:
