@@ -15,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from answers import data, problem
-from clients import do, eventually
+from clients import ask, do, eventually
 from harness import Installation
 from persons import PASSWORD, Person
 from tenantry.host.packages import CHROMIUM
@@ -28,6 +28,7 @@ TABS = (
     "/tables",
     "/advice",
     "/backups",
+    "/branches",
     "/access",
     "/operations",
     "/settings",
@@ -288,6 +289,9 @@ def test_a_customer_sees_and_does_nothing_foreign(
             ("whitelist", {"ip_address": "10.0.0.1"}),
             ("roles", {"name": "reporting"}),
             ("backups", {}),
+            ("branches", {"name": "b"}),
+            ("masking", {"sql": "SELECT 1"}),
+            ("promote", {}),
             ("advice/mute", {"code": "unused_index", "object": "public.t"}),
         ):
             answer = visitor.http.post(f"{path}/{verb}", data={**once, **form})
@@ -344,6 +348,40 @@ def test_addresses_roles_and_backups(platform: Installation, admin: Visitor) -> 
     assert "Backup" in part
     rotated = string_in(send("rotate-password").text)
     psycopg.connect(rotated).close()
+
+
+def test_a_branch_is_made_reset_and_promoted(platform: Installation, admin: Visitor) -> None:
+    made = platform.create(name=some_name())
+    path, name = f"/databases/{made['id']}", made["name"]
+
+    def send(path: str, **form: str) -> httpx.Response:
+        return admin.http.post(path, data={"once": uuid.uuid4().hex, **form})
+
+    def settled(path: str) -> bool:
+        return "every 2s" not in admin.page(f"{path}/operations")  # it is not asked for again
+
+    do(made["connection_string"], "CREATE TABLE t (n int); INSERT INTO t VALUES (1)")
+    assert send(f"{path}/masking", sql="UPDATE public.t SET n = 2").status_code == 303
+    answer = send(f"{path}/branches", name=f"{name}-b", expires_days="7")
+    string = string_in(answer.text)
+    found = re.search(r'data-onward="([^"]+)"', answer.text)
+    assert found
+    branch = found[1]
+    eventually(lambda: settled(branch))
+    assert ask(string, "SELECT sum(n) FROM t") == 2
+    assert f"{name}-b" in admin.page(f"{path}/branches")
+    assert f"Reset to {name}" in admin.page(f"{branch}/branches")
+    reset = f"{path}/branches/{branch.rpartition('/')[2]}/reset"
+    assert "are replaced" not in admin.page(reset)
+    assert send(reset, masked="false").headers["location"] == f"{branch}/operations?done=begun"
+    eventually(lambda: settled(branch))
+    assert ask(string, "SELECT sum(n) FROM t") == 1
+    assert send(f"{branch}/promote", typed="another").status_code == 422
+    do(string, "INSERT INTO t VALUES (3)")
+    answer = send(f"{branch}/promote", typed=name)
+    assert answer.headers["location"] == f"{path}/operations?done=begun"
+    eventually(lambda: settled(path))
+    assert ask(made["connection_string"], "SELECT sum(n) FROM t") == 4
 
 
 def test_findings_are_muted_and_reported_again(platform: Installation, admin: Visitor) -> None:

@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from tenantry.web import (
     account,
     assets,
+    branches,
     database_access,
     database_advice,
     database_backups,
@@ -26,6 +27,7 @@ _PAGES = (
     database_pages,
     database_access,
     database_backups,
+    branches,
     database_insights,
     database_advice,
     operations,

@@ -5,7 +5,6 @@ from typing import Annotated
 
 from fastapi import Request, Response
 
-from tenantry.base.errors import InvalidInput
 from tenantry.services.bodies.copies import CreateBackup, Restore
 from tenantry.services.requests.service import Caller
 from tenantry.web import pages
@@ -15,6 +14,7 @@ from tenantry.web.routing import (
     CurrentPlatform,
     DatabaseId,
     calling,
+    moment,
     new_router,
     once,
     parsed,
@@ -113,12 +113,5 @@ async def restore(
 
 
 def _moment(form: dict[str, str]) -> str:
-    """Return the moment or the backup to restore; a moment of the form is in UTC."""
-    if "backup" in form:
-        return form["backup"]
-    given = form.get("moment", "")
-    try:
-        moment = dt.datetime.fromisoformat(given)
-    except ValueError:
-        raise InvalidInput.of("moment", "must be a time such as 2026-01-31 12:00:00") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).isoformat()
+    """Return the moment or the backup to restore."""
+    return form["backup"] if "backup" in form else moment(form, "moment")

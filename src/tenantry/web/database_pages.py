@@ -38,6 +38,7 @@ _TABS = (
     ("/tables", "Tables"),
     ("/advice", "Advice"),
     ("/backups", "Backups & restore"),
+    ("/branches", "Branches"),
     ("/access", "Access"),
     ("/operations", "Operations"),
     ("/settings", "Settings"),

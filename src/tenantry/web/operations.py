@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
-from fastapi import Query, Request, Response
+from fastapi import Request, Response
 
 from tenantry.control.operations import Filter, OperationRow
-from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.services.operations.model import pace
 from tenantry.services.requests.service import Caller
 from tenantry.web import pages
 from tenantry.web.database_pages import page_of
 from tenantry.web.routing import (
     CurrentPlatform,
+    Cursor,
     DatabaseId,
     calling,
     new_router,
@@ -26,7 +26,6 @@ router = new_router()
 
 Reader = Annotated[Caller, calling("databases:read")]
 Writer = Annotated[Caller, calling("databases:write")]
-Cursor = Annotated[str | None, Query(max_length=LONGEST_CURSOR)]
 Status = Literal["", "queued", "running", "succeeded", "failed", "cancelled"]
 
 _A_PAGE = 50

@@ -6,7 +6,7 @@ import secrets
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -44,6 +44,7 @@ _DONE = {
     "muted": "The finding is muted.",
     "unmuted": "The finding is reported again.",
     "updated": "The settings were saved.",
+    "masking": "The masking of new branches was saved.",
 }
 
 # Commands show it. Macros are imported without the values of a page, and so cannot be given it.
@@ -170,6 +171,14 @@ def to_sign_in(request: Request) -> Response:
     elif request.method != "GET":
         here = "/"
     return go(request, SIGN_IN if here in {"", "/"} else f"{SIGN_IN}?next={quote(here, safe='')}")
+
+
+def following(request: Request, cursor: str | None) -> str | None:
+    """Return the address of the next page, with the filters of this one; None if it is the last."""
+    if cursor is None:
+        return None
+    query = {name: value for name, value in request.query_params.items() if name != "done"}
+    return f"{request.url.path}?{urlencode(query | {'cursor': cursor})}"
 
 
 def own_path(text: str) -> str:
