@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from answers import data, problem
 from clients import ask, do, eventually
 from harness import Installation
-from persons import PASSWORD, Person
+from persons import PASSWORD, Person, some_email
 from tenantry.host.packages import CHROMIUM
 
 COOKIE = re.compile(r"__Host-tenantry=([^;]*); (.*)")
@@ -30,8 +30,22 @@ TABS = (
     "/backups",
     "/branches",
     "/access",
+    "/alerts",
     "/operations",
     "/settings",
+)
+PAGES = (
+    "/databases",
+    "/operations",
+    "/alerts",
+    "/alerts/channels",
+    "/plans",
+    "/platform",
+    "/clusters",
+    "/users",
+    "/keys",
+    "/audit",
+    "/account",
 )
 SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 PHONE = 390  # pixels
@@ -406,6 +420,73 @@ def test_findings_are_muted_and_reported_again(platform: Installation, admin: Vi
     assert send("mute", code="other", object="public.keyless").status_code == 422
 
 
+def test_users_and_keys_are_made_and_ended(platform: Installation, admin: Visitor) -> None:
+    def send(path: str, **form: str) -> httpx.Response:
+        return admin.http.post(path, data={"once": uuid.uuid4().hex, **form})
+
+    def secret_in(page: str) -> str:
+        found = re.search(r'<input id="secret"[^>]* value="([^"]*)"', page)
+        assert found
+        return html.unescape(found[1])
+
+    email = some_email()
+    answer = send("/users", email=email, role="customer")
+    path = re.search(r'data-onward="(/users/[^"]+)"', answer.text)
+    assert path
+    with visiting(platform) as visitor:
+        assert visitor.enter(email=email, password=secret_in(answer.text)).status_code == 303
+        assert send(f"{path[1]}/update", disabled="yes").status_code == 303
+        assert visitor.http.get("/databases").headers["location"].startswith("/sign-in")
+    assert secret_in(send(f"{path[1]}/reset-password").text)
+    assert send(f"{path[1]}/delete", typed="another").status_code == 422
+    assert send(f"{path[1]}/delete", typed=email).headers["location"].startswith("/users?")
+    assert email not in admin.page("/users")
+
+    name = some_name()
+    answer = send("/keys", name=name, **{"scope:databases:read": "yes"})
+    with visiting(platform, secret_in(answer.text)) as visitor:
+        visitor.page("/databases")
+        for page in ("/platform", "/clusters", "/users", "/keys", "/audit", "/alerts/channels"):
+            assert "lacks the scope" in visitor.page(page, 403)
+        row = next(row for row in admin.page("/keys").split("<tr>") if name in row)
+        (revoke,) = re.findall(r'action="(/keys/[^"]+/revoke)"', row)
+        assert send(revoke).status_code == 303
+        assert visitor.http.get("/databases").status_code == 303
+    assert "api_key.revoke" in admin.page("/audit?action=api_key.revoke&result=ok")
+    assert "api_key.revoke" in admin.page("/audit?action=api_key.revok")  # did you mean?
+
+
+def test_alerts_have_thresholds_and_channels(platform: Installation, api: httpx.Client) -> None:
+    owner = f"{some_name()}@example.com"
+    made = platform.create(name=some_name(), ownerEmail=owner)
+    path = f"/databases/{made['id']}/alerts"
+    asked = {
+        "name": "own",
+        "scopes": ["databases:read", "databases:write"],
+        "customerEmail": owner,
+    }
+    key = data(api.post("/api/api-keys", json=asked), 201)["key"]
+    with visiting(platform, key) as visitor:
+
+        def send(path: str, **form: str) -> httpx.Response:
+            return visitor.http.post(path, data={"once": uuid.uuid4().hex, **form})
+
+        assert send(path, disk_percent="70").status_code == 303
+        assert send(path, disk_percent="170").status_code == 422
+        assert 'value="70"' in visitor.page(path)
+        answer = send("/alerts/channels", name="ops", kind="email", target=owner)
+        assert answer.status_code == 303
+        page = visitor.page("/alerts/channels")
+        assert owner in page
+        assert "alert.platform" not in page
+        (channel,) = re.findall(r'action="(/alerts/channels/[^"]+/delete)"', page)
+        assert send(channel).status_code == 303
+        assert "None yet" in visitor.page("/alerts/channels")
+        for page in ("/platform", "/clusters", "/users"):
+            visitor.page(page, 403)
+    assert data(api.get(f"/api{path}/settings"))["disk_percent"] == 70
+
+
 def test_the_overview_has_charts(platform: Installation, api: httpx.Client, admin: Visitor) -> None:
     made = platform.create(name=some_name())
     asked = {"ids": made["id"]}
@@ -507,7 +588,7 @@ def test_the_keyboard_is_enough_and_typed_text_is_kept(platform: Installation, p
 def test_everything_can_be_perceived_and_fits_a_phone(platform: Installation, page: Page) -> None:
     made = platform.create(name=some_name())
     paths = [f"/databases/{made['id']}{tab}" for tab in TABS]
-    for path in ("/databases", *paths, "/operations", "/account"):
+    for path in (*PAGES, *paths):
         page.set_viewport_size({"width": 1280, "height": 800})
         page.goto(f"{platform.url}{path}")
         assert faults(page) == [], path

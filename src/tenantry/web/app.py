@@ -7,7 +7,9 @@ from starlette.exceptions import HTTPException
 
 from tenantry.web import (
     account,
+    alerts,
     assets,
+    audit,
     branches,
     database_access,
     database_advice,
@@ -15,9 +17,12 @@ from tenantry.web import (
     database_insights,
     database_pages,
     databases,
+    keys,
     operations,
     pages,
+    platform_pages,
     signing_in,
+    users,
 )
 
 _PROGRAMS = ("/api/", "/assets/", "/docs", "/health", "/metrics", "/openapi.json", "/ready")
@@ -31,6 +36,11 @@ _PAGES = (
     database_insights,
     database_advice,
     operations,
+    alerts,
+    platform_pages,
+    users,
+    keys,
+    audit,
     account,
 )
 _TITLES = {404: "This page does not exist", 405: "That is not possible here"}

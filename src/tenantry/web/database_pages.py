@@ -40,6 +40,7 @@ _TABS = (
     ("/backups", "Backups & restore"),
     ("/branches", "Branches"),
     ("/access", "Access"),
+    ("/alerts", "Alerts"),
     ("/operations", "Operations"),
     ("/settings", "Settings"),
 )
@@ -223,6 +224,10 @@ async def delete(
 
 def require_typed(row: DatabaseRow, form: Form) -> None:
     """Raise InvalidInput unless the database's name was typed."""
-    name = words.title(row)
-    if form.get("typed", "").strip() != name:
-        raise InvalidInput.of("name", f"is not {name}: nothing was done")
+    require_word(words.title(row), form)
+
+
+def require_word(word: str, form: Form) -> None:
+    """Raise InvalidInput unless this was typed."""
+    if form.get("typed", "").strip() != word:
+        raise InvalidInput.of("name", f"is not {word}: nothing was done")

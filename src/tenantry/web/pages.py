@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 import secrets
+import shlex
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tenantry import __version__
 from tenantry.base import sizes
 from tenantry.base.errors import TenantryError, TooManyRequests
 from tenantry.services.access.service import Principal
-from tenantry.web import assets, words
+from tenantry.web import assets, navigation, words
 
 SIGN_IN = "/sign-in"
 _POLICY = (
@@ -44,6 +45,15 @@ _DONE = {
     "muted": "The finding is muted.",
     "unmuted": "The finding is reported again.",
     "updated": "The settings were saved.",
+    "user-updated": "The user was changed.",
+    "user-deleted": "The user was deleted.",
+    "key-revoked": "The API key was revoked, with those that it created.",
+    "acknowledged": "It is recorded that you attend to it.",
+    "alert-muted": "Nothing is sent about it until then.",
+    "resolved": "The alert was resolved.",
+    "channel-made": "The channel was made; send it a test message.",
+    "channel-deleted": "The channel was deleted.",
+    "tested": "The channel accepted the message.",
     "masking": "The masking of new branches was saved.",
 }
 
@@ -66,6 +76,7 @@ _templates.filters |= {
     "ms": words.milliseconds,
     "title_of": words.title,
     "argument": words.argument,
+    "quoted": shlex.quote,
     "operation_title": words.operation_title,
 }
 _templates.globals |= {
@@ -73,6 +84,7 @@ _templates.globals |= {
     "once": lambda: secrets.token_urlsafe(16),
     "version": __version__,
     "operation_state": words.operation_state,
+    "navigation": navigation.groups,
     "origin": _origin.get,
 }
 
@@ -124,6 +136,22 @@ def dialog(request: Request, template: str, **values: Any) -> HTMLResponse:
     """Return a dialog in place of the form that asked for it; without scripts, as a page."""
     headers = {"HX-Retarget": "#dialog", "HX-Reswap": "innerHTML"}
     return render(request, template, headers=headers, **values)
+
+
+def secret(
+    request: Request, *, heading: str, label: str, value: str, note: str, onward: str, section: str
+) -> HTMLResponse:
+    """Return a dialog with a secret that is shown this once, and leads ``onward``."""
+    return dialog(
+        request,
+        "secret.html",
+        heading=heading,
+        label=label,
+        value=value,
+        note=note,
+        onward=onward,
+        section=section,
+    )
 
 
 def failure(

@@ -130,7 +130,8 @@ async def _call(request: Request, platform: CurrentPlatform) -> Call:
     """Return the frame's call, with what the browser signed in with."""
     call: Call = request.state.call
     call.credential = cookies.credential_of(request, platform)
-    call.target = parse_id(request.path_params.get("database_id", ""))
+    path = request.path_params
+    call.target = parse_id(path.get("database_id") or path.get("cluster_id", ""))
     if request.method not in _READS and request.state.media_type == _FORM:
         form = await _form(request)
         call.idempotency_key = form.get("once")
@@ -184,6 +185,11 @@ def read(model: type[Model], form: Form, **given: object) -> Model:
         )
     except ValidationError as error:
         raise _invalid(list(error.errors(include_url=False)), 0) from None
+
+
+def chosen(form: Form, name: str) -> list[str]:
+    """Return the values of the boxes ``name:value`` that are ticked."""
+    return [field.partition(":")[2] for field in form if field.partition(":")[0] == name]
 
 
 def number(form: Form, field: str) -> int | None:
