@@ -23,13 +23,16 @@ from tenantry.host.packages import CHROMIUM
 COOKIE = re.compile(r"__Host-tenantry=([^;]*); (.*)")
 TABS = (
     "",
+    "/metrics",
     "/queries",
     "/sessions",
     "/tables",
     "/advice",
+    "/logs",
     "/backups",
     "/branches",
     "/access",
+    "/extensions",
     "/alerts",
     "/operations",
     "/settings",
@@ -288,7 +291,13 @@ def test_a_customer_sees_and_does_nothing_foreign(
     path = f"/databases/{foreign['id']}"
     asked = {
         "name": "own",
-        "scopes": ["databases:read", "databases:write", "backups:read", "backups:write"],
+        "scopes": [
+            "databases:read",
+            "databases:write",
+            "backups:read",
+            "backups:write",
+            "audit:read",
+        ],
         "customerEmail": f"other-{name}@example.com",
     }
     key = data(api.post("/api/api-keys", json=asked), 201)["key"]
@@ -303,6 +312,9 @@ def test_a_customer_sees_and_does_nothing_foreign(
             ("whitelist", {"ip_address": "10.0.0.1"}),
             ("roles", {"name": "reporting"}),
             ("backups", {}),
+            ("logs/settings", {"statements": "all"}),
+            ("extensions", {"name": "pg_trgm"}),
+            ("alerts", {"disk_percent": "7"}),
             ("branches", {"name": "b"}),
             ("masking", {"sql": "SELECT 1"}),
             ("promote", {}),
@@ -351,7 +363,15 @@ def test_addresses_roles_and_backups(platform: Installation, admin: Visitor) -> 
     with psycopg.connect(string) as session:
         assert session.info.user.endswith("_reporting")
     page = admin.page(f"{path}/access")
-    for removal in re.findall(rf'action="{path}/((?:whitelist|roles)/[^"]+)"', page):
+    (rotate,) = re.findall(rf'action="{path}/(roles/[^"]+/rotate-password)"', page)
+    psycopg.connect(string_in(send(rotate).text)).close()
+    limit = rotate.replace("rotate-password", "update")
+    assert send(limit, max_connections="3").status_code == 303
+    assert send(limit, max_connections="many").status_code == 422
+    page = admin.page(f"{path}/access")
+    assert 'value="3"' in page
+    ends = r"(?:/remove|/delete)"
+    for removal in re.findall(rf'action="{path}/((?:whitelist|roles)/[^"]+{ends})"', page):
         assert send(removal).status_code == 303
     assert "Empty" in admin.page(f"{path}/access")
     assert send("backups", description="by hand").headers["location"].endswith("done=begun")
@@ -360,6 +380,12 @@ def test_addresses_roles_and_backups(platform: Installation, admin: Visitor) -> 
     part = admin.http.get(f"{path}/operations", headers=poll).text
     assert part.startswith('<div id="operations"')
     assert "Backup" in part
+    assert send("extensions", name="pg_trgm").status_code == 303
+    assert f"{path}/extensions/pg_trgm/remove" in admin.page(f"{path}/extensions")
+    assert send("extensions/pg_trgm/remove").status_code == 303
+    assert send("logs/settings", statements="ddl", errors="yes").status_code == 303
+    assert "Nothing was logged yet" in admin.page(f"{path}/logs")
+    assert "must be a time" in admin.page(f"{path}/metrics?from=yesterday")
     rotated = string_in(send("rotate-password").text)
     psycopg.connect(rotated).close()
 

@@ -51,6 +51,16 @@ SAME = {
     "POST /databases/{}/whitelist/{}/remove": "DELETE /api/databases/{}/whitelist/{}",
     "POST /databases/{}/roles": "POST /api/databases/{}/roles",
     "POST /databases/{}/roles/{}/delete": "DELETE /api/databases/{}/roles/{}",
+    "POST /databases/{}/roles/{}/update": "PATCH /api/databases/{}/roles/{}",
+    "POST /databases/{}/roles/{}/rotate-password": (
+        "POST /api/databases/{}/roles/{}/rotate-password"
+    ),
+    "GET /databases/{}/metrics": "GET /api/databases/{}/metrics",
+    "GET /databases/{}/logs": "GET /api/databases/{}/logs",
+    "POST /databases/{}/logs/settings": "PUT /api/databases/{}/logs/settings",
+    "GET /databases/{}/extensions": "GET /api/databases/{}/extensions",
+    "POST /databases/{}/extensions": "POST /api/databases/{}/extensions",
+    "POST /databases/{}/extensions/{}/remove": "DELETE /api/databases/{}/extensions/{}",
     "GET /databases/{}/backups": "GET /api/databases/{}/backups",
     "POST /databases/{}/backups": "POST /api/databases/{}/backups",
     "POST /databases/{}/backups/{}/delete": "DELETE /api/databases/{}/backups/{}",
@@ -335,6 +345,25 @@ def test_charts_are_in_words_and_only_of_what_is_known() -> None:
     ]
 
 
+def test_every_series_has_a_chart_in_its_unit() -> None:
+    found = charts.every(
+        [
+            Series("wal_bytes", "bytes/s", [1024.0]),
+            Series("cache_hit_ratio", "ratio", [0.5, None]),
+            Series("pooled_wait_ms", "ms", [0.25]),
+            Series("longest_transaction_seconds", "seconds", [600]),
+            Series("deadlocks", "deadlocks", [2]),
+        ]
+    )
+    assert [(each.title, each.last) for each in found] == [
+        ("Wal bytes", "1 KiB/s"),
+        ("Cache hit ratio", "50.0 %"),
+        ("Pooled wait", "0.25 ms"),
+        ("Longest transaction seconds", "10 min"),
+        ("Deadlocks", "2"),
+    ]
+
+
 # ── pages ────────────────────────────────────────────────────────────────────
 
 
@@ -389,6 +418,7 @@ def test_removals_have_their_command() -> None:
         "<pre>tenantry whitelist add tenant_abcdefghjkmn 203.0.113.7</pre>",
         "<pre>tenantry whitelist remove tenant_abcdefghjkmn 10.0.0.0/8</pre>",
         "<pre>tenantry role create tenant_abcdefghjkmn reporting</pre>",
+        "<pre>tenantry role rotate-password tenant_abcdefghjkmn reporting</pre>",
         "<pre>tenantry role delete tenant_abcdefghjkmn reporting</pre>",
     ]
     assert "/whitelist/7 -H" in page

@@ -33,17 +33,22 @@ Writer = Annotated[Caller, calling("databases:write")]
 
 _TABS = (
     ("", "Overview"),
+    ("/metrics", "Metrics"),
     ("/queries", "Queries"),
     ("/sessions", "Sessions"),
     ("/tables", "Tables"),
     ("/advice", "Advice"),
+    ("/logs", "Logs"),
     ("/backups", "Backups & restore"),
     ("/branches", "Branches"),
     ("/access", "Access"),
+    ("/extensions", "Extensions"),
     ("/alerts", "Alerts"),
     ("/operations", "Operations"),
     ("/settings", "Settings"),
 )
+# Those that need another scope than the rest.
+_SCOPES = {"/logs": "audit:read", "/backups": "backups:read"}
 _SHOWN = 5
 
 
@@ -68,7 +73,7 @@ async def page_of(
         tabs=[
             (place, label)
             for place, label in _TABS
-            if place != "/backups" or caller.principal.may("backups:read")
+            if place not in _SCOPES or caller.principal.may(_SCOPES[place])
         ],
         tab=tab,
         may_write=caller.principal.may("databases:write"),

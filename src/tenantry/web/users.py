@@ -93,7 +93,7 @@ async def update(
 ) -> Response:
     """Rename a user, or disable or enable one."""
     given = {"disabled": form["disabled"] == "yes"} if "disabled" in form else {}
-    body = read(UpdateUser, {name: form[name] for name in form if name == "name"}, **given)
+    body = read(UpdateUser, form, **given)
     found = parsed(user_id, "user")
     async with caller.transaction() as tx:
         await platform.users.update(
