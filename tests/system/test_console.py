@@ -31,6 +31,8 @@ TABS = (
     "/logs",
     "/backups",
     "/branches",
+    "/migrations",
+    "/import",
     "/access",
     "/extensions",
     "/alerts",
@@ -40,6 +42,7 @@ TABS = (
 PAGES = (
     "/databases",
     "/operations",
+    "/migrations",
     "/alerts",
     "/alerts/channels",
     "/plans",
@@ -312,6 +315,8 @@ def test_a_customer_sees_and_does_nothing_foreign(
             ("whitelist", {"ip_address": "10.0.0.1"}),
             ("roles", {"name": "reporting"}),
             ("backups", {}),
+            ("import", {"from_": "postgresql://a:b@127.0.0.1/c"}),
+            ("import/preview", {"from_": "postgresql://a:b@127.0.0.1/c"}),
             ("logs/settings", {"statements": "all"}),
             ("extensions", {"name": "pg_trgm"}),
             ("alerts", {"disk_percent": "7"}),
@@ -424,6 +429,44 @@ def test_a_branch_is_made_reset_and_promoted(platform: Installation, admin: Visi
     assert ask(made["connection_string"], "SELECT sum(n) FROM t") == 4
 
 
+def test_a_run_over_many_databases_is_followed(
+    platform: Installation, api: httpx.Client, admin: Visitor
+) -> None:
+    owner = f"{some_name()}@example.com"
+    made = platform.create(name=some_name(), ownerEmail=owner)
+    files = [{"name": "0001_orders.up.sql", "sql": "CREATE TABLE orders (id bigint PRIMARY KEY)"}]
+    run = data(api.post("/api/migrations", json={"owner_email": owner, "files": files}), 202)
+    path = f"/migrations/{run['id']}"
+    assert path in admin.page("/migrations")
+    eventually(lambda: "every 2s" not in admin.page(path))
+    page = admin.page(f"{path}?status=succeeded")
+    assert made["name"] in page
+    assert "No database is in this state" in admin.page(f"{path}?status=failed")
+    page = admin.page(f"/databases/{made['id']}/migrations")
+    assert "Version 1<" in page
+    assert "0001_orders.up.sql" in page
+
+
+def test_an_import_is_looked_at_first(platform: Installation, admin: Visitor) -> None:
+    source, made = platform.create(), platform.create(name=some_name())
+    do(source["connection_string"], "CREATE TABLE public.orders (id bigint PRIMARY KEY)")
+    path = f"/databases/{made['id']}/import"
+
+    def send(path: str, string: str) -> httpx.Response:
+        form = {"once": uuid.uuid4().hex, "from_": string, "exclude_tables": "public.logs"}
+        return admin.http.post(path, data=form)
+
+    looked = send(f"{path}/preview", source["connection_string"])
+    assert looked.status_code == 200, looked.text
+    assert "<code>public.orders</code>" in looked.text
+    assert source["password"] not in looked.text
+    assert send(path, "no string").status_code == 422
+    assert send(path, source["connection_string"]).headers["location"].endswith("?done=begun")
+    operations = f"/databases/{made['id']}/operations"
+    eventually(lambda: "every 2s" not in admin.page(operations))
+    assert ask(made["connection_string"], "SELECT count(*) FROM public.orders") == 0
+
+
 def test_findings_are_muted_and_reported_again(platform: Installation, admin: Visitor) -> None:
     made = platform.create(name=some_name())
     path = f"/databases/{made['id']}/advice"
@@ -529,7 +572,7 @@ def test_assets_are_kept_and_pages_are_not(admin: Visitor) -> None:
     assert "unsafe" not in policy
     assert page.headers["cache-control"] == "no-store"
     found = re.findall(r'(?:src|href)="(/assets/[^"]+)"', page.text)
-    assert len(set(found)) == 5
+    assert len(set(found)) == 6
     for url in found:
         asset = admin.http.get(url)
         assert asset.headers["cache-control"] == "public, max-age=31536000, immutable"
@@ -568,6 +611,7 @@ def page(chromium: Browser, platform: Installation) -> Iterator[Page]:
     opened.get_by_label("API key").fill(platform.key)
     opened.get_by_role("button", name="Sign in").click()
     expect(opened.get_by_role("link", name="Databases")).to_be_visible()
+    opened.wait_for_load_state()  # no key counts before
     yield opened
     context.close()
     assert errors == []
@@ -608,6 +652,22 @@ def test_the_keyboard_is_enough_and_typed_text_is_kept(platform: Installation, p
     expect(page.get_by_label("Connection string")).to_be_visible()
     page.keyboard.press("Escape")
     page.wait_for_url("**/databases/*-*")
+    expect(page.get_by_role("heading", name=f"{taken}-2")).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("operat")
+    expect(page.get_by_role("option")).to_have_text(
+        ["Operationspage", "Operationsof this database"]
+    )
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Operations")).to_be_visible()
+    page.wait_for_load_state()
+    page.keyboard.press("Control+k")
+    page.keyboard.type(f"{taken}-2")
+    expect(page.get_by_role("option", name="database")).to_have_text([f"{taken}-2database"])
+    assert faults(page) == []
+    page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name=f"{taken}-2")).to_be_visible()
 
 

@@ -41,6 +41,8 @@ _TABS = (
     ("/logs", "Logs"),
     ("/backups", "Backups & restore"),
     ("/branches", "Branches"),
+    ("/migrations", "Migrations"),
+    ("/import", "Import"),
     ("/access", "Access"),
     ("/extensions", "Extensions"),
     ("/alerts", "Alerts"),
@@ -48,7 +50,7 @@ _TABS = (
     ("/settings", "Settings"),
 )
 # Those that need another scope than the rest.
-_SCOPES = {"/logs": "audit:read", "/backups": "backups:read"}
+_SCOPES = {"/logs": "audit:read", "/backups": "backups:read", "/import": "databases:write"}
 _SHOWN = 5
 
 

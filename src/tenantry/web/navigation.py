@@ -19,6 +19,7 @@ _GROUPS = {
     "": (
         Link("/databases", "Databases", "databases:read"),
         Link("/operations", "Operations", "databases:read"),
+        Link("/migrations", "Migrations", "databases:read"),
         Link("/alerts", "Alerts", "databases:read"),
         Link("/plans", "Plans", "databases:read"),
     ),

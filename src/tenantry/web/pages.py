@@ -204,12 +204,16 @@ def to_sign_in(request: Request) -> Response:
     return go(request, SIGN_IN if here in {"", "/"} else f"{SIGN_IN}?next={quote(here, safe='')}")
 
 
+def here(request: Request, **changed: str) -> str:
+    """Return the address of this page with its filters, and with what is ``changed`` of them."""
+    query = {name: value for name, value in request.query_params.items() if name != "done"}
+    query |= changed
+    return request.url.path + (f"?{urlencode(query)}" if query else "")
+
+
 def following(request: Request, cursor: str | None) -> str | None:
     """Return the address of the next page, with the filters of this one; None if it is the last."""
-    if cursor is None:
-        return None
-    query = {name: value for name, value in request.query_params.items() if name != "done"}
-    return f"{request.url.path}?{urlencode(query | {'cursor': cursor})}"
+    return None if cursor is None else here(request, cursor=cursor)
 
 
 def own_path(text: str) -> str:
