@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from answers import data, problem
 from clients import ask, do, eventually
 from harness import Installation
-from persons import PASSWORD, Person, some_email
+from persons import PASSWORD, Person, make_user, some_email
 from tenantry.host.packages import CHROMIUM
 
 COOKIE = re.compile(r"__Host-tenantry=([^;]*); (.*)")
@@ -671,9 +671,13 @@ def test_the_keyboard_is_enough_and_typed_text_is_kept(platform: Installation, p
     expect(page.get_by_role("heading", name=f"{taken}-2")).to_be_visible()
 
 
-def test_everything_can_be_perceived_and_fits_a_phone(platform: Installation, page: Page) -> None:
+def test_everything_can_be_perceived_and_fits_a_phone(
+    platform: Installation, api: httpx.Client, page: Page
+) -> None:
     made = platform.create(name=some_name())
+    user, cluster = make_user(api)["id"], data(api.get("/api/clusters"))[-1]["id"]
     paths = [f"/databases/{made['id']}{tab}" for tab in TABS]
+    paths += [f"/users/{user}", f"/clusters/{cluster}"]
     for path in (*PAGES, *paths):
         page.set_viewport_size({"width": 1280, "height": 800})
         page.goto(f"{platform.url}{path}")

@@ -5,6 +5,7 @@ import gzip
 import html
 import inspect
 import re
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ from tenantry.base import sizes
 from tenantry.base.errors import Unavailable
 from tenantry.base.secrets import Seal, Secret
 from tenantry.base.settings import Settings
+from tenantry.control.audit import Actor
+from tenantry.services.access.service import Principal
 from tenantry.services.advice.model import Finding
 from tenantry.services.advice.service import Advice
 from tenantry.services.restores.model import Restorable
 from tenantry.services.samples.series import Series
 from tenantry.web import app as console
-from tenantry.web import assets, charts, cookies, pages, strings, words
+from tenantry.web import assets, charts, cookies, navigation, pages, strings, words
 from tenantry.web.routing import CrossSite, require_same_origin
 
 TEMPLATES = Path(pages.__file__).parent / "templates"
@@ -508,6 +511,29 @@ def test_a_server_that_does_not_answer_is_not_said_to_have_no_problem() -> None:
     page = rendered("database_advice.html", found=[], muted=False, problem=down)
     assert "The server does not answer." in page
     assert "Nothing is known to be wrong" not in page
+
+
+@pytest.mark.parametrize(
+    ("scopes", "customer_id", "labels"),
+    [
+        ({"databases:read"}, None, ["Databases", "Operations", "Migrations", "Alerts", "Plans"]),
+        ({"audit:read", "platform:read"}, uuid.UUID(int=7), ["Audit"]),
+        ({"platform:read"}, None, ["Health", "Clusters"]),
+    ],
+)
+def test_the_side_bar_has_what_one_may_open(
+    scopes: set[str], customer_id: uuid.UUID | None, labels: list[str]
+) -> None:
+    actor = Actor("api_key", "some", customer_id=customer_id)
+    found = navigation.groups(Principal(actor, frozenset(scopes), Secret("tnt_key")))
+    assert [link.label for links in found.values() for link in links] == labels
+
+
+def test_every_page_in_the_side_bar_asks_for_its_scope() -> None:
+    own = routes(console._PAGES)
+    for links in navigation._GROUPS.values():
+        for link in links:
+            assert own[f"GET {link.path}"] == {link.scope}
 
 
 # ── templates and assets ─────────────────────────────────────────────────────

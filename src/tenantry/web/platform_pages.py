@@ -31,7 +31,7 @@ Reader = Annotated[Caller, calling("databases:read")]
 Watcher = Annotated[Caller, calling("platform:read")]
 Administrator = Annotated[Caller, calling("admin")]
 
-_BEGUN = "/operations?done=begun"
+_OPERATIONS = "/operations?done=begun"
 
 
 @router.get("/platform")
@@ -82,7 +82,7 @@ async def add(
             lambda tx: platform.cluster_additions.begin(tx, caller.actor, body.name)
         )
     )
-    return pages.go(request, _BEGUN)
+    return pages.go(request, _OPERATIONS)
 
 
 @router.get("/clusters/{cluster_id}")
@@ -130,7 +130,7 @@ async def back_up(
             lambda tx: platform.cluster_backups.begin(tx, caller.actor, found, body.type)
         )
     )
-    return pages.go(request, _BEGUN)
+    return pages.go(request, _OPERATIONS)
 
 
 @router.post("/clusters/{cluster_id}/verify")
@@ -145,7 +145,7 @@ async def verify(
             lambda tx: platform.cluster_backups.begin_verification(tx, caller.actor, found)
         )
     )
-    return pages.go(request, _BEGUN)
+    return pages.go(request, _OPERATIONS)
 
 
 @router.post("/clusters/{cluster_id}/restore")
@@ -166,4 +166,4 @@ async def restore(
             lambda tx: platform.cluster_restoring.begin(tx, caller.actor, row.id, body.to)
         )
     )
-    return pages.go(request, _BEGUN)
+    return pages.go(request, _OPERATIONS)
