@@ -67,6 +67,7 @@ SAME = {
     "GET /databases/{}/backups": "GET /api/databases/{}/backups",
     "POST /databases/{}/backups": "POST /api/databases/{}/backups",
     "POST /databases/{}/backups/{}/delete": "DELETE /api/databases/{}/backups/{}",
+    "POST /databases/{}/drill": "POST /api/databases/{}/drill",
     "POST /databases/{}/restore": "POST /api/databases/{}/restore",
     "GET /databases/{}/branches": "GET /api/databases/{}/branches",
     "POST /databases/{}/branches": "POST /api/databases/{}/branches",
@@ -447,12 +448,33 @@ def test_logical_backups_have_their_command() -> None:
         has_more=False,
         suggested="",
         proof=None,
+        proofs=[],
         may_back_up=True,
     )
     assert commands(page) == [
         "<pre>tenantry backup create tenant_abcdefghjkmn</pre>",
         "<pre>tenantry backup delete tenant_abcdefghjkmn ID</pre>",
     ]
+
+
+def test_drills_are_listed_with_what_they_found() -> None:
+    usual = {"at": NOW - HOUR, "seconds": 9.4}
+    passed = {"passed": True, "compared": {"tables": 12, "rows": 48_210}, "error": None}
+    failed = {"passed": False, "compared": {}, "error": "It differs."}
+    page = rendered(
+        "database_backups.html",
+        found=Restorable("none"),
+        backups=[],
+        total=0,
+        has_more=False,
+        suggested="",
+        proof=None,
+        proofs=[usual | passed, usual | failed],
+        may_back_up=True,
+    )
+    assert "12 tables with 48,210 rows" in page
+    assert "It differs." in page
+    assert "<pre>tenantry backup drill tenant_abcdefghjkmn</pre>" in commands(page)
 
 
 def test_ending_sessions_has_its_command() -> None:
