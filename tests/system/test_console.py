@@ -49,6 +49,7 @@ PAGES = (
     "/platform",
     "/clusters",
     "/users",
+    "/customers",
     "/keys",
     "/audit",
     "/account",
@@ -510,6 +511,10 @@ def test_users_and_keys_are_made_and_ended(platform: Installation, admin: Visito
     assert send(f"{path[1]}/delete", typed="another").status_code == 422
     assert send(f"{path[1]}/delete", typed=email).headers["location"].startswith("/users?")
     assert email not in admin.page("/users")
+    page = admin.page(f"/customers?email={email}")
+    (removal,) = re.findall(r'action="(/customers/[^"]+/remove)"', page)
+    assert send(removal).status_code == 303
+    assert "No customer has this address" in admin.page(f"/customers?email={email}")
 
     name = some_name()
     answer = send("/keys", name=name, **{"scope:databases:read": "yes"})
@@ -551,7 +556,7 @@ def test_alerts_have_thresholds_and_channels(platform: Installation, api: httpx.
         (channel,) = re.findall(r'action="(/alerts/channels/[^"]+/delete)"', page)
         assert send(channel).status_code == 303
         assert "None yet" in visitor.page("/alerts/channels")
-        for page in ("/platform", "/clusters", "/users"):
+        for page in ("/platform", "/clusters", "/users", "/customers"):
             visitor.page(page, 403)
     assert data(api.get(f"/api{path}/settings"))["disk_percent"] == 70
 

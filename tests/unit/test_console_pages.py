@@ -116,6 +116,8 @@ SAME = {
     "POST /users/{}/reset-password": "POST /api/users/{}/reset-password",
     "POST /users/{}/remove-totp": "POST /api/users/{}/remove-totp",
     "POST /users/{}/delete": "DELETE /api/users/{}",
+    "GET /customers": "GET /api/customers",
+    "POST /customers/{}/remove": "DELETE /api/customers/{}",
     "GET /keys": "GET /api/api-keys",
     "POST /keys": "POST /api/api-keys",
     "POST /keys/{}/revoke": "DELETE /api/api-keys/{}",

@@ -26,6 +26,7 @@ _GROUPS = {
     "Access": (
         Link("/keys", "API keys", "keys:read"),
         Link("/users", "Users", "admin", of_platform=True),
+        Link("/customers", "Customers", "admin", of_platform=True),
         Link("/audit", "Audit", "audit:read"),
     ),
     "Platform": (

@@ -50,6 +50,7 @@ _DONE = {
     "updated": "The settings were saved.",
     "user-updated": "The user was changed.",
     "user-deleted": "The user was deleted.",
+    "customer-removed": "The customer was removed.",
     "key-revoked": "The API key was revoked, with those that it created.",
     "acknowledged": "It is recorded that you attend to it.",
     "alert-muted": "Nothing is sent about it until then.",
