@@ -14,7 +14,9 @@ def with_own_key(scenario: Scenario) -> httpx.Client:
     with scenario.platform.client() as api:
         asked = {
             "name": "attempts",
-            "scopes": ["databases:read", "databases:write", "metrics:read"],
+            "scopes": [
+                *("databases:read", "databases:write", "metrics:read", "data:read", "data:write")
+            ],
             "customerEmail": scenario.tenant["owner_email"],
         }
         key = api.post("/api/api-keys", json=asked).json()["data"]["key"]
@@ -85,6 +87,17 @@ INSIGHTS: tuple[Attempt, ...] = (
     Attempt("explain-out-of-role", "`POST …/explain` of a function that does `RESET ROLE`",
         "the visitor is a member of the tenant's role only", lambda scenario, _: _explain(
             scenario, "id", "SELECT out_of_role()", _OUT_OF_ROLE), "invalid_input", None, (API,)),
+    _request("run-sql-as-neighbour", "POST", "/api/databases/{foreign_id}/sql", _ROWS,
+        {"sql": "SELECT 1"}),
+    Attempt("run-verifiers", "`POST …/sql` of `SELECT rolpassword FROM pg_authid`",
+        "a visitor, with the rights of the tenant's role", _asking("POST",
+            "/api/databases/{id}/sql", {"sql": "SELECT rolpassword FROM pg_authid"}),
+        "statement_failed", None, (API,)),
+    Attempt("run-out-of-role", "`POST …/sql` of `RESET ROLE`, then the same",
+        "the session begins as the tenant's role; the visitor is a member of that only",
+        _asking("POST", "/api/databases/{id}/sql",
+            {"sql": "RESET ROLE; SELECT rolpassword FROM pg_authid", "read_only": False}),
+        "statement_failed", None, (API,)),
     _request("ask-for-advice", "GET", "/api/databases/{foreign_id}/advice", _ROWS),
     _request("mute-as-neighbour", "POST", "/api/databases/{foreign_id}/advice/mutes", _ROWS,
         {"code": "bloat", "object": "public.any"}),

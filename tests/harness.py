@@ -60,6 +60,7 @@ class Installation:
     api_port: int = field(init=False)
     pg_port: int = field(init=False)
     pool_port: int = field(init=False)
+    rest_port: int = field(init=False)
     _brought_up: ClassVar[int] = 0
     _supervisors: list["subprocess.Popen[bytes]"] = field(init=False, default_factory=list)
     _clients: list[httpx.Client] = field(init=False, default_factory=list)
@@ -68,7 +69,7 @@ class Installation:
         # Not below pytest's own folders: the service user cannot enter those.
         self.home = Path(tempfile.mkdtemp(prefix="tnt-"))
         self._own_home()
-        self.api_port, self.pg_port, self.pool_port = free_ports(3)
+        self.api_port, self.pg_port, self.pool_port, self.rest_port = free_ports(4)
 
     def _own_home(self) -> None:
         self.home.chmod(0o755)
@@ -82,6 +83,7 @@ class Installation:
             "TENANTRY_API_PORT": str(self.api_port),
             "TENANTRY_PG_PORT": str(self.pg_port),
             "TENANTRY_POOL_PORT": str(self.pool_port),
+            "TENANTRY_REST_PORT": str(self.rest_port),
             "TENANTRY_MEMORY_MB": "1024",
             "TENANTRY_WARM_POOL": "4",
             "TENANTRY_POOL_MEMORY_MB": "64",  # the least, so that little fills it
@@ -210,7 +212,7 @@ class Installation:
             path.parts[-3]: path for path in self.home.glob("clusters/*/data/postmaster.pid")
         }
         files = {"supervisor": run / "supervisor.pid"} | postmasters
-        files |= {name: run / f"{name}.pid" for name in ("pooler", "api", "worker")}
+        files |= {name: run / f"{name}.pid" for name in ("pooler", "api", "worker", "rest")}
         found = {name: processes.read_pid(path) for name, path in files.items()}
         return {name: pid for name, pid in found.items() if pid is not None}
 
@@ -349,6 +351,11 @@ class Installation:
             cursor = control.execute("SELECT to_jsonb(r) FROM database_roles r")
             return [row[0] for row in cursor.fetchall()]
 
+    def api_logins(self) -> set[str]:
+        """The logins of the data APIs that the control database has a row of."""
+        with self.control() as control:
+            return {name for (name,) in control.execute("SELECT authenticator FROM data_apis")}
+
     # ── end ──────────────────────────────────────────────────────────────────
 
     def log_tail(self) -> str:
@@ -390,7 +397,7 @@ class Installation:
         for client in self._clients:
             client.close()
         pids = self.pids()
-        for part in ("supervisor", "api", "worker"):  # they would start the others again
+        for part in ("supervisor", "api", "worker", "rest"):  # they would start the others again
             kill(pids.get(part), signal.SIGKILL)
         # Unlike after SIGKILL no shared memory of theirs is left.
         postmasters = [pid for pid in self.processes() if is_postmaster(pid)]

@@ -32,6 +32,7 @@ from tenantry.services.activity import Activity
 from tenantry.services.alert_conditions import AlertWatch
 from tenantry.services.bringing_up import ensure_server_files
 from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.data_api import process as data_api
 from tenantry.services.insights.statement_texts import StatementTexts
 from tenantry.services.lock_table import keep_free
 from tenantry.services.login_floods import LoginFloods
@@ -57,6 +58,7 @@ _RESTART_SECONDS = 15
 _ALERTS_SECONDS = 5
 _MESSAGES_SECONDS = 1
 _SAMPLE_SECONDS = 15
+_WANTED_SECONDS = 1
 _ACTIVITY_SECONDS = 300
 _QUERIES_SECONDS = 300
 _OWNERSHIP_SECONDS = 60
@@ -107,6 +109,7 @@ async def reconcile(platform: Platform) -> None:
     passed = Pass()
     await platform.reconciliation.reconcile(passed)
     await platform.roles.reconcile(passed)
+    await platform.data_apis.reconcile(passed)
     await passed.record(platform.store)
     await clean_up(platform)
     await platform.backups.reconcile()
@@ -228,6 +231,10 @@ async def work(platform: Platform) -> None:
         tasks.create_task(_every(_HOME_SECONDS, "home files", platform.home_keeper.keep))
         tasks.create_task(_every(_OWNERSHIP_SECONDS, "ownership", platform.ownership.check_next))
         tasks.create_task(_every(_SAMPLE_SECONDS, "samples", platform.sampler.look))
+        served = platform.served_databases
+        tasks.create_task(
+            _every(_WANTED_SECONDS, "data API", lambda: data_api.note_wanted(platform.home, served))
+        )
         activity = Activity(platform.store, platform.clusters)
         tasks.create_task(_every(_ACTIVITY_SECONDS, "activity", activity.look))
         tasks.create_task(_every(_QUERIES_SECONDS, "queries", platform.query_history.take))

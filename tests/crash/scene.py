@@ -286,7 +286,7 @@ class Scene:
             kept = control.execute("SELECT database_name FROM replaced_databases")
             expected |= {name for (name,) in kept}
         additional = self.installation.role_rows()
-        wanted = {row["username"] for row in (*rows, *additional)}
+        wanted = {row["username"] for row in (*rows, *additional)} | self.installation.api_logins()
         yield from (f"role and row: {n}" for n in roles ^ wanted)
         yield from (f"database and row: {n}" for n in databases ^ expected)
         with self.installation.superuser() as server:
@@ -345,6 +345,7 @@ class Scene:
             if row["status"] == "active" and row["max_connections"] == SMALL_LIMIT
         }
         limited |= {row["username"] for row in self.installation.role_rows()}
+        limited |= self.installation.api_logins()  # as many connections as their databases
         yield from (f"users.ini and rows: {name}" for name in named ^ limited)
 
     def pooler_limits(self) -> dict[str, int]:

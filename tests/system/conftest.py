@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from clients import hurry
 from harness import SHARED, Installation
 from persons import Person, make_user
+from tenantry.host.packages import CHROMIUM
 
 
 def brought_up() -> Installation:
@@ -46,3 +48,38 @@ def people(platform: Installation, api: httpx.Client) -> Iterator[Callable[..., 
     yield lambda **asked: Person(platform, make_user(api, **asked)["email"])
     while Person.everybody:
         Person.everybody.pop().http.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser, platform: Installation) -> Iterator[Page]:
+    """A page on which the administrator has signed in; nothing may be refused by the policy."""
+    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
+    opened = context.new_page()
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on(
+        "console",
+        lambda said: (
+            errors.append(f"{said.text} {said.location}")
+            if said.type == "error" and "422" not in said.text and "409" not in said.text
+            else None
+        ),
+    )
+    opened.goto(f"{platform.url}/")
+    opened.get_by_label("API key").fill(platform.key)
+    opened.get_by_role("button", name="Sign in").click()
+    expect(opened.get_by_role("link", name="Databases")).to_be_visible()
+    opened.wait_for_load_state()  # no key counts before
+    yield opened
+    context.close()
+    assert errors == []

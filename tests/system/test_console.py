@@ -5,25 +5,23 @@ import html
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import httpx
 import psycopg
 import pyotp
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from answers import data, problem
+from browsing import COOKIE, Visitor, faults, some_name, visiting
 from clients import ask, do, eventually
 from harness import Installation
 from persons import PASSWORD, Person, make_user, some_email
-from tenantry.host.packages import CHROMIUM
 
-COOKIE = re.compile(r"__Host-tenantry=([^;]*); (.*)")
 TABS = (
     "",
     "/metrics",
+    "/sql",
     "/queries",
     "/sessions",
     "/tables",
@@ -58,51 +56,10 @@ SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 PHONE = 390  # pixels
 
 
-class Visitor:
-    """What a browser sends and keeps."""
-
-    def __init__(self, platform: Installation) -> None:
-        self.http = platform.anonymous({"Accept": "text/html", "Sec-Fetch-Site": "same-origin"})
-
-    def enter(self, path: str = "/sign-in", **form: str) -> httpx.Response:
-        return self.keep(self.http.post(path, data=form))
-
-    def keep(self, answer: httpx.Response) -> httpx.Response:
-        """Keep the cookie, which httpx sends by TLS only, unlike browsers to this machine."""
-        for line in answer.headers.get_list("set-cookie"):
-            if found := COOKIE.match(line):
-                self.http.headers["Cookie"] = f"__Host-tenantry={found[1]}"
-        return answer
-
-    def page(self, path: str, status: int = 200) -> str:
-        answer = self.http.get(path)
-        assert answer.status_code == status, answer.text
-        assert answer.headers["content-type"].startswith("text/html")
-        return answer.text
-
-    def create(self, name: str, once: str | None = None, **form: str) -> httpx.Response:
-        form = {"name": name, "environment": "staging", "once": once or uuid.uuid4().hex, **form}
-        return self.http.post("/databases", data=form)
-
-
-def some_name() -> str:
-    return f"c{uuid.uuid4().hex[:10]}"
-
-
 def string_in(page: str) -> str:
     found = re.search(r'<textarea id="string"[^>]*>([^<]*)</textarea>', page)
     assert found
     return html.unescape(found[1])
-
-
-@contextmanager
-def visiting(platform: Installation, key: str | None = None) -> Iterator[Visitor]:
-    """A visitor, who has signed in if ``key`` is given."""
-    visitor = Visitor(platform)
-    with visitor.http:
-        if key is not None:
-            assert visitor.enter(api_key=key).status_code == 303
-        yield visitor
 
 
 @pytest.fixture
@@ -296,18 +253,20 @@ def test_a_customer_sees_and_does_nothing_foreign(
     asked = {
         "name": "own",
         "scopes": [
-            "databases:read",
-            "databases:write",
-            "backups:read",
-            "backups:write",
             "audit:read",
+            *(
+                f"{what}:{verb}"
+                for what in ("databases", "backups", "data")
+                for verb in ("read", "write")
+            ),
         ],
         "customerEmail": f"other-{name}@example.com",
     }
     key = data(api.post("/api/api-keys", json=asked), 201)["key"]
     with visiting(platform, key) as visitor:
         assert name not in visitor.page("/databases")
-        for tab in (*TABS, "/connect", "/delete", "/rotate-password"):
+        rows = "/rows?schema=public&table=orders"
+        for tab in (*TABS, "/connect", "/delete", "/rotate-password", rows):
             visitor.page(f"{path}{tab}", 404)
         once = {"once": uuid.uuid4().hex}
         for verb, form in (
@@ -324,6 +283,8 @@ def test_a_customer_sees_and_does_nothing_foreign(
             ("branches", {"name": "b"}),
             ("masking", {"sql": "SELECT 1"}),
             ("promote", {}),
+            ("sql", {"sql": "SELECT 1", "read_only": "yes"}),
+            ("sql", {"sql": "DROP TABLE orders"}),
             ("advice/mute", {"code": "unused_index", "object": "public.t"}),
         ):
             answer = visitor.http.post(f"{path}/{verb}", data={**once, **form})
@@ -587,41 +548,6 @@ def test_assets_are_kept_and_pages_are_not(admin: Visitor) -> None:
 # ── in a browser ─────────────────────────────────────────────────────────────
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium: Browser, platform: Installation) -> Iterator[Page]:
-    """A page on which the administrator has signed in; nothing may be refused by the policy."""
-    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
-    opened = context.new_page()
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on(
-        "console",
-        lambda said: (
-            errors.append(said.text)
-            if said.type == "error" and "422" not in said.text and "409" not in said.text
-            else None
-        ),
-    )
-    opened.goto(f"{platform.url}/")
-    opened.get_by_label("API key").fill(platform.key)
-    opened.get_by_role("button", name="Sign in").click()
-    expect(opened.get_by_role("link", name="Databases")).to_be_visible()
-    opened.wait_for_load_state()  # no key counts before
-    yield opened
-    context.close()
-    assert errors == []
-
-
 def test_a_database_is_created_and_what_was_copied_opens_it(page: Page) -> None:
     page.get_by_role("button", name="Create database").click()
     page.get_by_label("Name").fill(some_name())
@@ -698,13 +624,3 @@ def test_everything_can_be_perceived_and_fits_a_phone(
         expect(page.get_by_role("dialog")).to_be_visible()
         assert faults(page) == [], button
         page.keyboard.press("Escape")
-
-
-def faults(page: Page) -> list[tuple[str, str]]:
-    """What axe has to say of a page, by WCAG 2.2 AA."""
-    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": tags}})
-    return [
-        (each["id"], str([node["html"][:200] for node in each["nodes"][:3]]))
-        for each in found.response["violations"]
-    ]

@@ -36,11 +36,11 @@ SERVICE = """
     INSERT INTO notes VALUES (1, NULL, 'first'), (2, NULL, 'second');
     CREATE UNLOGGED TABLE visits AS SELECT generate_series(1, 9) n;
     ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
-    CREATE POLICY read_all ON notes FOR SELECT TO authenticated, anon USING (true);
+    CREATE POLICY read_all ON notes FOR SELECT TO signed_in, passer_by USING (true);
     COMMENT ON POLICY read_all ON notes IS 'everybody';
-    CREATE POLICY own ON notes TO anon USING (owner IS NOT NULL);
+    CREATE POLICY own ON notes TO passer_by USING (owner IS NOT NULL);
     COMMENT ON POLICY own ON notes IS 'owners';
-    GRANT SELECT, UPDATE ON notes TO authenticated;
+    GRANT SELECT, UPDATE ON notes TO signed_in;
     CREATE PUBLICATION mine FOR TABLE notes WITH (publish = 'insert');
     ALTER ROLE CURRENT_USER IN DATABASE {database} SET search_path = "$user", public, extensions;
     ALTER ROLE CURRENT_USER IN DATABASE {database} SET timezone = 'Europe/Paris';
@@ -53,14 +53,14 @@ def service(platform: Installation) -> Iterator[Row]:
     """A database with roles such as Supabase's and Neon's."""
     made = platform.create(friendlyName="Service", shadow=False)
     with platform.superuser() as server:
-        server.execute("CREATE ROLE authenticated; CREATE ROLE anon")
+        server.execute("CREATE ROLE signed_in; CREATE ROLE passer_by")
         name = sql.Identifier(made["database_name"])
         server.execute(sql.SQL("ALTER DATABASE {} SET app.settings.key = 'secret'").format(name))
     do(made["connection_string"], SERVICE.format(database=made["database_name"]))
     yield made
     with platform.superuser() as server:
-        server.execute("ALTER ROLE authenticated RENAME TO gone_authenticated")
-        server.execute("ALTER ROLE anon RENAME TO gone_anon")
+        server.execute("ALTER ROLE signed_in RENAME TO gone_signed_in")
+        server.execute("ALTER ROLE passer_by RENAME TO gone_passer_by")
 
 
 def imported(api: httpx.Client, database: Row, source: Row, **asked: object) -> Row:
@@ -101,9 +101,9 @@ def test_unknown_roles_are_left_out_and_settings_and_publications_come_along(
         "public.visits": 9,
     }
     assert result["left_out"] == [
-        "owners and grants for authenticated",
-        "policy own on public.notes: left out, unknown here: role anon",
-        "policy read_all on public.notes: left out, unknown here: roles authenticated, anon",
+        "owners and grants for signed_in",
+        "policy own on public.notes: left out, unknown here: role passer_by",
+        "policy read_all on public.notes: left out, unknown here: roles signed_in, passer_by",
         "setting app.settings.key, which tenants cannot bring",
         "setting work_mem, which tenants cannot bring",
     ]
@@ -128,13 +128,13 @@ def test_roles_are_mapped_to_logins_of_the_database(
     app = data(api.post(f"/api/databases/{made['id']}/roles", json=role), 201)
     path = f"/api/databases/{made['id']}/import"
     body = {"from": service["connection_string"], "unmapped_roles": "refuse"}
-    refused = problem(api.post(path, json={**body, "map_roles": {"anon": "app"}}), 422)
+    refused = problem(api.post(path, json={**body, "map_roles": {"passer_by": "app"}}), 422)
     assert refused["errors"][0]["code"] == "unmapped_roles"
-    assert refused["errors"][0]["message"].endswith(": authenticated")
-    foreign = {"anon": service["username"]}
+    assert refused["errors"][0]["message"].endswith(": signed_in")
+    foreign = {"passer_by": service["username"]}
     refused = problem(api.post(path, json={**body, "map_roles": foreign}), 422)
     assert "names no login of this database" in refused["errors"][0]["message"]
-    mapped = {"authenticated": "app", "anon": made["username"]}
+    mapped = {"signed_in": "app", "passer_by": made["username"]}
     result = imported(api, made, service, unmapped_roles="refuse", map_roles=mapped)
     assert result["left_out"] == [
         "setting app.settings.key, which tenants cannot bring",
@@ -190,7 +190,7 @@ def test_a_preview_shows_what_a_server_has(
     assert {each["name"] for each in found["tables"]} == {"notes", "visits"}
     assert found["size_bytes"] == sum(each["size_bytes"] for each in found["tables"]) > 0
     assert found["extensions"] == [{"name": "pg_trgm", "available": True, "used_by": []}]
-    assert roles(found) == {"anon": (2, 0, None), "authenticated": (1, 2, None)}
+    assert roles(found) == {"passer_by": (2, 0, None), "signed_in": (1, 2, None)}
     [owner] = [each for each in found["roles"] if each["owns"]]
     assert owner["name"] == service["username"]
     assert found["logins"] == [made["username"], "app"]
@@ -219,14 +219,14 @@ def test_a_dump_that_was_looked_at_is_imported_without_being_sent_again(
         made = platform.create(friendlyName="Looks", shadow=False)
         path = f"/api/databases/{made['id']}/import"
         found = data(api.post(f"{path}/preview", content=dump, headers=headers))
-        assert roles(found) == {"anon": (2, 0, None), "authenticated": (1, 1, None)}
+        assert roles(found) == {"passer_by": (2, 0, None), "signed_in": (1, 1, None)}
         assert [each["name"] for each in found["tables"]] == ["notes", "visits"]
         other = platform.create(friendlyName="Another", shadow=False)
-        body = {"upload_id": found["upload_id"], "map_roles": {"anon": made["username"]}}
+        body = {"upload_id": found["upload_id"], "map_roles": {"passer_by": made["username"]}}
         foreign = f"/api/databases/{other['id']}/import"
         refused = problem(api.post(foreign, json={"upload_id": found["upload_id"]}), 422)
         assert refused["errors"][0]["code"] == "unknown_upload"
-        problem(api.post(path, json={**body, "map_roles": {"anon": "nobody"}}), 422)
+        problem(api.post(path, json={**body, "map_roles": {"passer_by": "nobody"}}), 422)
         operation = ended(api, data(api.post(path, json=body), 202))
         assert operation["status"] == "succeeded", operation
         assert operation["result"]["rows"] == 11
@@ -288,13 +288,13 @@ def test_archives_of_every_form_are_read(
     }
     for form, dump in forms.items():
         made = platform.create(friendlyName=form, shadow=False)
-        mapped = [f"{each}={made['username']}" for each in ("authenticated", service["username"])]
+        mapped = [f"{each}={made['username']}" for each in ("signed_in", service["username"])]
         operation = ended(api, data(uploaded(api, made, dump, map_role=mapped), 202))
         assert operation["status"] == "succeeded", (form, operation)
         assert operation["result"]["rows"] == 11, form
         assert operation["result"]["left_out"] == [
-            "policy own on public.notes: left out, unknown here: role anon",
-            "policy read_all on public.notes: made without role anon",
+            "policy own on public.notes: left out, unknown here: role passer_by",
+            "policy read_all on public.notes: made without role passer_by",
             "setting app.settings.key, which tenants cannot bring",
             "setting work_mem, which tenants cannot bring",
         ]

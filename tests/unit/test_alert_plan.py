@@ -224,7 +224,7 @@ def test_retries_slow_down_to_five_minutes(failures: int) -> None:
 async def test_customers_webhooks_reach_no_private_address(host: str) -> None:
     to = Destination("webhook", Secret(f"https://{host}:1/"), None, trusted=False)
     message = Message(uuid.uuid4(), "channel.test", NOW, {"channel": "x"})
-    with pytest.raises(SendingFailed, match="that customers' channels do not reach"):
+    with pytest.raises(SendingFailed, match="that customers do not reach"):
         await Sender(Settings(home=Path("/nowhere"))).send(to, message)
 
 
@@ -252,7 +252,7 @@ async def test_customers_name_servers_hold_no_thread_of_others(
         await Sender(Settings(home=Path("/nowhere"))).send(
             to, Message(uuid.uuid4(), "channel.test", NOW, {"channel": "x"})
         )
-    assert [name.partition("_")[0] for name in threads] == ["channels"]
+    assert [name.partition("_")[0] for name in threads] == ["resolver"]
 
 
 def test_a_url_that_cannot_be_sent_to_is_refused() -> None:

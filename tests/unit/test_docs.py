@@ -13,7 +13,6 @@ import typer.main
 from pydantic import BaseModel
 
 import tenantry
-from tenantry.api import problems
 from tenantry.api.app import create_app
 from tenantry.api.database_answers import CreatedDatabase
 from tenantry.base import errors
@@ -22,6 +21,7 @@ from tenantry.cli.main import program
 from tenantry.control.keys import SCOPES
 from tenantry.services.bodies.databases import CreateDatabase, UpdateDatabase
 from tenantry.services.migrations import lint_rules
+from tenantry.services.requests import problems
 
 DOCS = Path(__file__).parents[2] / "docs"
 

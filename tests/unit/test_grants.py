@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantry.control.grants import ADMIN, CUSTOMER_SCOPES, Link, evaluate
+from tenantry.control.grants import ADMIN, CUSTOMER_SCOPES, OF_DATA, Link, evaluate
 from tenantry.control.keys import SCOPES
 
 NOW = dt.datetime(2026, 11, 28, 12, tzinfo=dt.UTC)
@@ -59,7 +59,12 @@ READ, KEYS = "databases:read", "keys:write"
         ([FIRST, link(ADMIN, customer_id=SHOP)], {ADMIN}, SHOP),
         ([by_administrator(), link(ADMIN)], {ADMIN}, None),
         ([by_customer(READ)], {READ}, SHOP),
-        ([by_customer(ADMIN)], CUSTOMER_SCOPES, SHOP),
+        # Nobody has the rows in databases by ``admin``; but who has it may grant them by name.
+        ([by_customer(ADMIN)], CUSTOMER_SCOPES - OF_DATA, SHOP),
+        ([by_customer(ADMIN, "data:read")], CUSTOMER_SCOPES - {"data:write"}, SHOP),
+        ([by_administrator(), link(ADMIN), link("data:read")], {"data:read"}, None),
+        ([FIRST, link(READ, "data:read"), link(ADMIN)], {READ}, None),
+        ([FIRST, link(READ, "data:read"), link("data:read")], {"data:read"}, None),
         ([by_customer("platform:read", READ)], {READ}, SHOP),
     ],
 )

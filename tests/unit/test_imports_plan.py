@@ -311,6 +311,7 @@ def test_roles_are_mapped_to_the_databases_own_logins() -> None:
         "user_2",
     ]
     assert plan.roles("user_1", {}, {"app": "user_1"})[0]["app"] == "user_1"
+    assert plan.roles("user_1", {}, {"web": "anon"}) == ({"user_1": "user_1", "web": "anon"}, [])
 
 
 def test_settings_that_change_what_statements_mean_are_brought() -> None:

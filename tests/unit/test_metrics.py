@@ -19,9 +19,9 @@ import tenantry
 from tenantry.base import events
 from tenantry.base.events import Change, Event
 from tenantry.base.home import Home
-from tenantry.services import metrics
 from tenantry.services.observations import counts, interpreting, requests
 from tenantry.services.observations.counts import Counts
+from tenantry.services.observations.exposition import render
 from tenantry.services.observations.model import METRICS, Metric, gauge
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
@@ -69,7 +69,7 @@ def exposition() -> bytes:
         for metric in METRICS.values()
         if metric.kind != "histogram"
     ]
-    return metrics.render(measured, requests.REGISTRY)
+    return render(measured, requests.REGISTRY)
 
 
 def test_what_is_reported_is_read_as_it_was_meant(exposition: bytes) -> None:
@@ -89,7 +89,7 @@ def test_promtool_finds_nothing_to_say(exposition: bytes) -> None:
 
 
 def test_what_is_not_measured_is_absent() -> None:
-    assert b"tenantry_databases" not in metrics.render([])
+    assert b"tenantry_databases" not in render([])
 
 
 def test_a_measure_has_the_labels_of_its_metric() -> None:

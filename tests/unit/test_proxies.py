@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantry.api import proxies
+from tenantry.services.requests import proxies
 
 TRUSTED = [ipaddress.ip_network(text) for text in ("127.0.0.1", "10.0.0.0/24", "2001:db8::/64")]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tenantry.api.frame import rate_limit_headers
-from tenantry.api.proxies import address_of
 from tenantry.base.errors import TooManyAtOnce, TooManyRequests
 from tenantry.base.settings import Concurrent, Rates, Settings
 from tenantry.services.requests.limits import Limits, Use
+from tenantry.services.requests.proxies import address_of
 
 
 def test_the_headers_have_an_item_for_each_policy() -> None:

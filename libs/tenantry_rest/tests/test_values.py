@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rest_clients import SECRET, Client
 from rest_server import Server
 
+from tenantry_rest import ClientGone, receive_request
 from tenantry_rest.auth import Authenticator
 from tenantry_rest.config import BadConfig, Config, parse_file, read_config
 from tenantry_rest.errors import ApiError
@@ -329,3 +330,17 @@ def test_raised_headers_end_where_they_should() -> None:
     ):
         details = f'{{"status": 200, "headers": {{"{name}": "{value}"}}}}'
         assert from_database("PGRST", said, details, None, anonymous=True).code == code
+
+
+async def test_half_a_body_is_no_request() -> None:
+    messages: list[dict[str, object]] = [
+        {"type": "http.request", "body": b"id\n1\n", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, object]:
+        return messages.pop(0)
+
+    scope = {"method": "POST", "path": "/t", "query_string": b"", "headers": []}
+    with pytest.raises(ClientGone):
+        await receive_request(scope, receive)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from rest_clients import Client
+from rest_clients import Client, connected
 from rest_server import Server
 
 WHOLE = "return=representation"
@@ -188,3 +188,14 @@ async def test_an_order_is_that_of_what_was_written(api: Client) -> None:
         api, "PATCH", "/items?id=lt.4&select=id&order=cost.desc", {"name": "x"}, Prefer=WHOLE
     )
     assert [each["id"] for each in answer.json()] == [3, 2, 1]
+
+
+async def test_a_body_over_the_limit_is_not_sent_and_nothing_is_written(server: Server) -> None:
+    async with connected(server, db_max_bytes="200", db_tx_end="commit") as api:
+        assert (await api.get("/clients")).is_success
+        large = await api.get("/projects?select=*,clients(*),tasks(*)")
+        assert (large.status_code, large.json()["code"]) == (400, "result_too_large")
+        row = {"id": 77, "name": "x" * 300}
+        refused = await send(api, "POST", "/clients", row, prefer=WHOLE)
+        assert refused.json()["code"] == "result_too_large"
+        assert (await api.get("/clients?id=eq.77")).json() == []

@@ -9,10 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tenantry.api import problems, proxies
+from tenantry.api import problems
 from tenantry.base.errors import TenantryError, TooManyRequests
 from tenantry.base.ids import new_id
 from tenantry.services.observations.requests import observe_request
+from tenantry.services.requests import proxies
 from tenantry.services.requests.limits import WINDOW, Limits, Use
 from tenantry.services.requests.model import Call
 

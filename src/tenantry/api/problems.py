@@ -1,5 +1,7 @@
 """Failures as application/problem+json (RFC 9457), with a stable code and a hint."""
 
+from collections.abc import Mapping
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -9,21 +11,11 @@ from starlette.routing import Match
 
 from tenantry.base.errors import FieldError, TenantryError, TooManyRequests
 from tenantry.services.bodies import faults
+from tenantry.services.requests import problems
 
 log = structlog.get_logger()
 
 _MOST_ERRORS = 100  # in one answer
-_TITLES = {
-    400: ("bad_request", "The request cannot be read"),
-    404: ("not_found", "Not found"),
-    405: ("method_not_allowed", "That method is not allowed here"),
-    413: ("body_too_large", "The request is too large"),
-    414: ("head_too_large", "The request's address is too long"),
-    415: ("unsupported_media_type", "That kind of body is not taken here"),
-    431: ("head_too_large", "The request's headers are too large"),
-    500: ("internal_error", "Something went wrong"),
-}
-_OTHER = ("error", "The request failed")
 
 
 def problem(
@@ -36,29 +28,31 @@ def problem(
     detail: str,
     hint: str | None = None,
     fields: tuple[FieldError, ...] = (),
+    about: Mapping[str, object] | None = None,
 ) -> JSONResponse:
     """Return one failure as an answer."""
-    body: dict[str, object] = {
-        "type": f"urn:tenantry:error:{code}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": path,
-        "success": False,
-        "code": code,
-        "request_id": request_id,
-    }
-    if hint:
-        body["hint"] = hint
-    if fields:
-        body["errors"] = [
-            {"field": each.field, "message": each.message, "code": each.code} for each in fields
-        ]
+    return _answer(
+        problems.document(
+            request_id,
+            path,
+            status=status,
+            code=code,
+            title=title,
+            detail=detail,
+            hint=hint,
+            fields=fields,
+            about=about,
+        ),
+        status,
+    )
+
+
+def _answer(document: dict[str, object], status: int) -> JSONResponse:
     headers = {"WWW-Authenticate": "ApiKey"} if status == 401 else {}  # noqa: PLR2004 (RFC 9110)
     if status == 503:  # noqa: PLR2004
-        headers["Retry-After"] = "5"
+        headers["Retry-After"] = str(problems.RETRY_SECONDS)
     return JSONResponse(
-        body, status_code=status, headers=headers, media_type="application/problem+json"
+        document, status_code=status, headers=headers, media_type=problems.MEDIA_TYPE
     )
 
 
@@ -83,6 +77,7 @@ def of_error(request_id: str, path: str, error: TenantryError) -> JSONResponse:
         detail=error.detail,
         hint=error.hint,
         fields=error.fields,
+        about=error.about,
     )
     if isinstance(error, TooManyRequests):
         answer.headers["Retry-After"] = str(error.seconds)
@@ -130,7 +125,7 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise TypeError from error
-    code, title = _TITLES.get(error.status_code, _OTHER)
+    code, title = problems.named(error.status_code)
     hints = {
         400: "Send a JSON object, with Content-Type: application/json.",
         404: "/docs lists what there is.",
@@ -162,31 +157,9 @@ def _methods(request: Request) -> list[str]:
     ]
 
 
-def unreadable(request_id: str, status: int, detail: str) -> JSONResponse:
-    """Return the answer to a request whose head is too large or not HTTP; its path is unknown."""
-    code, title = _TITLES[status]
-    return problem(
-        request_id,
-        "",
-        status=status,
-        code=code,
-        title=title,
-        detail=f"{detail}.",
-        hint="Send HTTP/1.1 with short headers, such as curl and browsers do.",
-    )
-
-
 def internal_error(request_id: str, path: str) -> JSONResponse:
-    """Return the answer to a defect of ours: only the request id, to find it in the log."""
-    return problem(
-        request_id,
-        path,
-        status=500,
-        code="internal_error",
-        title="Something went wrong",
-        detail="The request failed for a reason that is ours, not yours.",
-        hint=f"The log shows more under the request id {request_id}.",
-    )
+    """Return the answer to a defect of ours."""
+    return _answer(problems.internal_error(request_id, path), 500)
 
 
 def register(app: FastAPI) -> None:

@@ -8,6 +8,7 @@ from fastapi.responses import PlainTextResponse
 from tenantry.api.deps import CurrentPlatform, DatabaseId, allowed
 from tenantry.services import metrics
 from tenantry.services.access.service import Principal
+from tenantry.services.observations.exposition import MEDIA_TYPE
 
 router = APIRouter(prefix="/api/databases/{identifier}", tags=["insights"])
 
@@ -20,4 +21,4 @@ async def measures(
 ) -> Response:
     """Return metrics of the database for Prometheus, as of its newest sample."""
     found = await metrics.of_database(platform, principal.actor, database_id)
-    return Response(found, media_type=metrics.MEDIA_TYPE)
+    return Response(found, media_type=MEDIA_TYPE)

@@ -16,6 +16,7 @@ from tenantry.api.deps import CurrentCall, CurrentPlatform, allowed
 from tenantry.base.errors import Unavailable
 from tenantry.services import health, metrics
 from tenantry.services.access.service import Principal
+from tenantry.services.observations.exposition import MEDIA_TYPE
 from tenantry.services.platform import Platform
 from tenantry.services.pooling.model import PoolerState
 from tenantry.services.requests.model import Call
@@ -119,7 +120,7 @@ async def measures(request: Request, platform: CurrentPlatform, call: CurrentCal
         await caller.require("platform:read")
         caller.principal.require_unbound()
     found = await metrics.exposition(platform, _checked(request, platform))
-    return Response(found, media_type=metrics.MEDIA_TYPE)
+    return Response(found, media_type=MEDIA_TYPE)
 
 
 @router.get("/api/pooler", response_model=Answer[PoolerState])

@@ -22,7 +22,7 @@ Each has a stable ``code``, its HTTP status, what happened (``detail``) and what
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -51,6 +51,7 @@ class TenantryError(Exception):
         self.detail = detail
         self.hint = hint
         self.fields = fields
+        self.about: Mapping[str, object] = {}  # further facts for programs, by name
 
     def __str__(self) -> str:
         return f"{self.detail} {self.hint}" if self.hint else self.detail

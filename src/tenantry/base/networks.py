@@ -1,6 +1,7 @@
 """Networks of IP addresses, as in allowlists."""
 
 import ipaddress
+from collections.abc import Iterable
 
 from tenantry.base.errors import InvalidInput
 
@@ -28,6 +29,14 @@ def parse_network(text: str) -> Network:
         address = network.network_address.ipv4_mapped
         return ipaddress.ip_network(f"{address}/{network.prefixlen - _MAPPED.prefixlen}")
     return network
+
+
+def contain(networks: Iterable[Network], address: str) -> bool:
+    """Whether a client's address, as a server shows it, is in one of the networks."""
+    seen = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(seen, ipaddress.IPv6Address):
+        seen = seen.ipv4_mapped or seen
+    return any(seen in network for network in networks)
 
 
 def _not_a_network() -> InvalidInput:

@@ -126,6 +126,10 @@ class SecretSource:
         raw = base64.b64encode(self._material("signing key")).decode()
         return Secret(SIGNING_PREFIX + raw)
 
+    def jwt_secret(self) -> Secret:
+        """Return the secret that a data API's tokens are signed with: 256 bits, 64 characters."""
+        return Secret(self._material("jwt secret").hex())
+
     def totp_secret(self) -> Secret:
         """Return a secret for an authenticator app, in Base32 (RFC 6238)."""
         return Secret(base64.b32encode(self._material("totp secret")[:_TOTP_BYTES]).decode())
@@ -159,6 +163,7 @@ _NAMED: dict[str, Callable[[SecretSource], Secret]] = {
     "password": SecretSource.password,
     "api_key": SecretSource.api_key,
     "signing_key": SecretSource.signing_key,
+    "jwt_secret": SecretSource.jwt_secret,
     "totp_secret": SecretSource.totp_secret,
     **{
         f"recovery_code_{number}": partial(SecretSource.recovery_code, number=number)

@@ -84,6 +84,14 @@ class Api(Group):
     idle_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
 
 
+class Rest(Group):
+    """The address of the data API, and the memory that schemas of databases take in its process."""
+
+    host: str = "127.0.0.1"
+    port: Port = 3001
+    cache_mb: Annotated[int, Field(ge=8, le=65_536)] = 150
+
+
 class Pool(Group):
     """The pooler's port and limits."""
 
@@ -217,6 +225,7 @@ class Settings(BaseSettings):
     environment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = "production"
     domain: str = "localhost"
     api: Api = Api()
+    rest: Rest = Rest()
     trusted_proxies: str = ""
     pg_port: Port = 5432
     pool: Pool = Pool()
@@ -370,6 +379,16 @@ class Settings(BaseSettings):
     def api_tls(self) -> bool:
         """Whether the API uses TLS: whenever other machines can reach it."""
         return self.local_api.tls
+
+    def rest_url(self, database_name: str) -> str:
+        """Return the URL of the data API of a database, for its clients."""
+        domain = f"[{self.domain}]" if ":" in self.domain else self.domain
+        return f"{'https' if self.rest_tls else 'http'}://{domain}:{self.rest.port}/{database_name}/rest/v1"
+
+    @property
+    def rest_tls(self) -> bool:
+        """Whether the data API uses TLS: whenever other machines can reach it."""
+        return not is_loopback(self.rest.host)
 
     @property
     def is_local(self) -> bool:

@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Literal
 
 from tenantry.base.errors import Conflict, MachineError
+from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host import engines, identity, packages, preflight, reachability
 from tenantry.host.preflight import Finding, Port
 from tenantry.services import status as statuses
 from tenantry.services.clusters.fleet import FIRST, Fleet
+from tenantry.services.data_api import process as data_api
 from tenantry.services.platform import local_certificates, local_pooler
 from tenantry.services.versions import Versions
 
@@ -180,6 +182,11 @@ def _ports(here: Settings) -> dict[str, Port]:
     return servers | {
         "pooler": Port("the pooler", "0.0.0.0", here.pool.port, "TENANTRY_POOL_PORT"),  # noqa: S104
         "api": Port("the API", here.api.host, here.api.port, "TENANTRY_API_PORT"),
+        **(
+            {"rest": Port("the data API", here.rest.host, here.rest.port, "TENANTRY_REST_PORT")}
+            if data_api.is_wanted(Home(here.home))
+            else {}
+        ),
     }
 
 

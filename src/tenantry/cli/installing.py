@@ -47,7 +47,7 @@ async def limit_connections(here: Settings) -> None:
         return
     await packages.ensure_nftables(say)
     servers = (each.address.port for each in Fleet(here).shared)
-    ports = (*servers, here.pool.port, here.api.port)
+    ports = (*servers, here.pool.port, here.api.port, here.rest.port)
     text = nftables.render(name, ports, here.connections_per_address)
     files.write_atomically(here.home / "nftables.conf", text, mode=0o644)
     await nftables.apply(text)

@@ -51,9 +51,9 @@ def create(
     scope: Annotated[
         list[str],
         typer.Option(
-            help="What it may do: admin, databases:read, databases:write, backups:read, "
-            "backups:write, keys:read, keys:write, audit:read, metrics:read, platform:read. Once "
-            "for each."
+            help="What it may do: admin, databases:read, databases:write, data:read, data:write, "
+            "backups:read, backups:write, keys:read, keys:write, audit:read, metrics:read, "
+            "platform:read. Once for each."
         ),
     ],
     customer: Annotated[

@@ -19,7 +19,7 @@ from tenantry.cli import output
 from tenantry.cli.entry_point import local_settings
 from tenantry.services.clusters.fleet import Fleet
 
-_PROGRAMS = ("supervisor", "api", "worker")
+_PROGRAMS = ("supervisor", "api", "worker", "rest")
 _POOLER = "pooler"
 
 _LOOK_SECONDS = 0.5
@@ -30,7 +30,8 @@ def logs(
     part: Annotated[
         str,
         typer.Argument(
-            metavar="PART", help="supervisor, api, worker, pooler, or a cluster: control, shared-1."
+            metavar="PART",
+            help="supervisor, api, worker, rest, pooler, or a cluster: control, shared-1.",
         ),
     ],
     follow: Annotated[
@@ -42,8 +43,8 @@ def logs(
 ) -> None:
     """Show the last log lines of a part of this machine's platform.
 
-    Those of the supervisor, the API, the worker and shared clusters are JSON objects, one a line.
-    Logs are rotated and deleted by size: older lines may be gone.
+    Those of the supervisor, the API, the worker, the data API (rest) and shared clusters are JSON
+    objects, one a line. Logs are rotated and deleted by size: older lines may be gone.
 
     Examples:
 

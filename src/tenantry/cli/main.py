@@ -29,11 +29,13 @@ TOPICS = {
         "whitelist": "whitelist:app",
         "role": "roles:app",
         "extension": "extensions:app",
+        "data-api": "data_api:app",
         "plan": "limits:app",
         "pool": "pool:app",
     },
     "Schemas and data": {
         "migrate": "migrate:app",
+        "sql": "sql:sql",
         "blueprint": "blueprints:app",
         "branch": "branches:app",
         "import": "imports:import_database",

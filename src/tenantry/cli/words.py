@@ -32,6 +32,7 @@ COMMANDS = {
     "GET /api/operations?status=queued": "tenantry operation list --status queued",
     "GET /api/plans": "tenantry plan list",
     "GET /api/users": "tenantry user list",
+    "PUT /api/databases/{id}/data-api": "tenantry data-api enable DATABASE",
     "POST /api/auth/totp": "tenantry totp on",
     "POST /api/auth/totp/remove": "tenantry totp off",
     "POST /api/databases/{id}/blueprint": "tenantry blueprint apply",
@@ -43,6 +44,7 @@ PHRASES = {
     'Ask for it as "in_place".': "Ask for it with --as in-place.",
     "GET /api/databases shows their age (password_changed_at)": "`tenantry db list --wide` shows"
     " their age",
+    'Send "read_only": false to change something.': "Run it with --write to change something.",
     "drop it as the database's owner": "drop it with `tenantry db psql`",
 }
 # Fields that are set by another command's option.

@@ -19,6 +19,8 @@ from tenantry.control.store import Tx, as_platform
 from tenantry.control.users import Role
 
 ADMIN = "admin"
+# The scopes on the rows in databases, which ``admin`` does not stand for.
+OF_DATA = frozenset({"data:read", "data:write"})
 # The scopes of a customer's users on what belongs to their customer.
 CUSTOMER_SCOPES = frozenset(
     {
@@ -30,6 +32,7 @@ CUSTOMER_SCOPES = frozenset(
         "keys:write",
         "audit:read",
         "metrics:read",
+        *OF_DATA,
     }
 )
 # Keys in one chain. Each request reads the whole chain.
@@ -87,7 +90,7 @@ class Chain:
 
 def _of_role(role: Role, customer_id: uuid.UUID | None) -> Rights:
     if role == "administrator":
-        return Rights(frozenset({ADMIN}))
+        return Rights(frozenset({ADMIN, *OF_DATA}))
     return Rights(CUSTOMER_SCOPES, customer_id)
 
 
@@ -128,10 +131,13 @@ def evaluate(links: Sequence[Link], now: dt.datetime) -> Rights:
 
 
 def _both(granted: frozenset[str], own: frozenset[str]) -> frozenset[str]:
-    """Return what is in both sets of scopes; ``admin`` stands for all scopes."""
+    """Return what is in both sets of scopes.
+
+    Who has ``admin`` can grant all scopes; a key that has it has all but ``OF_DATA`` by that.
+    """
     if ADMIN in granted:
         return own
-    return granted if ADMIN in own else granted & own
+    return (granted - OF_DATA) | (granted & own) if ADMIN in own else granted & own
 
 
 async def chains(tx: Tx, key_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Chain]:

@@ -19,6 +19,8 @@ SCOPES = (
     "backups:write",
     "keys:read",
     "keys:write",
+    "data:read",
+    "data:write",
     "audit:read",
     "metrics:read",
     "platform:read",

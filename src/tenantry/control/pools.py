@@ -40,6 +40,13 @@ async def pool_limits(tx: Tx) -> list[PoolLimits]:
             FROM database_roles r JOIN databases d ON d.id = r.database_id
                 JOIN plans p ON p.name = d.plan
             WHERE d.status = 'active' AND r.status = 'active'
+            UNION ALL
+            SELECT a.authenticator, coalesce(d.max_connections, p.max_connections),
+                   coalesce(d.pool_size, p.pool_size),
+                   coalesce(d.reserve_pool_size, p.reserve_pool_size), 'transaction'
+            FROM data_apis a JOIN databases d ON d.id = a.database_id
+                JOIN plans p ON p.name = d.plan
+            WHERE d.status = 'active' AND a.status = 'active'
             """
         )
         return await cursor.fetchall()

@@ -134,6 +134,7 @@ async def admissions(tx: Tx) -> list[Admission]:
             CROSS JOIN LATERAL (
                 SELECT d.username
                 UNION ALL SELECT r.username FROM database_roles r WHERE r.database_id = d.id
+                UNION ALL SELECT a.authenticator FROM data_apis a WHERE a.database_id = d.id
             ) login
             WHERE d.status IN ('active', 'branching')
             """

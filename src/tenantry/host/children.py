@@ -33,17 +33,46 @@ async def run(
     Returns the object that it prints. Raises CommandFailed as ``commands.run``, and if it prints no
     JSON object.
     """
+    printed = await output(
+        module,
+        *arguments,
+        env=env,
+        memory=memory,
+        deadline=deadline,
+        on_error_line=on_error_line,
+        while_running=while_running,
+    )
+    return read(module, printed)
+
+
+async def output(
+    module: ModuleType,
+    *arguments: str | Path,
+    env: Mapping[str, str],
+    memory: int = MEMORY_BYTES,
+    deadline: float,
+    stdin: str | None = None,
+    on_error_line: Callable[[str], None] | None = None,
+    while_running: Callable[[], Awaitable[None]] | None = None,
+) -> str:
+    """Run a module as ``run`` does, and return what it prints. Raises CommandFailed."""
     done = await commands.run(
         [sys.executable, "-P", "-m", module.__name__, *arguments],
         env={**env, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         inherit=False,  # a PG… variable of this environment would redirect the connection
         memory=memory,
         deadline=deadline,
+        stdin=stdin,
         on_error_line=on_error_line,
         while_running=while_running,
     )
+    return done.stdout
+
+
+def read(module: ModuleType, printed: str) -> dict[str, Any]:
+    """Return the JSON object that a module printed. Raises CommandFailed."""
     try:
-        reported = json.loads(done.stdout)
+        reported = json.loads(printed)
     except ValueError:
         reported = None
     if not isinstance(reported, dict):

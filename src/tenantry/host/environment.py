@@ -156,7 +156,7 @@ def ensure_packages(venv: Path, requirements: Path) -> Path:
         hint = "Check that this machine reaches its Python package index, and run this again."
         run([*pinned, requirements], hint=hint)
         assets = requirements.with_name(_WEB_ASSETS)
-        run([*pinned, assets, "--no-deps", "--only-binary=:all:"], hint=hint)
+        run([*pinned, assets, "--no-deps", "--no-compile", "--only-binary=:all:"], hint=hint)
 
     _ensure_filled(folder, fill)
     return folder

@@ -187,6 +187,62 @@ def pool(
 ) -> AsyncConnectionPool[_Connection]:
     """Create a pool of such connections, not yet open. A dead one is replaced when requested."""
 
+    conninfo = address.conninfo(
+        user=user, dbname=dbname, search_path=search_path, lock_seconds=lock_seconds
+    )
+    return _checked_pool(
+        conninfo,
+        connection_class=kind,
+        kwargs={"autocommit": True},
+        min_size=smallest,
+        max_size=largest,
+        timeout=10,
+        name=f"{dbname}@{address.socket_dir.name}",
+    )
+
+
+def login_pool(
+    pooler: Address,
+    *,
+    user: str,
+    password: Secret,
+    dbname: str,
+    application: str,
+    largest: int,
+    wait_seconds: float,
+    idle_seconds: float,
+) -> AsyncConnectionPool[PersistentConnection]:
+    """Create a pool of a role's connections through the pooler, not yet open, and empty at first.
+
+    A connection is awaited ``wait_seconds`` at most, and closed when idle. Nothing is prepared: the
+    pooler discards it after each transaction.
+    """
+    conninfo = make_conninfo(
+        host=str(pooler.socket_dir),
+        port=pooler.port,
+        user=user,
+        dbname=dbname,
+        application_name=application,
+        connect_timeout=CONNECT_SECONDS,
+        client_encoding="utf8",
+    )
+    return _checked_pool(
+        conninfo,
+        connection_class=PersistentConnection,
+        kwargs={"autocommit": True, "prepare_threshold": None, "password": password.reveal()},
+        min_size=0,
+        max_size=largest,
+        timeout=wait_seconds,
+        max_idle=idle_seconds,
+        reconnect_timeout=wait_seconds,  # else attempts after an outage would be minutes apart
+        num_workers=1,
+        name=f"{user}@{dbname}",
+    )
+
+
+def _checked_pool(
+    conninfo: str, *, connection_class: type[_Connection], **options: Any
+) -> AsyncConnectionPool[_Connection]:
     async def check(connection: _Connection) -> None:
         try:
             await _check(connection)
@@ -197,17 +253,7 @@ def pool(
             raise
 
     made: AsyncConnectionPool[_Connection] = AsyncConnectionPool(
-        address.conninfo(
-            user=user, dbname=dbname, search_path=search_path, lock_seconds=lock_seconds
-        ),
-        connection_class=kind,
-        kwargs={"autocommit": True},
-        min_size=smallest,
-        max_size=largest,
-        open=False,
-        timeout=10,
-        check=check,
-        name=f"{dbname}@{address.socket_dir.name}",
+        conninfo, connection_class=connection_class, open=False, check=check, **options
     )
     return made
 

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.events import StandingRoleRestored, emit
-from tenantry.pg import names, statement_statistics, visibility
+from tenantry.pg import api_roles, names, statement_statistics, visibility
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import (
     ADMIN,
@@ -109,6 +109,7 @@ async def ensure_standing_roles(address: Address, *, shared: bool) -> list[str]:
 
     They have no settings but the platform's, for no database; none of them is a member of a
     tenant's or a visitor's role; and neither they nor PUBLIC may connect to a tenant's database.
+    The same for the roles that requests of data APIs take.
     """
     async with connect(address, user=ADMIN, lock_seconds=_LOCK_SECONDS) as admin:
         # In spite of any setting of this database or role.
@@ -117,6 +118,7 @@ async def ensure_standing_roles(address: Address, *, shared: bool) -> list[str]:
         if shared:
             undone += await _end_memberships(admin)
             undone += await _revoke_standing_access(admin)
+            undone += await api_roles.restore(admin)
     for each in undone:
         emit(StandingRoleRestored(each))
     return undone
@@ -251,6 +253,7 @@ async def ensure_hardened(address: Address, *, version: int) -> None:
             await admin.execute(
                 sql.SQL("GRANT pg_use_reserved_connections TO {}").format(sql.Identifier(PLATFORM))
             )
+        await api_roles.ensure_shared(admin)
         for name in (TEMPLATE, AUTH_DATABASE):
             await _ensure_own_database(admin, name)
         for name in PLATFORM_DATABASES:

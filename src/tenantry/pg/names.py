@@ -9,6 +9,7 @@
 ``tenant_SUFFIX_before_OPERATION``         what was replaced, and is retained
 ``user_SUFFIX``                            its owner role
 ``user_SUFFIX_NAME``                       an additional role
+``user_SUFFIX__authenticator``             the login of its data API: no NAME begins with ``_``
 ``tenantry_visitor_PURPOSE``               a login for one operation
 ``tenantry_…``                             otherwise a standing role or a database of the platform's
 =========================================  ==================================================
@@ -28,6 +29,7 @@ _ROLE = "user_"
 _PLATFORM = "tenantry_"
 _VISITOR = "tenantry_visitor_"
 _SHADOW = "_shadow"
+_AUTHENTICATOR = "_authenticator"
 
 Alone = Literal["shadow", "fresh", "loaded"]
 OfOperation = Literal["restoring", "copying", "before"]
@@ -159,6 +161,15 @@ def is_additional(role: str) -> bool:
 def beginning_of_additional(owner_role: str) -> str:
     """Return the prefix of the names of a database's additional roles."""
     return f"{owner_role}_"
+
+
+def authenticator(owner_role: str) -> str:
+    """Return the role that the data API of a database logs in as."""
+    return additional(owner_role, _AUTHENTICATOR)
+
+
+def is_authenticator(role: str) -> bool:
+    return role == authenticator(owner_role(role))
 
 
 def database_of(role: str) -> str:

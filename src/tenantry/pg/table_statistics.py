@@ -126,3 +126,21 @@ async def indexes(
     )
     found = await fetch_bounded(inside, query, ([each.oid for each in tables],))
     return [IndexStatistics(*row) for row in found]
+
+
+async def estimated_rows(
+    inside: AsyncConnection[TupleRow], names: Sequence[str]
+) -> dict[tuple[str, str], int]:
+    """Return about how many rows the tables of these names have, by schema and name.
+
+    Those of which the server has no estimate yet are left out.
+    """
+    query = """
+        SELECT n.nspname::text, c.relname::text,
+            greatest(c.reltuples::int8, pg_stat_get_live_tuples(c.oid)) AS alive
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'm', 'p') AND c.relname = ANY (%s::text[])
+          AND greatest(c.reltuples::int8, pg_stat_get_live_tuples(c.oid)) >= 0
+    """
+    found = await fetch_bounded(inside, query, (list(names),))
+    return {(schema, name): rows for schema, name, rows in found}

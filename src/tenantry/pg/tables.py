@@ -1,5 +1,7 @@
 """The tables of one database that the session's role may see."""
 
+from dataclasses import dataclass
+
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
@@ -47,3 +49,32 @@ async def row_counts(
         ).fetchone()
         counts[f"{schema}.{table}"] = int(found[0]) if found else 0
     return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The columns of a table or view, by name with their types, and those of its primary key."""
+
+    columns: dict[str, str]
+    key: tuple[str, ...]
+
+
+async def shape(connection: AsyncConnection[TupleRow], schema: str, table: str) -> Shape | None:
+    """Return the columns of a table or view; None if there is none of that name."""
+    found = await fetch_bounded(
+        connection,
+        """
+        SELECT a.attname::text, format_type(a.atttypid, a.atttypmod) AS type,
+            array_position(i.indkey::int2[], a.attnum) AS place
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
+        WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        ORDER BY a.attnum
+        """,
+        (schema, table),
+    )
+    if not found:
+        return None
+    key = sorted((place, name) for name, _, place in found if place is not None)
+    return Shape({name: type_ for name, type_, _ in found}, tuple(name for _, name in key))

@@ -116,9 +116,27 @@ async def session(
     """Open one session in a database with the rights of these roles of its tenant, and no more.
 
     In autocommit mode; names resolve in pg_catalog, and a policy that would hide rows is an error.
-    The login expires, by which one that a crash leaves is recognised (``drop_abandoned``).
 
     Raises Unavailable if the server does not answer, or if the database does not admit it.
+    """
+    async with (
+        short_login(address, database, roles) as (name, password),
+        connect(address, user=name, dbname=database, password=password) as inside,
+    ):
+        await inside.execute("SELECT set_config('row_security', 'off', false)")
+        yield inside
+
+
+@asynccontextmanager
+async def short_login(
+    address: Address, database: str, roles: Sequence[str]
+) -> AsyncIterator[tuple[str, Secret]]:
+    """Create a login for a block, which may enter this database, and yield its name and password.
+
+    It has the rights of these roles of the database's tenant, and no more; at the end its sessions
+    are terminated. It expires, by which one that a crash leaves is recognised (``drop_abandoned``).
+
+    Raises Unavailable if the server does not answer.
     """
     name = names.visitor(uuid4().hex)
     password = Secret(secrets.token_urlsafe(32))
@@ -128,9 +146,7 @@ async def session(
             await admit(admin, database, name)
     emit(SessionAnnounced(database))
     try:
-        async with connect(address, user=name, dbname=database, password=password) as inside:
-            await inside.execute("SELECT set_config('row_security', 'off', false)")
-            yield inside
+        yield name, password
     finally:
         await _remove(address, names.purpose_of(name))
 

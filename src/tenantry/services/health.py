@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import psycopg
@@ -19,6 +20,7 @@ from tenantry.host import files, processes
 from tenantry.pg.transaction_ids import LIMIT
 from tenantry.services import login_floods, reconciling
 from tenantry.services.backups.plan import failing_backups
+from tenantry.services.data_api import process as data_api
 from tenantry.services.observations.model import Measure, gauge
 from tenantry.services.platform import Platform
 from tenantry.services.quotas import plan as quotas
@@ -248,6 +250,8 @@ async def check(platform: Platform) -> Health:
         ("versions", lambda: _versions(platform)),
         ("transaction ids", lambda: _transaction_ids(platform)),
     ]
+    home = platform.home
+    probes += [(name, partial(data_api.check, home)) for name in data_api.names(home)]
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):
             found = await platform.clusters.with_databases()

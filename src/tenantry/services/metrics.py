@@ -6,26 +6,24 @@ nothing is cached. One that fails or times out does not affect the others.
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
-from itertools import groupby
 
 import psycopg
 import structlog
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, UnknownMetricFamily
-from prometheus_client.registry import Collector
 
-from tenantry.base.errors import TenantryError
+from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.control.audit import Actor
 from tenantry.services import health, login_floods, passwords, transaction_ids, versions
 from tenantry.services.alerts import measures as alerts
 from tenantry.services.backups import measures as backups
 from tenantry.services.certificates import measures as certificates
+from tenantry.services.data_api import process as data_api
 from tenantry.services.databases import measures as databases
 from tenantry.services.drills import measures as drills
 from tenantry.services.health import Health
 from tenantry.services.observations import counts, requests
+from tenantry.services.observations.exposition import render
 from tenantry.services.observations.model import Measure
 from tenantry.services.operations import measures as operations
 from tenantry.services.ownership import measures as ownership
@@ -36,7 +34,6 @@ from tenantry.services.samples import measures as samples
 
 log = structlog.get_logger()
 
-MEDIA_TYPE = "text/plain; version=0.0.4"
 _DEADLINE_SECONDS = 5.0
 
 _Source = Callable[[], Awaitable[list[Measure]]]
@@ -65,8 +62,10 @@ def _sources(platform: Platform) -> dict[str, _Source]:
 async def exposition(platform: Platform, checked: Awaitable[Health]) -> bytes:
     """Return all current metrics. All capabilities and health checks run concurrently."""
     asked = (_asked(name, source) for name, source in _sources(platform).items())
-    found, measured = await asyncio.gather(checked, asyncio.gather(*asked))
-    return await asyncio.to_thread(
+    found, measured, of_data_api = await asyncio.gather(
+        checked, asyncio.gather(*asked), _of_data_api(platform)
+    )
+    ours = await asyncio.to_thread(
         render,
         [
             *health.measures(found),
@@ -75,6 +74,15 @@ async def exposition(platform: Platform, checked: Awaitable[Health]) -> bytes:
         ],
         requests.REGISTRY,
     )
+    return ours + of_data_api
+
+
+async def _of_data_api(platform: Platform) -> bytes:
+    """Return what the process of the data API has counted; nothing while it does not run."""
+    try:
+        return await data_api.exposition(platform.home)
+    except Unavailable:
+        return b""
 
 
 async def of_database(platform: Platform, actor: Actor, database_id: uuid.UUID) -> bytes:
@@ -91,30 +99,3 @@ async def _asked(name: str, source: _Source) -> list[Measure]:
     except Exception:
         log.exception("measures.failed", of=name)
         return []
-
-
-def render(measures: Iterable[Measure], *more: CollectorRegistry) -> bytes:
-    """Return measures, and what is collected otherwise, as Prometheus reads them."""
-    registry = CollectorRegistry()
-    registry.register(_Measured(measures))
-    return b"".join(map(generate_latest, (registry, *more)))
-
-
-_Family = CounterMetricFamily | GaugeMetricFamily | UnknownMetricFamily
-_FAMILIES: dict[str, type[_Family]] = {
-    "counter": CounterMetricFamily,
-    "gauge": GaugeMetricFamily,
-    "untyped": UnknownMetricFamily,
-}
-
-
-class _Measured(Collector):
-    def __init__(self, measures: Iterable[Measure]) -> None:
-        self._measures = sorted(measures, key=lambda each: (each.metric.name, each.labels))
-
-    def collect(self) -> Iterator[_Family]:
-        for metric, some in groupby(self._measures, key=lambda each: each.metric):
-            family = _FAMILIES[metric.kind](metric.name, metric.help, labels=metric.labels)
-            for each in some:
-                family.add_metric(each.labels, each.value)
-            yield family

@@ -34,6 +34,8 @@ from tenantry.services.cluster_restores.flow import ClusterRestoring
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.customers.service import Customers
+from tenantry.services.data_api.service import DataApis
+from tenantry.services.data_api.serving import Serving
 from tenantry.services.databases.reconciliation import Reconciliation
 from tenantry.services.databases.replacement import Replacement
 from tenantry.services.databases.service import Databases
@@ -65,6 +67,7 @@ from tenantry.services.roles.service import Roles
 from tenantry.services.samples.sampling import Sampler
 from tenantry.services.samples.service import Samples
 from tenantry.services.side_clusters.service import SideClusters
+from tenantry.services.sql_runs.service import SqlRuns
 from tenantry.services.statement_log.collecting import Collecting
 from tenantry.services.statement_log.entries import EntryFiles
 from tenantry.services.statement_log.service import StatementLog
@@ -271,6 +274,10 @@ class Platform:
         return Insights(self.store, self.clusters, self.databases, self.pooler)
 
     @cached_property
+    def sql_runs(self) -> SqlRuns:
+        return SqlRuns(self.store, self.clusters, self.databases)
+
+    @cached_property
     def samples(self) -> Samples:
         return Samples(self.store, self.databases)
 
@@ -304,6 +311,18 @@ class Platform:
             self._entries,
             days=self.settings.audit_days,
         )
+
+    # ── the data API ─────────────────────────────────────────────────────────
+
+    @cached_property
+    def data_apis(self) -> DataApis:
+        return DataApis(
+            self.store, self.clusters, self.pooler, self.databases, self.network, seal=self._seal
+        )
+
+    @cached_property
+    def served_databases(self) -> Serving:
+        return Serving(self.store, self._seal)
 
     # ── alerts ───────────────────────────────────────────────────────────────
 

@@ -90,13 +90,13 @@ class Restarts:
             done.append("pooler")
         children = [
             name
-            for name in ("api", "worker")
+            for name in ("api", "worker", "rest")
             if await self._is_due(versions.program(self._settings, name))
         ]
         if children and (pid := supervisor.running_pid(self._settings)):
             for name in children:
                 self._note(name)
-            os.kill(pid, signal.SIGHUP)  # restarts both
+            os.kill(pid, signal.SIGHUP)  # restarts them all
         return [*done, *children]
 
     async def _is_due(self, part: Part) -> bool:

@@ -28,6 +28,7 @@ from tenantry.services import reconciling, supervisor, transaction_ids, versions
 from tenantry.services.backups.plan import failing_backups
 from tenantry.services.cluster_restores.service import every_retained
 from tenantry.services.clusters.fleet import CONTROL, FIRST, Fleet
+from tenantry.services.data_api import process as data_api
 from tenantry.services.passwords import alerts as password_alerts
 from tenantry.services.platform import local_pooler
 from tenantry.services.quotas import plan as quotas
@@ -183,7 +184,16 @@ def _parts(
         _part("pooler", local_pooler(settings).pid(), f"port {settings.pool.port}"),
         _part("api", processes.read_pid(run / "api.pid"), settings.api_url),
         worker,
+        *_data_api(settings),
     ]
+
+
+def _data_api(settings: Settings) -> list[PartStatus]:
+    """Return the process of the data API, if any database has one."""
+    home = Home(settings.home)
+    pid = processes.read_pid(home.run / f"{data_api.NAME}.pid")
+    is_there = pid is not None or data_api.is_wanted(home)
+    return [_part(data_api.NAME, pid, f"port {settings.rest.port}")] if is_there else []
 
 
 async def _ask(

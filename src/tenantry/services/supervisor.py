@@ -1,8 +1,9 @@
 """Supervision of the platform's processes: restart those that die, and stop them in order.
 
-The clusters and the pooler are daemons that are watched by pidfd; the API and the worker are
-children. A child's standard input is its lifeline: when the supervisor ends, however it does, the
-child reads the end of it and stops. What serves tenants keeps running.
+The clusters and the pooler are daemons that are watched by pidfd; the API, the worker and the data
+API (``rest``, which runs only while it is wanted) are children. A child's standard input is its
+lifeline: when the supervisor ends, however it does, the child reads the end of it and stops. What
+serves tenants keeps running.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ from tenantry.host import files, log_files, processes, versions
 from tenantry.host.engines import find_pgbouncer
 from tenantry.services.alerts.parts import PartsWatch
 from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.data_api import process as data_api
 from tenantry.services.platform import local_pooler
 
 log = structlog.get_logger()
@@ -45,6 +47,7 @@ _SLOWEST_RESTART = 30.0
 _WELL_SECONDS = 10.0  # a process that ran for so long counts as healthy
 _LOGS_SECONDS = 1.0
 _FLEET_SECONDS = 1.0
+_WANTED_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -86,7 +89,7 @@ class Supervisor:
     async def run(self) -> None:
         """Watch everything until SIGTERM or SIGINT, then stop everything in order.
 
-        SIGHUP restarts the API and the worker, and nothing else.
+        SIGHUP restarts the API, the worker and the data API, and nothing else.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -100,6 +103,7 @@ class Supervisor:
             tasks.create_task(self._keep_daemon(pooler))
             for name in ("api", "worker"):
                 tasks.create_task(self._keep_child(name))
+            tasks.create_task(self._keep_data_api())
             tasks.create_task(self._keep_logs_small())
             tasks.create_task(self._parts.keep(self._stopping))
         await stop_daemons(self._settings)
@@ -119,8 +123,7 @@ class Supervisor:
                     ensure = partial(self._fleet.ensure_running, cluster)
                     watch = Watch(cluster.name, cluster.pid, ensure)
                     tasks.create_task(self._keep_daemon(watch))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _FLEET_SECONDS)
+            await self._pause(_FLEET_SECONDS)
 
     async def _ensure_pooler(self) -> None:
         # A better one than at the start of this process may be installed by now.
@@ -144,9 +147,17 @@ class Supervisor:
             except (MachineError, OSError) as error:
                 emit(StartFailed(watch.name, str(error)))
 
-    async def _keep_child(self, name: str) -> None:
-        backoff, died = _Backoff(), False
+    async def _keep_data_api(self) -> None:
+        """Run the process of the data API while any database has one."""
         while not self._stopping.is_set():
+            if data_api.is_wanted(self._home):
+                await self._keep_child(data_api.NAME, lambda: data_api.is_wanted(self._home))
+            await self._pause(_WANTED_SECONDS)
+
+    async def _keep_child(self, name: str, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Run a child until the supervisor stops, or it is not wanted any more."""
+        backoff, died = _Backoff(), False
+        while not self._stopping.is_set() and wanted():
             # The parent's end of the pipe stays open for as long as this process lives.
             child = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -164,8 +175,8 @@ class Supervisor:
             files.write_atomically(self._home.run / f"{name}.pid", f"{child.pid}\n", mode=0o644)
             if died:
                 emit(ProcessStarted(name))
-            await self._first(child.wait(), self._stopping.wait())
-            if self._stopping.is_set():
+            await self._first(child.wait(), self._stopping.wait(), self._until_not(wanted))
+            if self._stopping.is_set() or not wanted():
                 await self._end_child(child)
                 return
             died = child.returncode not in _ASKED_TO_END
@@ -175,6 +186,15 @@ class Supervisor:
                 emit(ProcessDied(name, child.returncode))
             await backoff.wait(self._stopping)
 
+    async def _until_not(self, wanted: Callable[[], bool]) -> None:
+        while wanted() and not self._stopping.is_set():
+            await self._pause(_WANTED_SECONDS)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not longer than until the supervisor stops."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
     async def _keep_logs_small(self) -> None:
         """Limit the logs here, so that a worker or an API that only fails cannot fill the disk."""
         while not self._stopping.is_set():
@@ -182,8 +202,7 @@ class Supervisor:
                 await asyncio.to_thread(bound_logs, self._home, self._fleet)
             except OSError as error:
                 log.warning("logs.not_bounded", error=str(error))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _LOGS_SECONDS)
+            await self._pause(_LOGS_SECONDS)
 
     def _note_code(self, name: str) -> None:
         files.write_atomically(self._home.run / f"{name}.code", versions.code() + "\n", mode=0o644)
@@ -242,12 +261,12 @@ async def stop_daemons(settings: Settings) -> None:
 async def end_leftovers(settings: Settings) -> None:
     """End the processes that a killed supervisor has left, except those that serve tenants.
 
-    These are its API and worker, which may not have noticed yet, the programs that they have run,
-    and the temporary clusters of their operations. The operations resume from their last step when
+    These are its children, which may not have noticed yet, the programs that they have run, and the
+    temporary clusters of their operations. The operations resume from their last step when
     there is a worker again.
     """
     run = Home(settings.home).run
-    for name in ("api", "worker"):
+    for name in ("api", "worker", data_api.NAME):
         pid = processes.read_pid(run / f"{name}.pid")
         if pid is not None and processes.started_by(pid, "python", f"tenantry.{name}"):
             await processes.stop(pid, deadline=_CHILD_SECONDS)

@@ -25,6 +25,7 @@ from tenantry.host.versions import Package
 from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import PLATFORM, connect, fetch_value
 from tenantry.services.clusters.fleet import CONTROL, Fleet
+from tenantry.services.data_api import process as data_api
 from tenantry.services.observations.model import Measure, gauge
 from tenantry.services.pooling.service import Pooler
 
@@ -256,7 +257,7 @@ class Versions:
                 self._parts = [
                     *[await cluster(each) for each in self._fleet.every],
                     await pooler(self._settings, self._pooler),
-                    *[program(self._settings, name) for name in PROGRAMS],
+                    *[program(self._settings, name) for name in self._programs()],
                 ]
                 self._looked_at = time.monotonic()
         if self._asking is None or self._asking.done():
@@ -264,6 +265,9 @@ class Versions:
         if wait:
             await self._asking
         return self._with_packages()
+
+    def _programs(self) -> list[str]:
+        return [*PROGRAMS, *data_api.names(Home(self._settings.home))]
 
     async def _ask_packages(self) -> None:
         changed_at, asked_at = self._packages_of

@@ -6,6 +6,7 @@ Scripts of others come from wheels that are pinned in requirements/web-assets.tx
 import gzip
 import hashlib
 import importlib.util
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,10 @@ _OWN = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FOREVER = "public, max-age=31536000, immutable"
 _HTMX = "htmx.js"
+# CodeMirror's modules in the wheel nicegui have digests in their names; these are what they export.
+_EDITOR = Path("elements/codemirror/dist")
+_CORE, _LANGUAGE = "index.js", re.compile(rb"export\{[^}]*\bas PostgreSQL\b")
+_IMPORTED = re.compile(rb"from\"\./([\w-]+\.js)\"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,12 @@ def _files() -> dict[str, Asset]:
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()[:16]
         served = f"{Path(name).stem}.{digest}{path.suffix}"
-        found[served] = Asset(name, _TYPES[path.suffix], content, gzip.compress(content, mtime=0))
+        found[served] = _asset(name, content)
     return found
+
+
+def _asset(name: str, content: bytes) -> Asset:
+    return Asset(name, _TYPES[Path(name).suffix], content, gzip.compress(content, mtime=0))
 
 
 @cache
@@ -70,10 +79,60 @@ def _wheel(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
+@dataclass(frozen=True, slots=True)
+class Editor:
+    """The editor's modules: the folder that they are served in, and the two to import."""
+
+    folder: str
+    core: str
+    language: str
+    modules: dict[str, Asset]
+
+    @property
+    def core_url(self) -> str:
+        return f"/assets/{self.folder}/{self.core}"
+
+    @property
+    def language_url(self) -> str:
+        return f"/assets/{self.folder}/{self.language}"
+
+
+@cache
+def editor() -> Editor | None:
+    """Return the editor of SQL; None if it is not installed: a text field does without."""
+    try:
+        folder = _wheel("nicegui") / _EDITOR
+        found = {path.name: path.read_bytes() for path in folder.glob("*.js")}
+    except (MachineError, OSError):
+        return None
+    languages = [name for name, content in found.items() if _LANGUAGE.search(content)]
+    if len(languages) != 1 or _CORE not in found:
+        return None
+    needed, following = set[str](), {_CORE, languages[0]}
+    while following:
+        needed |= following
+        imported = {each.decode() for name in following for each in _IMPORTED.findall(found[name])}
+        following = imported - needed
+    modules = {name: _asset(name, found[name]) for name in sorted(needed)}
+    digest = hashlib.sha256(b"".join(each.content for each in modules.values())).hexdigest()[:16]
+    return Editor(f"editor.{digest}", _CORE, languages[0], modules)
+
+
+@router.get("/assets/{folder}/{name}", include_in_schema=False)
+async def serve_module(request: Request, folder: str, name: str) -> Response:
+    """Return a module of the editor, which names others by their paths beside it."""
+    found = editor()
+    asset = found.modules.get(name) if found is not None and folder == found.folder else None
+    return _served(request, asset)
+
+
 @router.get("/assets/{name}", include_in_schema=False)
 async def serve(request: Request, name: str) -> Response:
     """Return an asset, which browsers may keep."""
-    asset = _files().get(name)
+    return _served(request, _files().get(name))
+
+
+def _served(request: Request, asset: Asset | None) -> Response:
     if asset is None:
         raise HTTPException(404, "there is no such file")
     headers = {"Cache-Control": _FOREVER, "Vary": "Accept-Encoding"}

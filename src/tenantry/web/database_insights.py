@@ -111,6 +111,7 @@ async def tables(
         "database_tables.html",
         tab="/tables",
         tables=found,
+        may_read=caller.principal.may("data:read"),
         problem=tried.problem,
     )
 

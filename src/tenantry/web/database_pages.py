@@ -34,6 +34,7 @@ Writer = Annotated[Caller, calling("databases:write")]
 _TABS = (
     ("", "Overview"),
     ("/metrics", "Metrics"),
+    ("/sql", "SQL"),
     ("/queries", "Queries"),
     ("/sessions", "Sessions"),
     ("/tables", "Tables"),
@@ -50,7 +51,12 @@ _TABS = (
     ("/settings", "Settings"),
 )
 # Those that need another scope than the rest.
-_SCOPES = {"/logs": "audit:read", "/backups": "backups:read", "/import": "databases:write"}
+_SCOPES = {
+    "/sql": "data:read",
+    "/logs": "audit:read",
+    "/backups": "backups:read",
+    "/import": "databases:write",
+}
 _SHOWN = 5
 
 

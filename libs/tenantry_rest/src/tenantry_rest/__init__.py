@@ -1,26 +1,37 @@
 """A REST API on a PostgreSQL database, compatible with PostgREST."""
 
 from tenantry_rest.answer import Answer
-from tenantry_rest.asgi import receive_request, send_answer
+from tenantry_rest.asgi import ClientGone, receive_request, send_answer
+from tenantry_rest.auth import Authenticator, Caller, read_keys
+from tenantry_rest.catalog.changes import load_fingerprint, measure_schema
 from tenantry_rest.catalog.loading import load_config, load_schema
 from tenantry_rest.config import BadConfig, Config, read_config
 from tenantry_rest.errors import ApiError
 from tenantry_rest.request.model import HttpRequest
 from tenantry_rest.schema.model import Schema
-from tenantry_rest.serving import State, respond
+from tenantry_rest.serving import State, refuse, respond
+from tenantry_rest.shapes import Shapes
 
 __all__ = [
     "Answer",
     "ApiError",
+    "Authenticator",
     "BadConfig",
+    "Caller",
+    "ClientGone",
     "Config",
     "HttpRequest",
     "Schema",
+    "Shapes",
     "State",
     "load_config",
+    "load_fingerprint",
     "load_schema",
+    "measure_schema",
     "read_config",
+    "read_keys",
     "receive_request",
+    "refuse",
     "respond",
     "send_answer",
 ]

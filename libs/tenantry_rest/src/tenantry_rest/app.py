@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from tenantry_rest.answer import Answer
-from tenantry_rest.asgi import Receive, Scope, Send, receive_request, send_answer
+from tenantry_rest.asgi import ClientGone, Receive, Scope, Send, receive_request, send_answer
 from tenantry_rest.catalog.loading import load_config, load_schema
 from tenantry_rest.config import Config
 from tenantry_rest.serving import State, respond
@@ -131,7 +131,10 @@ class Application:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            http = await receive_request(scope, receive)
+            try:
+                http = await receive_request(scope, receive)
+            except ClientGone:
+                return
             answer = await respond(http, self.state, self.connection)
             await send_answer(answer, send, head=http.method == "HEAD")
 

@@ -15,11 +15,21 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 EMPTY = (204, 304)
 
 
+class ClientGone(Exception):
+    """The client has left before all of its request was there."""
+
+
 async def receive_request(scope: Scope, receive: Receive) -> HttpRequest:
-    """The request with all of its body."""
-    body, more = b"", True
+    """The request with all of its body.
+
+    Raises:
+        ClientGone: what is there of the body must not be taken for all of it.
+    """
+    body, more = bytearray(), True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
         body += message.get("body", b"")
         more = message.get("more_body", False)
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
@@ -28,7 +38,7 @@ async def receive_request(scope: Scope, receive: Receive) -> HttpRequest:
         raw.decode("latin-1"),
         scope["query_string"].decode("latin-1"),
         [(name.decode("latin-1"), _text(value)) for name, value in scope["headers"]],
-        body,
+        bytes(body),
     )
 
 

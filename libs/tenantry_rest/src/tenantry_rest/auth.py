@@ -5,7 +5,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jwt
@@ -30,10 +30,15 @@ PARTS = 3
 
 @dataclass(frozen=True)
 class Caller:
-    """The role that a request has, and the claims of its token with that role in them."""
+    """The role that a request has, and the claims of its token with that role in them.
+
+    ``write_refusal`` is the answer to whatever is not read-only, if the caller may only read.
+    """
 
     role: str
     claims: Mapping[str, Any]
+    has_token: bool = True
+    write_refusal: ApiError | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class Authenticator:
         """
         scheme, _, token = (authorization or "").partition(" ")
         if scheme not in {"Bearer", "bearer"}:
-            return self._as(None, {})
+            return replace(self._as(None, {}), has_token=False)
         if not self._keys:
             raise ApiError(500, "PGRST300", "Server lacks JWT secret")
         claims = self._verified.get(token)

@@ -32,7 +32,10 @@ class BadConfig(Exception):
 
 @dataclass(frozen=True)
 class Config:
-    """PostgREST's options, by their names with underscores."""
+    """PostgREST's options, by their names with underscores.
+
+    ``db_max_bytes``, of a body, is an option of ours: PostgreSQL sends no larger one.
+    """
 
     db_uri: str = "postgresql://"
     db_schemas: tuple[str, ...] = ("public",)
@@ -41,6 +44,7 @@ class Config:
     db_pre_request: str = ""
     db_root_spec: str = ""
     db_max_rows: int | None = None
+    db_max_bytes: int | None = None
     db_plan_enabled: bool = False
     db_aggregates_enabled: bool = False
     db_tx_end: str = "commit"

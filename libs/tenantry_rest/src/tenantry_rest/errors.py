@@ -90,6 +90,11 @@ def exceeds_max_affected(count: int) -> ApiError:
     return ApiError(400, "PGRST124", message, f"The query affects {count} rows")
 
 
+def too_large() -> ApiError:
+    hint = "Ask for fewer rows or columns, by limit, the header Range, or select."
+    return ApiError(400, "result_too_large", "The result is too large", None, hint)
+
+
 def no_column(table: str, column: str) -> ApiError:
     message = f"Could not find the '{column}' column of '{table}' in the schema cache"
     return ApiError(400, "PGRST204", message)

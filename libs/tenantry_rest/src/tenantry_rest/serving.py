@@ -76,8 +76,7 @@ class Timing:
 async def respond(http: HttpRequest, state: State, connect: Connect) -> Answer:
     """Answer a request; ``connect`` lends a connection that commits by itself."""
     config = state.config
-    origins = config.server_cors_allowed_origins
-    if (headers := cors.preflight(http, origins)) is not None:
+    if (headers := cors.preflight(http, config.server_cors_allowed_origins)) is not None:
         return Answer(200, headers)
     timing = Timing()
     try:
@@ -89,7 +88,17 @@ async def respond(http: HttpRequest, state: State, connect: Connect) -> Answer:
         found = error_answer(error, minimal=config.minimal_errors)
     if config.server_timing_enabled:
         found.headers.append(timing.header())
-    found.headers = _with(found.headers, cors.exposing(http, origins))
+    return _finished(found, http, config)
+
+
+def refuse(http: HttpRequest, error: ApiError, config: Config) -> Answer:
+    """Answer a request with an error of the server's own; a browser's script can read it."""
+    return _finished(error_answer(error, minimal=config.minimal_errors), http, config)
+
+
+def _finished(found: Answer, http: HttpRequest, config: Config) -> Answer:
+    exposed = cors.exposing(http, config.server_cors_allowed_origins)
+    found.headers = _with(found.headers, exposed)
     trace = config.server_trace_header
     if trace and (value := http.header(trace.lower())) is not None:
         found.headers = _with(found.headers, [(trace, value)])
@@ -137,6 +146,8 @@ async def _execute(
     planned: Planned, caller: Caller, state: State, connect: Connect, timing: Timing
 ) -> Answer:
     request, plan = planned.request, planned.plan
+    if caller.write_refusal is not None and not plan.read_only:
+        raise caller.write_refusal
     schema = state.schema or Schema()
     async with _connected(connect) as connection:
         transaction = Transaction(connection, request, caller, state.config, schema)

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection, AsyncRawCursor
 
 from tenantry_rest.auth import Caller
 from tenantry_rest.config import Config
-from tenantry_rest.errors import ApiError, exceeds_max_affected, not_singular
+from tenantry_rest.errors import ApiError, exceeds_max_affected, not_singular, too_large
 from tenantry_rest.plan.model import Plan
 from tenantry_rest.request.model import ApiRequest
 from tenantry_rest.schema.model import Function, RoleSettings, Schema
@@ -19,6 +19,7 @@ from tenantry_rest.sql.fragments import Rendered, Sql
 from tenantry_rest.sqlstates import from_database
 
 ISOLATIONS = ("read uncommitted", "read committed", "repeatable read", "serializable")
+NO_NUMBER = "22P02"  # invalid_text_representation
 JSONB = 3802  # the type's oid
 
 
@@ -205,13 +206,15 @@ class Transaction:
 
 def translated(error: psycopg.Error, *, anonymous: bool) -> ApiError:
     """The answer to an error of the driver or of PostgreSQL."""
-    if error.sqlstate is None or error.diag.message_primary is None:
+    diag, primary = error.diag, error.diag.message_primary
+    if error.sqlstate is None or primary is None:
         message = "Database client error. Retrying the connection."
         return ApiError(503, "PGRST001", message, str(error).strip() or None)
-    diag = error.diag
+    if error.sqlstate == NO_NUMBER and f'"{statements.TOO_LARGE}' in primary:
+        return too_large()
     return from_database(
         error.sqlstate,
-        diag.message_primary or "",
+        primary,
         diag.message_detail,
         diag.message_hint,
         anonymous=anonymous,

@@ -13,7 +13,7 @@ from tenantry.base.errors import Conflict, Forbidden, InvalidInput, NotFound, Un
 from tenantry.base.secrets import SESSION_PREFIX, Secret
 from tenantry.control import audit, audit_filters, customers, grants, keys, pages, sessions
 from tenantry.control.audit import Actor, AuditRow
-from tenantry.control.grants import ADMIN, Chain, Rights
+from tenantry.control.grants import ADMIN, OF_DATA, Chain, Rights
 from tenantry.control.keys import ApiKeyRow
 from tenantry.control.pages import Page
 from tenantry.control.sessions import SessionRow
@@ -40,8 +40,8 @@ class Principal:
         return proof
 
     def may(self, scope: str) -> bool:
-        """Whether the caller has the scope, or is an administrator."""
-        return bool({scope, ADMIN} & self.scopes)
+        """Whether the caller has the scope; ``admin`` stands for all but those of data."""
+        return scope in self.scopes or (ADMIN in self.scopes and scope not in OF_DATA)
 
     def oversees(self, scope: str) -> bool:
         """Whether the caller has the scope for the whole platform, and not for one customer."""
@@ -142,7 +142,7 @@ class Access:
         return Rights(frozenset(), status="expired", reason="expired")
 
     async def authorize(self, principal: Principal, scope: str, *, action: str) -> None:
-        """Raise Forbidden unless the caller has the scope or is an administrator; audited."""
+        """Raise Forbidden unless the caller may do what the scope is for; audited."""
         if principal.may(scope):
             return
         async with self._store.transaction(principal.actor) as tx:
@@ -245,7 +245,7 @@ class Access:
                 tx,
                 secret,
                 name="administrator",
-                scopes=[ADMIN],
+                scopes=[ADMIN, *sorted(OF_DATA)],
                 customer_id=None,
                 expires_at=None,
             )

@@ -4,18 +4,14 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import ipaddress
 import json
 import re
-import socket
 import ssl
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
-from functools import partial
 
 import aiosmtplib
 import httpx
@@ -27,8 +23,7 @@ from tenantry.base.settings import Smtp as SmtpSettings
 from tenantry.control.alert_channels import ChannelKind
 from tenantry.services.alerts import plan
 from tenantry.services.alerts.model import Message
-from tenantry.services.imports import examining
-from tenantry.services.imports.plan import embedded, is_allowed
+from tenantry.services.public_addresses import NotPublic, public_address
 
 _SECONDS = 10.0
 _MOST_TEXT = 1900  # Discord takes 2,000 characters
@@ -39,8 +34,6 @@ _FAILURES = (OSError, ValueError, aiosmtplib.SMTPException, httpx.HTTPError, htt
 # What Discord reads as formatting: [a name](https://elsewhere.example) would be a link.
 _MARKDOWN = re.compile(r"[\\`*_~|\[\]<>#]")
 _OF_CONTENT = {400, 413, 422}
-# Not asyncio's own few threads: a customer's name server may take its time, whoever has given up.
-_resolvers = ThreadPoolExecutor(16, thread_name_prefix="channels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +126,10 @@ async def _post(to: Destination, message: Message) -> None:
     extensions = {}
     if not to.trusted:
         # Connect to the very address that was checked, whatever the name resolves to later.
-        address = await _public_address(url)
+        try:
+            address = await public_address(url.host, url.port or 443)
+        except NotPublic as error:
+            raise SendingFailed(error.detail) from None
         headers["host"] = url.netloc.decode()
         extensions["sni_hostname"] = url.host
         url = url.copy_with(host=address)
@@ -181,18 +177,3 @@ def signed(key: Secret, message: Message, body: bytes, now: int) -> dict[str, st
         "webhook-timestamp": str(now),
         "webhook-signature": f"v1,{signature}",
     }
-
-
-async def _public_address(url: httpx.URL) -> str:
-    """Return an address of a host that customers may reach. Raises SendingFailed."""
-    ask = partial(socket.getaddrinfo, url.host, url.port or 443, type=socket.SOCK_STREAM)
-    try:
-        found = await asyncio.get_running_loop().run_in_executor(_resolvers, ask)
-    except (OSError, UnicodeError):
-        raise SendingFailed(f"{url.host} has no address.") from None
-    for *_, socket_address in found:
-        address = ipaddress.ip_address(socket_address[0])
-        public = is_allowed(address, administrator=False, private=False)
-        if public and not examining.is_own(embedded(address)):
-            return str(address)
-    raise SendingFailed(f"{url.host} is at an address that customers' channels do not reach.")

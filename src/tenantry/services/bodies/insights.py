@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from tenantry.pg.explaining import Wanted
 from tenantry.services.advice.model import Code
 from tenantry.services.bodies.fields import Body, Moment, Storable
+from tenantry.services.sql_runs import service as sql_runs
 
 
 def _sql(text: str) -> str:
@@ -17,6 +18,9 @@ def _sql(text: str) -> str:
     except UnicodeEncodeError:
         raise ValueError("must be text that UTF-8 can encode") from None
     return text
+
+
+Sql = Annotated[str, Field(max_length=500_000), AfterValidator(_sql)]
 
 
 class SignalSession(Body):
@@ -38,12 +42,29 @@ class MuteAdvice(Body):
     object: FindingObject = Field(examples=["public.orders_note_idx"])
 
 
+class RunSql(Body):
+    """Statements to run, as one transaction."""
+
+    sql: Sql = Field(examples=["SELECT id, total FROM orders ORDER BY id LIMIT 10"])
+    read_only: bool | None = Field(
+        default=None,
+        strict=True,
+        description="Whether it is an error to change something. Default: in production, and"
+        " without the scope data:write.",
+    )
+    timeout_ms: Annotated[int, Field(ge=1, le=30_000, strict=True)] = 30_000
+    max_rows: Annotated[int, Field(ge=1, le=10_000, strict=True)] = Field(
+        default=10_000, description="The most rows of each result."
+    )
+
+    def wanted(self) -> sql_runs.Wanted:
+        return sql_runs.Wanted(self.sql, self.read_only, self.timeout_ms, self.max_rows)
+
+
 class Explain(Body):
     """A statement to explain, and whether to execute it for that."""
 
-    sql: Annotated[str, Field(max_length=500_000), AfterValidator(_sql)] = Field(
-        examples=["SELECT * FROM orders WHERE customer_id = 7"]
-    )
+    sql: Sql = Field(examples=["SELECT * FROM orders WHERE customer_id = 7"])
     analyze: bool = Field(
         default=False, strict=True, description="Whether to execute it, to measure each node."
     )

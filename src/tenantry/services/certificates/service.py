@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 import structlog
 from cryptography import x509
@@ -389,23 +388,26 @@ class Certificates:
         ]
         if self._pooler.pid() is not None:
             servers.append(_Server("pooler", self._settings.pool.port, self._pooler.reload))
-        if self._settings.api_tls and (pid := self._api_pid()) is not None:
-            host = urlsplit(self._settings.api_url).hostname or "127.0.0.1"
-            port = self._settings.api.port
+        return [*servers, *self._http_servers()]
 
-            async def reload_api() -> None:
-                # Raises Unavailable if the API does not serve yet: the signal would end it.
-                await tls.shown_certificate(host, port, postgres=False)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGHUP)
+    def _http_servers(self) -> Iterator[_Server]:
+        here = self._settings
+        for name, host, port, has_tls in (
+            ("api", here.api.host, here.api.port, here.api_tls),
+            ("rest", here.rest.host, here.rest.port, here.rest_tls),
+        ):
+            pid = processes.read_pid(Home(here.home).run / f"{name}.pid")
+            if has_tls and pid and processes.started_by(pid, "python", f"tenantry.{name}"):
+                local = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104
+                reload = partial(_reload_http, pid, local, port)
+                yield _Server(name, port, reload, host=local, postgres=False)
 
-            servers.append(_Server("api", port, reload_api, host=host, postgres=False))
-        return servers
 
-    def _api_pid(self) -> int | None:
-        """Return the API's pid, if it runs."""
-        pid = processes.read_pid(Home(self._settings.home).run / "api.pid")
-        return pid if processes.started_by(pid, "python", "tenantry.api") else None
+async def _reload_http(pid: int, host: str, port: int) -> None:
+    # Raises Unavailable if it does not serve yet: the signal would end it.
+    await tls.shown_certificate(host, port, postgres=False)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGHUP)
 
 
 _PLANS: dict[type[plan.Step], Literal["keep", "obtain", "wait"]] = {

@@ -20,7 +20,7 @@ from tenantry.services.operations.service import Operations
 _PREFIX = "shared-"
 _MOST = 99  # shared clusters that get their name from the platform
 # Other parts and folders are named like this.
-_RESERVED = ("api", "control", "pooler", "side", "supervisor", "worker")
+_RESERVED = ("api", "control", "pooler", "rest", "side", "supervisor", "worker")
 
 
 class ClusterAdditions:

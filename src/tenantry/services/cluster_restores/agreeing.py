@@ -17,7 +17,7 @@ from tenantry.control import audit, databases, revocations, roles, whitelist
 from tenantry.control import clusters as rows
 from tenantry.control.store import DATABASE, ControlStore, connected
 from tenantry.host import files
-from tenantry.pg import catalog, objects
+from tenantry.pg import catalog, names, objects
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.services.cluster_restores import plan
 from tenantry.services.cluster_restores.folders import RESTORE, Folders
@@ -73,11 +73,16 @@ async def agree_on_logins(
         row.username for each in additional.values() for row in each if row.status == "active"
     }
     async with connect(folders.restored.address, user=ADMIN) as server:
-        then = await catalog.logins(server)
+        # Nobody has the passwords of data APIs' logins, which reconciliation sets by their rows.
+        then = {
+            name: login
+            for name, login in (await catalog.logins(server)).items()
+            if not names.is_authenticator(name)
+        }
         for row in plan.never_owned(owned, then, wanted.to):
             # At that time it had no owner: empty, it would hide that data are lost.
-            for name in (row.shadow_name, row.database_name):
-                await objects.drop_database(server, name)
+            for database in row.shadow_name, row.database_name:
+                await objects.drop_database(server, database)
             await objects.drop_role(server, row.username)
             del then[row.username]
         todo = plan.agree(then, now, known=known, rotated=rotated)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tenantry.pg.api_roles import SHARED
 from tenantry.pg.reloading import Remark
 from tenantry.pg.sources import ExtensionUse, IPAddress, RoleUse, Table
 
@@ -282,10 +283,12 @@ def roles(
 
     The former are by the names that the dump's grants and policies have for them. ``additional``
     are the database's additional roles by their short names; ``mapped`` says which role of the
-    database, by either name, stands for a role of the source.
+    database, by either name, stands for a role of the source. That may also be one of those that
+    requests of data APIs take.
     """
     own = {owner: owner} | {login: login for login in additional.values()} | dict(additional)
     found = {login: login for login in own.values()}
+    own = {name: name for name in SHARED} | own
     found |= {old: own[new] for old, new in mapped.items() if new in own}
     return found, sorted({new for new in mapped.values() if new not in own})
 

@@ -13,7 +13,7 @@ from psycopg.rows import TupleRow
 from tenantry.base.errors import MachineError, TenantryError
 from tenantry.base.events import RulesReloaded, RulesWritten, emit
 from tenantry.host import files
-from tenantry.pg import catalog, hba, objects
+from tenantry.pg import catalog, hba, names, objects
 from tenantry.pg.catalog import Session
 from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import ADMIN, PLATFORM, PLATFORM_ROLES, connect, fetch_value
@@ -145,7 +145,10 @@ async def divide(server: AsyncConnection[TupleRow], rulebook: Rulebook) -> None:
     Others may drop roles at the same time: then it starts again, twice at most.
     """
     for last in (False, False, True):
-        tenants = set(await catalog.tenant_roles(server))
+        # The data API comes by the pooler's socket.
+        tenants = {
+            name for name in await catalog.tenant_roles(server) if not names.is_authenticator(name)
+        }
         anywhere = await catalog.admitted_anywhere(server) & tenants
         closed = tenants.intersection(rulebook.networks)
         try:

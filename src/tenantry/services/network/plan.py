@@ -6,12 +6,11 @@ nothing. So there is one line for each network, with all roles that are admitted
 role without a list is admitted by membership in one group, by the first line, without being named.
 """
 
-import ipaddress
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tenantry.base.networks import Network
+from tenantry.base.networks import Network, contain
 from tenantry.control.whitelist import Admission
 from tenantry.pg.connections import PLATFORM_ROLES
 from tenantry.pg.hba import ANYWHERE
@@ -47,12 +46,7 @@ class Rulebook:
     def is_foreign(self, username: str, address: str) -> bool:
         """Whether an open session comes from an address from which its role is not admitted."""
         networks = self.networks.get(username)
-        if networks is None:
-            return False
-        seen = ipaddress.ip_address(address.partition("%")[0])
-        if isinstance(seen, ipaddress.IPv6Address):
-            seen = seen.ipv4_mapped or seen
-        return all(seen not in network for network in networks)
+        return networks is not None and not contain(networks, address)
 
 
 def compile_lists(admissions: Iterable[Admission]) -> Rulebook:

@@ -29,7 +29,7 @@ from tenantry.base.settings import Settings
 from tenantry.control import audit
 from tenantry.control.store import ControlStore
 from tenantry.host import commands, files, processes
-from tenantry.pg.connections import CONNECT_SECONDS
+from tenantry.pg.connections import CONNECT_SECONDS, Address
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.pooling import plan
 from tenantry.services.pooling.console import Console, open_console
@@ -65,6 +65,11 @@ class Pooler:
         self.lines = Lines(self._folder)
         self._packet_bytes = settings.pool.packet_mb * _MIB
         self._memory_bytes = settings.pool.memory_mb * _MIB
+
+    @property
+    def address(self) -> Address:
+        """The Unix socket by which the platform's own processes reach it."""
+        return Address(self._socket_dir, self._port)
 
     # ── the process ──────────────────────────────────────────────────────────
 

@@ -87,7 +87,7 @@ def differences(
     """
     additional: dict[str, list[str]] = {}
     for username in sorted(actual.roles):
-        if names.is_additional(username):
+        if names.is_additional(username) and not names.is_authenticator(username):
             additional.setdefault(names.owner_role(username), []).append(username)
     actions: list[Action] = []
     for database in databases:

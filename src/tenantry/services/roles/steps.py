@@ -16,7 +16,7 @@ from tenantry.control import roles as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore
-from tenantry.pg import logins, objects
+from tenantry.pg import api_roles, logins, objects
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import Address
 from tenantry.pg.logins import Access
@@ -65,9 +65,11 @@ async def build(
         access=access,
     )
     emit(StepDone("role", "granted", username))
-    # Last: a role that may connect has all other rights, which reconciliation relies on.
+    # Last: a role that may connect has all other rights, which reconciliation relies on. (That of
+    # the data API to become it is compared by itself.)
     async with clusters.connection(cluster.id) as server:
         await logins.admit(server, database.database_name, username, access)
+        await api_roles.add_selectable(server, database.username, username)
     emit(StepDone("role", "admitted", username))
 
 

@@ -88,11 +88,18 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("[data-close]")) dialog.close();
 });
 
+// ── what was typed stays in this browser until somebody signs out ──
+
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("[action='/sign-out']")) return;
+  for (const key of Object.keys(localStorage)) if (key.startsWith("sql:")) localStorage.removeItem(key);
+});
+
 // ── keys ──
 
 function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || dialog?.open) return;
-  if (event.target.closest("input, select, textarea")) return;
+  if (event.target.closest("input, select, textarea, .cm-editor, .grid")) return;
   const target = { "/": "input[type=search]", c: "[data-key=c]" }[event.key.toLowerCase()];
   const found = target && find(target);
   if (!found) return;

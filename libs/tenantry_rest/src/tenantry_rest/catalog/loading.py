@@ -1,13 +1,14 @@
 """The schema cache, read from a database."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, AsyncRawCursor
 
 from tenantry_rest.catalog import queries
+from tenantry_rest.catalog.fetching import Connection, fetch
 from tenantry_rest.config import Config, override
 from tenantry_rest.schema.model import (
     ANY_ELEMENT,
@@ -25,7 +26,6 @@ from tenantry_rest.schema.relationships import ForeignKey, ViewColumns, all_rela
 from tenantry_rest.schema.views import base_columns, origins
 
 Row = Sequence[Any]
-Connection = AsyncConnection[Any]
 WITH_PARAMETER_PRIVILEGES = 150000  # PostgreSQL's version
 
 
@@ -50,8 +50,14 @@ async def load_schema(connection: Connection, config: Config) -> Schema:
         (queries.HANDLERS, [searched]),
         (roles, []),
     ]
-    rows = await _fetch(connection, wanted)
+    rows = await fetch(connection, wanted)
+    # In a thread: a large schema takes seconds, and other requests go on meanwhile.
+    return await asyncio.to_thread(_schema, rows, config)
+
+
+def _schema(rows: list[list[Any]], config: Config) -> Schema:
     tables, columns, keys, views, computed, functions, casts, handlers, role_rows = rows
+    exposed = list(config.db_schemas)
     names = {row[0]: Name(row[1], row[2]) for row in tables}
     numbered = {(row[0], row[1]): row[2] for row in columns}
     found = _tables(tables, columns, names)
@@ -90,7 +96,7 @@ async def load_config(connection: Connection, config: Config) -> Config:
     if config.db_pre_config:
         options = [each.name for each in fields(Config)]
         statements.append((queries.TRANSACTION_SETTINGS, [options]))
-    rows = (await _fetch(connection, statements))[1 if config.db_pre_config else 0 :]
+    rows = (await fetch(connection, statements))[1 if config.db_pre_config else 0 :]
     found = {}
     for name, value, _ in (row for some in rows for row in some):
         option = name.removeprefix("pgrst.")
@@ -98,20 +104,6 @@ async def load_config(connection: Connection, config: Config) -> Config:
         found[key if key.startswith("app.") else key.replace("_", "-")] = value
     fixed = {"db-uri", "db-config", "db-pool", "server-host", "server-port"}
     return override(config, {key: value for key, value in found.items() if key not in fixed})
-
-
-async def _fetch(
-    connection: Connection, wanted: Iterable[tuple[str, list[object]]]
-) -> list[list[Any]]:
-    cursors = []
-    async with connection.transaction(), connection.pipeline():
-        start = AsyncRawCursor(connection)
-        await start.execute("SELECT pg_catalog.set_config('search_path', '', true)")
-        for statement, parameters in wanted:
-            cursor = AsyncRawCursor(connection)
-            await cursor.execute(statement.encode(), parameters)
-            cursors.append(cursor)
-        return [await cursor.fetchall() for cursor in cursors]
 
 
 def _tables(tables: list[Row], columns: list[Row], names: dict[int, Name]) -> dict[Name, Table]:

@@ -16,6 +16,7 @@ SETTINGS = (
     ", nullif(current_setting('response.headers', true), '') AS response_headers"
     ", nullif(current_setting('response.status', true), '') AS response_status"
 )
+TOO_LARGE = "the body is too large: "
 NO_LOCATION = "array[]::text[]"
 
 
@@ -27,7 +28,13 @@ def statements_of(plan: Plan, request: ApiRequest, config: Config) -> list[Sql]:
         most = config.db_max_rows + 1
     location = request.write == "insert" and preferences.representation == "headers-only"
     found = [
-        main_statement(plan, count=preferences.counts_rows, count_at_most=most, location=location)
+        main_statement(
+            plan,
+            count=preferences.counts_rows,
+            count_at_most=most,
+            location=location,
+            most_bytes=config.db_max_bytes,
+        )
     ]
     if estimates_rows(plan, request):
         found.append(text("EXPLAIN (FORMAT JSON) ", count_sql(plan.read)))
@@ -41,7 +48,12 @@ def estimates_rows(plan: Plan, request: ApiRequest) -> bool:
 
 
 def main_statement(
-    plan: Plan, *, count: bool = False, count_at_most: int | None = None, location: bool = False
+    plan: Plan,
+    *,
+    count: bool = False,
+    count_at_most: int | None = None,
+    location: bool = False,
+    most_bytes: int | None = None,
 ) -> Sql:
     """The statement that does it all, and returns one row.
 
@@ -72,11 +84,7 @@ def main_statement(
     place = EMPTY
     if plan.write is not None:
         place = text(_location(plan.write.key if location else ()), " AS header, ")
-    statement = text(
-        "WITH pgrst_source AS (",
-        source,
-        ")",
-        totals,
+    selected = text(
         f" SELECT {total} AS total_result_set, pg_catalog.count({ROWS}) AS page_total, ",
         place,
         body_sql(plan.body, function),
@@ -84,7 +92,24 @@ def main_statement(
         rows,
         f") {ROWS}",
     )
+    if most_bytes is not None and plan.media.plan_of is None:
+        selected = _bounded(selected, most_bytes)
+    statement = text("WITH pgrst_source AS (", source, ")", totals, selected)
     return explained(plan.media, statement) if plan.media.plan_of is not None else statement
+
+
+def _bounded(selected: Sql, most: int) -> Sql:
+    """The rest of a statement, which fails if its body has more bytes.
+
+    PostgreSQL has no function that only raises an error: the cast of a text that is no number does.
+    """
+    size = "pg_catalog.pg_column_size(body)"
+    return text(
+        ", pgrst_result AS (",
+        selected,
+        f") SELECT *, CASE WHEN {size} > {most} THEN ('{TOO_LARGE}' || {size})::int END AS bytes"
+        " FROM pgrst_result",
+    )
 
 
 def explained(media: Media, statement: Sql) -> Sql:

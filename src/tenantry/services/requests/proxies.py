@@ -7,12 +7,12 @@ everything before that was sent by the client itself.
 """
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-
-from starlette.types import Scope
+from typing import Any
 
 Network = IPv4Network | IPv6Network
+Scope = MutableMapping[str, Any]  # of ASGI
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:

@@ -6,8 +6,8 @@ before our code is called. Therefore the bytes are counted here, where they arri
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tenantry.api import problems
 from tenantry.base.ids import new_id
+from tenantry.services.requests import problems
 
 MOST_LINE_BYTES = 16 * 1024  # the request target, or one header
 MOST_HEAD_BYTES = 64 * 1024
@@ -78,12 +78,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn's own words)
         """Answer an unreadable request in the form of other failures, and close the connection."""
-        answer = problems.unreadable(str(new_id()), self._status, self._detail)
-        head = b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers)
-        self.transport.write(
-            b"HTTP/1.1 %d %b\r\n" % (self._status, _REASONS[self._status])
-            + head
-            + b"connection: close\r\n\r\n"
-            + bytes(answer.body)
-        )
+        problem = problems.unreadable(str(new_id()), self._status, self._detail)
+        status_line = b"HTTP/1.1 %d %b\r\n" % (self._status, _REASONS[self._status])
+        self.transport.write(problems.last_answer(status_line, problem))
         self.transport.close()

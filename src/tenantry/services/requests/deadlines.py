@@ -1,4 +1,4 @@
-"""Deadlines of the API's connections, so that no silent client holds one indefinitely.
+"""Deadlines of connections to the API and the data API: no silent client holds one for ever.
 
 uvicorn closes only connections that are idle after an answer. Here a request's head and a TLS
 handshake must complete within a time limit, and a body being sent and an answer being read must
@@ -14,10 +14,10 @@ import structlog
 import uvloop
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from tenantry.api import problems
-from tenantry.api.protocol import LimitedProtocol
 from tenantry.base.ids import new_id
 from tenantry.base.settings import Settings
+from tenantry.services.requests import problems
+from tenantry.services.requests.protocol import LimitedProtocol
 
 log = structlog.get_logger()
 
@@ -153,9 +153,8 @@ class DeadlineProtocol(LimitedProtocol):
 
 def _too_late(what: str, seconds: float) -> bytes:
     """Return a complete answer with status 408."""
-    request_id = str(new_id())
-    answer = problems.problem(
-        request_id,
+    problem = problems.document(
+        str(new_id()),
         "/",
         status=408,
         code="request_timeout",
@@ -163,9 +162,7 @@ def _too_late(what: str, seconds: float) -> bytes:
         detail=f"For {seconds:g} seconds {what} was awaited.",
         hint="Send it again on a new connection.",
     )
-    ours = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
-    lines = [b"%s: %s\r\n" % header for header in (*answer.raw_headers, *ours)]
-    return b"".join([STATUS_LINE[408], *lines, b"\r\n", bytes(answer.body)])
+    return problems.last_answer(STATUS_LINE[408], problem)
 
 
 def protocol(settings: Settings) -> type[asyncio.Protocol]:

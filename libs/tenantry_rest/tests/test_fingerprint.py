@@ -1,0 +1,81 @@
+"""What tells that the schema cache has to be read again."""
+
+import psycopg
+import pytest
+from rest_server import Server
+
+from tenantry_rest import load_fingerprint, measure_schema
+
+CHANGES = """
+CREATE TABLE changing (id int PRIMARY KEY, name text)
+CREATE TABLE referring (id int)
+CREATE TYPE mood AS ENUM ('calm')
+CREATE DOMAIN code AS text
+CREATE VIEW shown AS SELECT id FROM changing
+CREATE FUNCTION doubled(a int) RETURNS int LANGUAGE sql AS 'SELECT a * 2'
+ALTER TABLE changing ADD COLUMN size int
+ALTER TABLE changing RENAME COLUMN size TO weight
+ALTER TABLE changing ALTER COLUMN weight SET DEFAULT 1
+ALTER TABLE changing ALTER COLUMN weight SET DEFAULT 2
+ALTER TABLE changing ALTER COLUMN weight TYPE bigint
+ALTER TABLE changing ALTER COLUMN weight SET NOT NULL
+ALTER TABLE changing ALTER id SET STATISTICS 5, ALTER name SET STATISTICS 5
+ALTER TABLE changing ALTER id SET STATISTICS 6, ALTER name SET STATISTICS 6
+ALTER TABLE changing DROP COLUMN weight
+ALTER TABLE referring ADD FOREIGN KEY (id) REFERENCES changing
+ALTER TABLE referring DROP CONSTRAINT referring_id_fkey
+ALTER TYPE mood ADD VALUE 'happy'
+ALTER DOMAIN code SET NOT NULL
+ALTER TABLE changing RENAME TO changed
+CREATE OR REPLACE VIEW shown AS SELECT id, name FROM changed
+CREATE OR REPLACE VIEW shown AS SELECT id, name FROM changed WHERE id > 1
+CREATE OR REPLACE FUNCTION doubled(a int) RETURNS int LANGUAGE sql AS 'SELECT a + a'
+COMMENT ON TABLE changed IS 'one'
+COMMENT ON COLUMN changed.name IS 'two'
+COMMENT ON FUNCTION doubled IS 'three'
+COMMENT ON SCHEMA test IS 'four'
+GRANT SELECT ON changed TO author
+REVOKE EXECUTE ON FUNCTION doubled FROM PUBLIC
+CREATE SCHEMA further
+ALTER TABLE changed SET SCHEMA further
+ALTER ROLE author SET statement_timeout = '7s'
+ALTER ROLE author RESET statement_timeout
+DROP FUNCTION doubled
+DROP VIEW shown
+DROP TABLE referring; CREATE TABLE test.referring (id int)
+DROP TABLE referring
+DROP SCHEMA further CASCADE
+DROP TYPE mood
+DROP DOMAIN code
+COMMENT ON SCHEMA test IS NULL
+""".strip().splitlines()
+
+NO_CHANGES = """
+INSERT INTO clients VALUES (900, 'Some')
+DELETE FROM clients WHERE id = 900
+ANALYZE
+CREATE TEMP TABLE passing (id int PRIMARY KEY, name text DEFAULT 'x' CHECK (name <> ''))
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("changing", [True, False])
+async def test_it_differs_after_changes_of_the_schema_only(server: Server, changing: bool) -> None:
+    reader = await psycopg.AsyncConnection.connect(server.dsn("authenticator"), autocommit=True)
+    superuser = await psycopg.AsyncConnection.connect(server.dsn(), autocommit=True)
+    async with reader, superuser:
+        await superuser.execute("SET search_path = test")
+        before = await load_fingerprint(reader)
+        for statement in CHANGES if changing else NO_CHANGES:
+            await superuser.execute(statement.encode())
+            after = await load_fingerprint(reader)
+            assert (after != before) is changing, statement
+            before = after
+
+
+async def test_the_size_counts_comments_of_any_length(server: Server) -> None:
+    async with await psycopg.AsyncConnection.connect(server.dsn("authenticator")) as reader:
+        before = await measure_schema(reader)
+        assert before > 1000
+        server.execute("COMMENT ON TABLE test.tasks IS '" + "long" * 100_000 + "'")
+        assert await measure_schema(reader) >= before + 400_000
+        server.execute("COMMENT ON TABLE test.tasks IS NULL")

@@ -1,0 +1,220 @@
+"""``tenantry data-api``: the REST API of a database."""
+
+from typing import Annotated
+
+import typer
+
+from tenantry.cli import output, times
+from tenantry.cli.client import Api, Row, connect
+from tenantry.cli.entry_point import Json
+from tenantry.cli.finding import In, Named, find, title
+
+app = typer.Typer(
+    help="The REST API of a database, as PostgREST's and Supabase's: its settings, keys and"
+    " tokens.",
+    no_args_is_help=True,
+)
+
+_YEARS = 3650 * 24 * 3600
+_ANON, _SERVICE = "anon", "service_role"
+
+
+def _path(database: Row) -> str:
+    return f"/api/databases/{database['id']}/data-api"
+
+
+@app.command()
+def enable(
+    database: Named,
+    *,
+    schema: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCHEMA", help="A schema to expose; public if none is given."),
+    ] = None,
+    anonymous: Annotated[
+        bool, typer.Option(help="Whether requests without a token are answered.")
+    ] = True,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Let requests without a token write: for demos.")
+    ] = False,
+    max_rows: Annotated[
+        int, typer.Option(min=0, help="The most rows in an answer; 0: no limit.")
+    ] = 1000,
+    timeout: Annotated[
+        int, typer.Option(min=1, metavar="MS", help="The longest that a statement runs.")
+    ] = 15_000,
+    jwks_url: Annotated[
+        str | None, typer.Option(help="Where public keys for further tokens are.")
+    ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="A website that may call it; all if none is given."),
+    ] = None,
+    env: In = None,
+    as_json: Json = False,
+) -> None:
+    """Enable the REST API of a database, or replace its settings; its keys are shown once.
+
+    Example:
+
+        tenantry data-api enable shop --schema api
+    """
+    wanted: dict[str, object] = {
+        "schemas": schema or ["public"],
+        "anonymous": anonymous,
+        "open": open_,
+        "max_rows": max_rows or None,
+        "statement_timeout_ms": timeout,
+        "jwks_url": jwks_url,
+        "allowed_origins": origin or [],
+    }
+    with connect() as api:
+        row = find(api, database, env)
+        made = api.put(_path(row), wanted)
+    if as_json:
+        output.as_json(made)
+        return
+    output.done(f"The data API of {title(row)} is enabled")
+    if made["open"]:
+        output.note(
+            "Anybody who can reach it may write, without a token, what anon may: for demos only.",
+            style="yellow",
+        )
+    output.facts([("url", made["rest_url"])])
+    _show_keys(made)
+
+
+@app.command()
+def show(database: Named, env: In = None, as_json: Json = False) -> None:
+    """Show how the REST API of a database is configured.
+
+    Example:
+
+        tenantry data-api show shop
+    """
+    with connect() as api:
+        found = api.get(_path(find(api, database, env)))
+    if as_json:
+        output.as_json(found)
+        return
+    until = found["previous_keys_until"]
+    output.facts(
+        [
+            ("url", found["rest_url"]),
+            ("schemas", found["schemas"]),
+            ("anonymous", found["anonymous"]),
+            ("open", found["open"]),
+            ("max rows", found["max_rows"]),
+            ("timeout", f"{found['statement_timeout_ms']} ms"),
+            ("jwks url", found["jwks_url"]),
+            ("origins", found["allowed_origins"] or "all"),
+            ("keys of", times.local(found["keys_issued_at"])),
+            ("earlier until", until and times.local(until)),
+        ]
+    )
+
+
+@app.command()
+def keys(database: Named, env: In = None, as_json: Json = False) -> None:
+    """Make the two long-lived keys again, anon and service_role; those in use stay valid.
+
+    Example:
+
+        tenantry data-api keys shop
+    """
+    with connect() as api:
+        row = find(api, database, env)
+        made = {
+            "anon_key": _token(api, row, _ANON, None, _YEARS)["token"],
+            "service_role_key": _token(api, row, _SERVICE, None, _YEARS)["token"],
+        }
+    if as_json:
+        output.as_json(made)
+        return
+    output.secret("anon key        ", made["anon_key"], last=False)
+    output.secret("service_role key", made["service_role_key"], several=True)
+
+
+@app.command()
+def rotate(
+    database: Named,
+    *,
+    overlap: Annotated[
+        int, typer.Option(min=0, metavar="SECONDS", help="How long the present keys stay valid.")
+    ] = 24 * 3600,
+    env: In = None,
+    as_json: Json = False,
+) -> None:
+    """Replace the secret and the keys of the REST API of a database; they are shown once.
+
+    Example:
+
+        tenantry data-api rotate shop --overlap 3600
+    """
+    with connect() as api:
+        row = find(api, database, env)
+        made = api.post(f"{_path(row)}/rotate", {"overlap_seconds": overlap})
+    if as_json:
+        output.as_json(made)
+        return
+    output.done(f"The data API of {title(row)} has new keys")
+    _show_keys(made)
+
+
+@app.command()
+def token(
+    database: Named,
+    *,
+    sub: Annotated[str | None, typer.Option(help="Who it is for: the claim sub.")] = None,
+    role: Annotated[str, typer.Option(help="The role that it selects.")] = "authenticated",
+    expires: Annotated[
+        int, typer.Option(min=1, metavar="SECONDS", help="How long it is valid.")
+    ] = 3600,
+    env: In = None,
+    as_json: Json = False,
+) -> None:
+    """Make a token for requests, and print it.
+
+    Example:
+
+        tenantry data-api token shop --sub ann
+    """
+    with connect() as api:
+        made = _token(api, find(api, database, env), role, sub, expires)
+    if as_json:
+        output.as_json(made)
+        return
+    output.line(made["token"])
+
+
+@app.command()
+def disable(database: Named, env: In = None, as_json: Json = False) -> None:
+    """Disable the REST API of a database: all its keys and tokens become invalid.
+
+    Example:
+
+        tenantry data-api disable shop
+    """
+    with connect() as api:
+        row = find(api, database, env)
+        answer = api.delete(_path(row))
+    if as_json:
+        output.as_json(answer)
+        return
+    output.done(f"The data API of {title(row)} is disabled")
+
+
+def _token(api: Api, database: Row, role: str, sub: str | None, seconds: int) -> Row:
+    wanted: dict[str, object] = {"role": role, "expires_in_seconds": seconds}
+    if sub is not None:
+        wanted["sub"] = sub
+    made: Row = api.post(f"{_path(database)}/tokens", wanted)
+    return made
+
+
+def _show_keys(made: Row) -> None:
+    if made["jwt_secret"] is None:
+        return
+    output.secret("secret          ", made["jwt_secret"], last=False)
+    output.secret("anon key        ", made["anon_key"], last=False)
+    output.secret("service_role key", made["service_role_key"], several=True)

@@ -1,0 +1,326 @@
+"""The roles that requests of the data API take, and the login of each database that they come by.
+
+``anon``, ``authenticated`` and ``service_role`` are the only roles that tenants share. They cannot
+log in, own nothing, and are members of nothing. Only authenticators are members of them, without
+ADMIN OPTION, and each authenticator may connect to its own database alone: what a neighbour grants
+to ``anon`` is out of reach. A role may change its own password and settings, so code of a tenant
+that runs as ``anon`` can do that to the shared role: ``restore`` undoes it, a password is of no use
+without a login, and the service must not apply the settings of shared roles.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import LiteralString
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+from tenantry.pg import names
+from tenantry.pg.connections import fetch_value
+
+ANONYMOUS = "anon"
+AUTHENTICATED = "authenticated"
+SERVICE = "service_role"
+SHARED: Mapping[str, LiteralString] = {
+    ANONYMOUS: "NOBYPASSRLS",
+    AUTHENTICATED: "NOBYPASSRLS",
+    SERVICE: "BYPASSRLS",
+}
+_ATTRIBUTES: LiteralString = (
+    "NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOINHERIT CONNECTION LIMIT 0"
+    " PASSWORD NULL VALID UNTIL 'infinity'"
+)
+
+Connection = AsyncConnection[TupleRow]
+
+
+async def _exists(connection: Connection, name: str) -> bool:
+    found = await fetch_value(connection, "SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+    return found is not None
+
+
+# ── the shared roles ─────────────────────────────────────────────────────────
+
+
+async def ensure_shared(admin: Connection) -> None:
+    """Create the shared roles where they are missing."""
+    for name in SHARED:
+        if not await _exists(admin, name):
+            await admin.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+    await restore(admin)
+
+
+async def restore(admin: Connection) -> list[str]:
+    """Restore the invariants of the shared roles on a cluster. Returns what was undone."""
+    return [
+        *await _reset_attributes(admin),
+        *await _reset_settings(admin),
+        *await _end_memberships(admin),
+    ]
+
+
+async def _reset_attributes(admin: Connection) -> list[str]:
+    cursor = await admin.execute(
+        """
+        SELECT rolname FROM pg_authid
+        WHERE rolname = ANY (%(shared)s)
+          AND (rolcanlogin OR rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication
+               OR rolinherit OR rolconnlimit <> 0 OR rolpassword IS NOT NULL
+               OR coalesce(rolvaliduntil, '-infinity') <> 'infinity'
+               OR rolbypassrls <> (rolname = %(service)s))
+        """,
+        {"shared": list(SHARED), "service": SERVICE},
+    )
+    changed = [name for (name,) in await cursor.fetchall()]
+    for name in changed:
+        await admin.execute(
+            sql.SQL("ALTER ROLE {} {} {}").format(
+                sql.Identifier(name), sql.SQL(_ATTRIBUTES), sql.SQL(SHARED[name])
+            )
+        )
+    return [f"attributes of {name}" for name in changed]
+
+
+async def _reset_settings(admin: Connection) -> list[str]:
+    cursor = await admin.execute(
+        """
+        DELETE FROM pg_db_role_setting USING pg_roles r
+        WHERE r.oid = setrole AND r.rolname = ANY (%s) RETURNING r.rolname
+        """,
+        (list(SHARED),),
+    )
+    return [f"settings of {name}" for (name,) in await cursor.fetchall()]
+
+
+async def _end_memberships(admin: Connection) -> list[str]:
+    """End memberships of shared roles, and those in them that are not an authenticator's.
+
+    A visitor is a member for as long as it gives away what a shared role owns.
+    """
+    cursor = await admin.execute(
+        sql.SQL("""
+        SELECT r.rolname, m.rolname, pg_get_userbyid(a.grantor), a.admin_option
+        FROM pg_auth_members a
+            JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
+        WHERE m.rolname = ANY (%(shared)s)
+           OR (r.rolname = ANY (%(shared)s) AND NOT {is_visitor})
+        """).format(is_visitor=names.sql_visitor("m.rolname")),
+        {"shared": list(SHARED)},
+    )
+    undone = []
+    for role, member, grantor, may_grant in await cursor.fetchall():
+        if names.is_authenticator(member) and not may_grant:
+            continue
+        await admin.execute(
+            sql.SQL("REVOKE {} FROM {} GRANTED BY {} CASCADE").format(
+                sql.Identifier(role), sql.Identifier(member), sql.Identifier(grantor)
+            )
+        )
+        undone.append(f"membership of {member} in {role}")
+    return undone
+
+
+async def databases_with_objects(server: Connection) -> list[str]:
+    """Return the databases in which a shared role owns something that can be given away.
+
+    Default privileges and user mappings cannot; they do nothing outside their database.
+    """
+    cursor = await server.execute(
+        """
+        SELECT DISTINCT d.datname FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o'
+          AND s.refobjid IN (SELECT oid FROM pg_roles WHERE rolname = ANY (%s))
+          AND s.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)
+        ORDER BY 1
+        """,
+        (list(SHARED),),
+    )
+    return [name for (name,) in await cursor.fetchall()]
+
+
+async def give_away(inside: Connection, tenant: str) -> None:
+    """Give what shared roles own in a database to its tenant, as a member of all of them."""
+    await inside.execute(
+        sql.SQL("REASSIGN OWNED BY {} TO {}").format(
+            sql.SQL(", ").join(map(sql.Identifier, SHARED)), sql.Identifier(tenant)
+        )
+    )
+
+
+# ── authenticators ───────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticator:
+    """The login of a database's API: its password's verifier, its limit, and what it may become.
+
+    ``sound`` is False if it has other attributes than it should, or settings of its own.
+    """
+
+    verifier: str | None = field(repr=False)
+    max_connections: int
+    roles: frozenset[str]
+    sound: bool = True
+
+
+async def authenticators(admin: Connection) -> dict[str, Authenticator]:
+    """Return the authenticators of a cluster, by name. For a superuser."""
+    cursor = await admin.execute(
+        sql.SQL("""
+        SELECT r.rolname, r.rolpassword, r.rolconnlimit,
+               array(SELECT pg_get_userbyid(a.roleid)::text FROM pg_auth_members a
+                     WHERE a.member = r.oid),
+               r.rolcanlogin AND NOT r.rolinherit AND NOT r.rolbypassrls
+                   AND NOT EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setrole = r.oid)
+        FROM pg_authid r WHERE {is_tenants}
+        """).format(is_tenants=names.sql_tenants_role("r.rolname"))
+    )
+    return {
+        name: Authenticator(verifier, limit, frozenset(roles), sound)
+        for name, verifier, limit, roles, sound in await cursor.fetchall()
+        if names.is_authenticator(name)
+    }
+
+
+async def create_authenticator(server: Connection, name: str) -> None:
+    """Create the login, unless it exists, as the platform's role, which may then drop it again."""
+    if not await _exists(server, name):
+        await server.execute(
+            sql.SQL("CREATE ROLE {} NOLOGIN NOINHERIT CONNECTION LIMIT 0").format(
+                sql.Identifier(name)
+            )
+        )
+
+
+async def set_authenticator(
+    admin: Connection, name: str, database: str, wanted: Authenticator
+) -> None:
+    """Give the login exactly these rights, and let it into its database. For a superuser.
+
+    It is not in the groups whose members may connect from anywhere (``names.arrival_roles``).
+    """
+    async with admin.transaction():
+        await admin.execute(
+            sql.SQL(
+                "ALTER ROLE {} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
+                " NOBYPASSRLS CONNECTION LIMIT {} PASSWORD {}"
+            ).format(
+                sql.Identifier(name),
+                sql.Literal(wanted.max_connections),
+                sql.Literal(wanted.verifier),
+            )
+        )
+        await admin.execute(
+            "DELETE FROM pg_db_role_setting"
+            " WHERE setrole = (SELECT oid FROM pg_roles WHERE rolname = %s)",
+            (name,),
+        )
+        await _set_memberships(admin, name, wanted.roles)
+        await admin.execute(
+            sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
+                sql.Identifier(database), sql.Identifier(name)
+            )
+        )
+
+
+async def _set_memberships(admin: Connection, name: str, wanted: Collection[str]) -> None:
+    cursor = await admin.execute(
+        """
+        SELECT pg_get_userbyid(roleid)::text, pg_get_userbyid(grantor)::text FROM pg_auth_members
+        WHERE member = (SELECT oid FROM pg_roles WHERE rolname = %s)
+        """,
+        (name,),
+    )
+    there = await cursor.fetchall()
+    for role, grantor in there:
+        if role not in wanted:
+            await admin.execute(
+                sql.SQL("REVOKE {} FROM {} GRANTED BY {}").format(
+                    sql.Identifier(role), sql.Identifier(name), sql.Identifier(grantor)
+                )
+            )
+    missing = sorted(set(wanted) - {role for role, _ in there})
+    if missing:
+        await admin.execute(
+            sql.SQL("GRANT {} TO {}").format(
+                sql.SQL(", ").join(map(sql.Identifier, missing)), sql.Identifier(name)
+            )
+        )
+
+
+async def add_selectable(server: Connection, tenant: str, role: str) -> None:
+    """Let the API of a tenant's database, if it has one, become an additional role."""
+    authenticator = names.authenticator(tenant)
+    if await _exists(server, authenticator):
+        await server.execute(
+            sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(authenticator))
+        )
+
+
+# ── inside a database ────────────────────────────────────────────────────────
+
+# As PostgREST sets them; up to its version 8, each claim was a setting of its own.
+_OLD: LiteralString = "nullif(pg_catalog.current_setting('request.jwt.claim{}', true), '')"
+_CLAIMS: LiteralString = "nullif(pg_catalog.current_setting('request.jwt.claims', true), '')"
+_ONE: LiteralString = "coalesce({old}, {claims}::pg_catalog.jsonb ->> '{name}')"
+_FUNCTIONS: Mapping[str, tuple[LiteralString, str]] = {
+    "jwt": ("jsonb", f"SELECT coalesce({_OLD.format('')}, {_CLAIMS})::pg_catalog.jsonb"),
+    "role": (
+        "text",
+        f"SELECT {_ONE.format(old=_OLD.format('.role'), claims=_CLAIMS, name='role')}",
+    ),
+    "uid": (
+        "uuid",
+        f"SELECT {_ONE.format(old=_OLD.format('.sub'), claims=_CLAIMS, name='sub')}"
+        "::pg_catalog.uuid",
+    ),
+}
+
+
+async def schemas_of(inside: Connection, tenant: str) -> set[str]:
+    """Return the schemas of a database that belong to its tenant."""
+    cursor = await inside.execute(
+        "SELECT nspname FROM pg_catalog.pg_namespace WHERE pg_get_userbyid(nspowner) = %s",
+        (tenant,),
+    )
+    return {name for (name,) in await cursor.fetchall()}
+
+
+async def prepare(inside: Connection, tenant: str, schemas: Sequence[str]) -> None:
+    """Create the functions that policies call, and let the shared roles use the schemas.
+
+    Everything is the tenant's, as if it had done so itself: it is dumped, restored and copied with
+    the rest, and may be changed. What exists already is left as it is.
+    """
+    shared = sql.SQL(", ").join(map(sql.Identifier, SHARED))
+    await inside.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(tenant)))
+    await inside.execute("CREATE SCHEMA IF NOT EXISTS auth")
+    cursor = await inside.execute(
+        """
+        SELECT p.proname FROM pg_catalog.pg_proc p
+            JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = 'auth' AND p.pronargs = 0
+        """
+    )
+    there = {name for (name,) in await cursor.fetchall()}
+    for name, (returns, body) in _FUNCTIONS.items():
+        if name in there:
+            continue
+        await inside.execute(
+            sql.SQL("CREATE FUNCTION {}() RETURNS pg_catalog.{} LANGUAGE sql STABLE AS {}").format(
+                sql.Identifier("auth", name),
+                sql.SQL(returns),
+                sql.Literal(body),
+            )
+        )
+        await inside.execute(
+            sql.SQL("GRANT EXECUTE ON FUNCTION {}() TO {}").format(
+                sql.Identifier("auth", name), shared
+            )
+        )
+    await inside.execute(
+        sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(
+            sql.SQL(", ").join(map(sql.Identifier, dict.fromkeys(["auth", *schemas]))), shared
+        )
+    )
+    await inside.execute("RESET ROLE")

@@ -1,0 +1,133 @@
+"""Run statements of a tenant's with the rights of its owner role, in a process of their own."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from psycopg.conninfo import make_conninfo
+
+from tenantry.base.errors import Conflict, InvalidInput, Unavailable
+from tenantry.host import children
+from tenantry.host.commands import CommandFailed
+from tenantry.pg import logins, sql_program, tenant_settings, visitors
+from tenantry.pg.connections import CONNECT_SECONDS, Address, startup_options
+from tenantry.pg.long_statements import StatementTooLong
+from tenantry.pg.sql_program import Failure, Outcome, Task
+
+MEMORY_BYTES = 256 * 1024 * 1024  # of the process: a value of some 50 MB can be cut, but not 300 MB
+MOST_BYTES = 8 * 1024 * 1024  # of all results, as JSON
+_START_SECONDS = 15.0  # for the process to begin
+_READ_ONLY = "25006"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Statements to run in one transaction, or one that is ``alone``, without a transaction.
+
+    ``seconds`` is for all of them, ``rows`` the most of each result.
+    """
+
+    statements: Sequence[str]
+    read_only: bool
+    alone: bool
+    seconds: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What was run: a JSON document, ``{"results": […]}``, and how many rows it is about."""
+
+    document: str
+    rows: int
+
+
+class StatementFailed(InvalidInput):
+    """PostgreSQL rejects a statement, of which ``failure`` says more; it is the nth, from 0."""
+
+    code = "statement_failed"
+    title = "PostgreSQL rejects the statement"
+
+    def __init__(self, failure: Failure, nth: int, *, hint: str | None) -> None:
+        super().__init__(failure.message, hint=hint)
+        self.failure = failure
+        self.nth = nth
+
+
+async def run(address: Address, database: str, role: str, wanted: Wanted) -> Ran:
+    """Run statements in a tenant's database as its owner role; if one fails, nothing lasts.
+
+    Names resolve, and values are shown, by the settings that the role has of its own.
+
+    Raises StatementFailed, StatementTooLong, Unavailable; Conflict if a value has no room in
+    memory, or if the database's connections are all taken.
+    """
+    settings = await tenant_settings.settings_of(address, role, database)
+    settings["role"] = role
+    # A session may set this to anything; it ends one whose process was killed.
+    settings["statement_timeout"] = str(int((wanted.seconds + _START_SECONDS) * 1000))
+    if wanted.read_only:
+        settings["default_transaction_read_only"] = "on"
+    async with visitors.short_login(address, database, [role]) as (name, password):
+        task = Task(
+            conninfo=make_conninfo(
+                address.conninfo(user=name, dbname=database),
+                password=password.reveal(),
+                options=startup_options(settings),
+            ),
+            statements=list(wanted.statements),
+            read_only=wanted.read_only,
+            alone=wanted.alone,
+            seconds=wanted.seconds,
+            rows=wanted.rows,
+            bytes=MOST_BYTES,
+        )
+        outcome, document = await _in_a_process(task, database)
+    if outcome.failure is not None:
+        raise _error(outcome.failure, outcome.statements, database, wanted)
+    return Ran(document, outcome.rows)
+
+
+async def _in_a_process(task: Task, database: str) -> tuple[Outcome, str]:
+    try:
+        printed = await children.output(
+            sql_program,
+            env={},
+            memory=MEMORY_BYTES,
+            deadline=task.seconds + CONNECT_SECONDS + _START_SECONDS,
+            stdin=json.dumps(asdict(task)),
+        )
+        first, _, document = printed.partition("\n")
+        outcome = children.read(sql_program, first)
+    except CommandFailed as error:
+        raise Unavailable(
+            f"The process that runs statements in {database} ended too early.",
+            hint="Look whether they have changed anything before you run them again.",
+        ) from error
+    failure = outcome.pop("failure")
+    return Outcome(**outcome, failure=failure and Failure(**failure)), document
+
+
+def _error(failure: Failure, nth: int, database: str, wanted: Wanted) -> Exception:
+    match failure.kind:
+        case "time":
+            return StatementTooLong(
+                f"It took longer than {wanted.seconds:g} s, and was cancelled.",
+                hint="Make it smaller, or run it with psql, which has no such limit.",
+            )
+        case "memory":
+            return Conflict(
+                "A value of the result is too large to be read.",
+                hint="Select a part of it, such as left(column, 1000) or octet_length(column).",
+            )
+        case "connection":
+            if "too many connections for database" in failure.message:
+                return logins.full(database)
+            return Unavailable(
+                f"{database} ended the session, or does not let one in.",
+                hint="Look whether anything has changed before you run it again.",
+            )
+    hint = failure.hint
+    if failure.sqlstate == _READ_ONLY and wanted.read_only:
+        hint = 'Nothing can be changed read-only. Send "read_only": false to change something.'
+    return StatementFailed(failure, nth, hint=hint)

@@ -1,0 +1,1 @@
+"""The data API of all databases, in one process."""

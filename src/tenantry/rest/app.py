@@ -1,0 +1,174 @@
+"""The data API as an application of ASGI: what surrounds the answers of databases."""
+
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from tenantry.base.errors import TenantryError
+from tenantry.base.ids import new_id
+from tenantry.rest import pages
+from tenantry.rest.bodies import Bodies
+from tenantry.rest.database import DatabaseApi, later
+from tenantry.rest.databases import Databases
+from tenantry.rest.routing import Route, route
+from tenantry.services.data_api.traffic import NO_DATABASE, Traffic
+from tenantry.services.requests import problems, proxies
+from tenantry.services.requests.proxies import Network, Scope
+from tenantry_rest import (
+    Answer,
+    ApiError,
+    ClientGone,
+    HttpRequest,
+    receive_request,
+    refuse,
+    send_answer,
+)
+from tenantry_rest.asgi import Receive, Send
+
+log = structlog.get_logger()
+
+_GONE = 499  # in the log and in metrics only: no client is left to be answered
+_STOPPED_SECONDS = 60
+
+
+class Application:
+    """Answers requests for all databases.
+
+    A database's own errors have PostgREST's form, whose clients show it; others are problems.
+    """
+
+    def __init__(
+        self,
+        databases: Databases,
+        bodies: Bodies,
+        traffic: Traffic,
+        trusted_proxies: Sequence[Network],
+    ) -> None:
+        self._databases = databases
+        self._bodies = bodies
+        self._traffic = traffic
+        self._trusted_proxies = trusted_proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        began = time.perf_counter()
+        request_id = str(new_id())
+        proxies.resolve(scope, self._trusted_proxies)
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        target = route(raw.decode("latin-1"))
+        status = _GONE
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            database = NO_DATABASE
+            try:
+                answer = await self._answer(scope, receive, target, request_id)
+                if target is not None and self._databases.is_served(target.database):
+                    database = target.database
+                status = answer.status
+                await send_answer(answer, send, head=scope["method"] == "HEAD")
+            except ClientGone:
+                pass
+            seconds = time.perf_counter() - began
+            self._traffic.add(database, status, seconds)
+            # Neither the query nor a header: they have values of rows, and tokens.
+            log.info(
+                "request",
+                method=scope["method"],
+                database=database or None,
+                status=status,
+                milliseconds=round(seconds * 1000, 1),
+                address=proxies.address_of(scope.get("client")),
+            )
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, target: Route | None, request_id: str
+    ) -> Answer:
+        path: str = scope["path"]
+        try:
+            if (found := pages.asset(path)) is not None:
+                return found
+            api = None if target is None else await self._databases.find(target.database)
+            if target is None or api is None:
+                return _problem(_nowhere(request_id, path, target))
+            return await self._of_database(scope, receive, target, api)
+        except ClientGone:
+            raise
+        except TenantryError as error:
+            return _problem(
+                problems.document(
+                    request_id,
+                    path,
+                    status=error.status,
+                    code=error.code,
+                    title=error.title,
+                    detail=error.detail,
+                    hint=error.hint,
+                )
+            )
+        except Exception:
+            log.exception("request.crashed", method=scope["method"])
+            return _problem(problems.internal_error(request_id, path))
+
+    async def _of_database(
+        self, scope: Scope, receive: Receive, target: Route, api: DatabaseApi
+    ) -> Answer:
+        inner = {**scope, "path": target.path, "raw_path": target.path.encode("latin-1")}
+        address = proxies.address_of(scope.get("client"))
+        asked = HttpRequest(scope["method"], target.path, headers=_headers(scope))
+        try:
+            _admit(api, address)
+            if (page := pages.page(scope, target.path)) is not None:
+                return page
+            async with api.place(address or ""), self._bodies.bounded(scope, receive) as bounded:
+                http = _with_token(await receive_request(inner, bounded))
+                answer = await api.respond(http)
+        except ApiError as error:
+            return refuse(asked, error, api.config)
+        self._databases.note_size(target.database, api)
+        return answer
+
+
+def _admit(api: DatabaseApi, address: str | None) -> None:
+    """Raise ApiError unless the database serves this address now."""
+    served = api.served
+    if served.networks is not None and (address is None or not served.admits(address)):
+        hint = "Add it: tenantry whitelist add, or POST /api/databases/{id}/whitelist."
+        message = f"The allowlist of this database does not admit {address or 'this client'}"
+        raise ApiError(403, "address_not_allowed", message, hint=hint)
+    if served.stopped:
+        message = "The database is paused, because of its disk quota or of what it wrote"
+        raise later(503, "database_paused", message, _STOPPED_SECONDS)
+
+
+def _with_token(http: HttpRequest) -> HttpRequest:
+    """Take the token from ``apikey`` if there is no other, as Supabase's gateway does."""
+    key = http.header("apikey")
+    if key is not None and http.header("authorization") is None:
+        http.headers.append(("authorization", f"Bearer {key}"))
+    return http
+
+
+def _headers(scope: Scope) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+
+
+def _nowhere(request_id: str, path: str, target: Route | None) -> dict[str, object]:
+    code, title = problems.named(404)
+    if target is None:
+        detail = "The data API has nothing at this path."
+        hint = "Paths begin with /DATABASE_NAME/rest/v1/ or /rest/DATABASE_NAME/."
+    else:
+        detail = f"There is no database {target.database} with a data API."
+        hint = "tenantry data-api show has the URL; tenantry data-api enable makes one."
+    return problems.document(
+        request_id, path, status=404, code=code, title=title, detail=detail, hint=hint
+    )
+
+
+def _problem(document: dict[str, object]) -> Answer:
+    status = int(str(document["status"]))
+    headers = [("Content-Type", problems.MEDIA_TYPE), ("Access-Control-Allow-Origin", "*")]
+    if status == 503:  # noqa: PLR2004
+        headers.append(("Retry-After", str(problems.RETRY_SECONDS)))
+    return Answer(status, headers, problems.rendered(document))

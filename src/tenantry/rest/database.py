@@ -1,0 +1,228 @@
+"""The API of one database: its connections, its schema cache, and what protects others from it."""
+
+import asyncio
+import math
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+
+from tenantry.base.shares import NoPlace, Shares
+from tenantry.pg.connections import Address, login_pool
+from tenantry.rest.breaker import Breaker
+from tenantry.rest.budget import size_of
+from tenantry.rest.callers import Callers, Keys, config_of
+from tenantry.services.data_api.model import ServedDatabase
+from tenantry_rest import (
+    Answer,
+    ApiError,
+    HttpRequest,
+    Shapes,
+    State,
+    load_fingerprint,
+    load_schema,
+    measure_schema,
+    refuse,
+    respond,
+)
+
+FRESH_SECONDS = 1.0  # for which a check of the schema cache is valid
+EACH_DATABASE = 128  # requests at once, those that wait for a connection among them
+EACH_ADDRESS = 64
+MOST_QUEUED = 512  # requests of a database, with those that wait for such a place
+MOST_SCHEMA_BYTES = 32 * 1024 * 1024  # read for one schema cache
+_CONNECTIONS = 10
+_SHAPES = 50
+_CHECK_SECONDS = 6.0  # more than a connection is awaited
+_PLACE_SECONDS = 1.0
+_ACQUIRE_SECONDS = 5.0
+_IDLE_SECONDS = 15.0
+_REQUEST_SECONDS = 60.0  # unless the database's API has a longer statement timeout
+_BEYOND_STATEMENT = 5.0
+# What is not there may be new: unknown to the schema cache, or to PostgreSQL.
+_UNKNOWN = re.compile(r"PGRST20[0245]|42P01|42703|42883")
+
+
+class DatabaseApi:
+    """Answers requests for one database, until its settings change."""
+
+    def __init__(
+        self,
+        served: ServedDatabase,
+        pooler: Address,
+        url: str,
+        keys: Keys = (),
+    ) -> None:
+        self.served = served
+        self.keys = keys
+        self.expires = math.inf  # from when on its keys have to be fetched again
+        self.config = config_of(served, url, keys)
+        self.cache_bytes = 0
+        self.noted_bytes = 0  # that the budget knows of
+        self.active = 0  # requests now
+        self.last_used = time.monotonic()
+        self._callers = Callers(served, self.config)
+        self._places = Shares(each=EACH_ADDRESS, total=EACH_DATABASE)
+        self._breaker = Breaker()
+        self._pool = login_pool(
+            pooler,
+            user=served.authenticator,
+            password=served.password,
+            dbname=served.database_name,
+            application="tenantry data api",
+            largest=min(_CONNECTIONS, served.max_connections),
+            wait_seconds=_ACQUIRE_SECONDS,
+            idle_seconds=_IDLE_SECONDS,
+        )
+        self._seconds = max(
+            _REQUEST_SECONDS, (served.statement_timeout_ms or 0) / 1000 + _BEYOND_STATEMENT
+        )
+        self._state: State | None = None
+        self._fingerprint = ""
+        self._checked = -math.inf  # when the last check that succeeded began
+        self._began = -math.inf  # when the present check began
+        self._checking: asyncio.Task[State] | None = None
+
+    async def open(self) -> None:
+        """Prepare for requests; connections are made for them."""
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """Close its connections."""
+        if self._checking is not None:
+            self._checking.cancel()
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def place(self, address: str) -> AsyncIterator[None]:
+        """Be one of the requests at once. Raises ApiError if there is no place in a second."""
+        too_many = later(429, "too_many_at_once", "Too many requests at the same time", 1)
+        if self.active >= MOST_QUEUED:
+            raise too_many
+        self.active += 1
+        self.last_used = time.monotonic()
+        try:
+            async with self._places.place(address, within=_PLACE_SECONDS):
+                yield
+        except NoPlace:
+            raise too_many from None
+        finally:
+            self.active -= 1
+
+    async def respond(self, http: HttpRequest) -> Answer:
+        """Answer a request that has a place."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._respond(http)
+        except ApiError as refusal:
+            return refuse(http, refusal, self.config)
+        except TimeoutError:
+            seconds = f"{self._seconds:.0f}"
+            error = ApiError(
+                504, "request_timeout", f"The request took longer than {seconds} seconds"
+            )
+            return refuse(http, error, self.config)
+
+    async def _respond(self, http: HttpRequest) -> Answer:
+        state = await self._current(time.monotonic() - FRESH_SECONDS)
+        found = await respond(http, state, self._connection)
+        if _is_unknown(found):
+            now = await self._current(time.monotonic())
+            if now is not state:
+                return await respond(http, now, self._connection)
+        return found
+
+    # ── the schema cache ─────────────────────────────────────────────────────
+
+    async def _current(self, since: float) -> State:
+        """Return the state by a check that began no earlier than ``since``.
+
+        Requests share a check; one that gives up does not end it for others. Raises ApiError.
+        """
+        while self._state is None or self._checked < since:
+            if self._checking is None:
+                self._began = time.monotonic()
+                self._checking = asyncio.create_task(self._check(self._began))
+                self._checking.add_done_callback(self._check_ended)
+            left = self._began + _CHECK_SECONDS - time.monotonic()
+            try:
+                # The check itself may take longer to end than it may take to succeed.
+                async with asyncio.timeout(max(left, 0)):
+                    await asyncio.shield(self._checking)
+            except TimeoutError:
+                raise _unreadable(f"No answer within {_CHECK_SECONDS:.0f} seconds") from None
+        return self._state
+
+    def _check_ended(self, check: asyncio.Task[State]) -> None:
+        self._checking = None
+        if not check.cancelled():
+            check.exception()  # if all who waited have given up
+
+    async def _check(self, began: float) -> State:
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS), self._connection() as connection:
+                fingerprint = await load_fingerprint(connection)
+                if self._state is None or fingerprint != self._fingerprint:
+                    self._state = await self._load(connection)
+                    self._fingerprint = fingerprint
+        except TimeoutError as error:
+            self._breaker.failed()
+            raise _unreadable(f"No answer within {_CHECK_SECONDS:.0f} seconds") from error
+        except psycopg.Error as error:
+            raise _unreadable(str(error).strip()) from error
+        self._checked = began
+        return self._state
+
+    async def _load(self, connection: AsyncConnection[Any]) -> State:
+        size = await measure_schema(connection)
+        if size > MOST_SCHEMA_BYTES:
+            message = "The schema is too large to be served"
+            details = f"Its definitions and comments have about {size:,} bytes"
+            raise ApiError(503, "PGRST002", message, details)
+        schema = await load_schema(connection, self.config)
+        self.cache_bytes = await asyncio.to_thread(size_of, schema)
+        return State(self.config, schema, self._callers, Shapes(_SHAPES))
+
+    # ── connections ──────────────────────────────────────────────────────────
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Lend a connection. Raises ApiError if there was none several times, without waiting."""
+        if wait := self._breaker.wait():
+            message = "The database does not answer. Retrying the connection."
+            raise later(503, "PGRST000", message, math.ceil(wait))
+        lent = self._pool.connection()
+        try:
+            connection = await lent.__aenter__()
+        except psycopg.OperationalError:
+            self._breaker.failed()
+            raise
+        self._breaker.succeeded()
+        try:
+            yield connection
+        except BaseException as error:
+            if not await lent.__aexit__(type(error), error, error.__traceback__):
+                raise
+        else:
+            await lent.__aexit__(None, None, None)
+
+
+def later(
+    status: int, code: str, message: str, seconds: int, details: str | None = None
+) -> ApiError:
+    """Return an answer to a request that may succeed after some seconds."""
+    return ApiError(status, code, message, details, headers=[("Retry-After", str(seconds))])
+
+
+def _unreadable(details: str) -> ApiError:
+    """Return the answer without a schema cache: the client sees why, and no log is flooded."""
+    message = "Could not query the database for the schema cache. Retrying."
+    return later(503, "PGRST002", message, 1, details)
+
+
+def _is_unknown(answer: Answer) -> bool:
+    return any(name == "Proxy-Status" and _UNKNOWN.search(value) for name, value in answer.headers)

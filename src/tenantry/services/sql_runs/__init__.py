@@ -1,0 +1,1 @@
+"""SQL that callers send, run with the rights of a database's owner role."""

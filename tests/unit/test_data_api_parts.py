@@ -1,0 +1,304 @@
+"""The parts of the data API's process: paths, limits, who asks, and which databases are open."""
+
+import asyncio
+import contextlib
+import json
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenantry.base.errors import Unavailable
+from tenantry.base.home import Home
+from tenantry.base.secrets import Secret
+from tenantry.pg.connections import Address
+from tenantry.rest.bodies import Bodies
+from tenantry.rest.breaker import Breaker
+from tenantry.rest.budget import Budget, size_of
+from tenantry.rest.callers import Callers, Keys, config_of
+from tenantry.rest.database import EACH_ADDRESS, DatabaseApi
+from tenantry.rest.databases import Databases
+from tenantry.rest.keys import parse_keys
+from tenantry.rest.routing import Route, route
+from tenantry.services.data_api import process
+from tenantry.services.data_api.model import ServedDatabase
+from tenantry_rest import ApiError, Schema
+
+SECRET = b"s" * 64
+SERVED = ServedDatabase(
+    database_id=uuid.uuid4(),
+    database_name="tenant_one",
+    marker="1",
+    schemas=("public",),
+    anonymous_role="anon",
+    open=False,
+    max_rows=1000,
+    statement_timeout_ms=None,
+    jwt_secrets=(SECRET, b"o" * 64),
+    jwks_url=None,
+    allowed_origins=(),
+    authenticator="user_one__authenticator",
+    password=Secret("p"),
+    max_connections=20,
+    roles={"anon": "anon", "editor": "user_one_editor"},
+    networks=None,
+    stopped=False,
+    read_only=False,
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/tenant_one/rest/v1/todos", Route("tenant_one", "/todos")),
+        ("/tenant_one/rest/v1/rpc/add", Route("tenant_one", "/rpc/add")),
+        ("/tenant_one/rest/v1", Route("tenant_one", "/")),
+        ("/rest/tenant_one/", Route("tenant_one", "/")),
+        ("/rest/tenant_one/a%2Fb", Route("tenant_one", "/a%2Fb")),
+        ("/rest/tenant_one", Route("tenant_one", "/")),
+        ("/tenant_one/rest/v1x", None),
+        ("/tenant_one/todos", None),
+        ("/tenant%5Fone/rest/v1/", None),
+        ("/rest/", None),
+        ("/", None),
+        ("", None),
+    ],
+)
+def test_paths_lead_to_databases(path: str, found: Route | None) -> None:
+    assert route(path) == found
+
+
+@given(st.text())
+def test_what_any_path_leads_to_is_below_the_root(path: str) -> None:
+    found = route(path)
+    assert found is None or (found.path.startswith("/") and "/" not in found.database)
+
+
+def test_a_breaker_opens_after_failures_and_lets_one_attempt_through() -> None:
+    now = 0.0
+    breaker = Breaker(lambda: now)
+    for _ in range(2):
+        breaker.failed()
+    assert breaker.wait() == 0
+    breaker.failed()
+    assert breaker.wait() == 1
+    now = 1.0
+    assert [breaker.wait(), breaker.wait()] == [0, 1]
+    breaker.failed()
+    assert breaker.wait() == 2
+    now = 3.0
+    assert breaker.wait() == 0
+    breaker.succeeded()
+    breaker.failed()
+    assert breaker.wait() == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(1, 60))))
+def test_a_budget_drops_the_longest_unused(uses: list[tuple[str, int]]) -> None:
+    budget, held = Budget(100), dict[str, int]()
+    for name, size in uses:
+        held.pop(name, None)
+        held[name] = size
+        dropped = budget.put(name, size)
+        assert dropped == list(held)[: len(dropped)]
+        for other in dropped:
+            budget.forget(other)
+            del held[other]
+        assert budget.used == sum(held.values()) <= 100
+
+
+def test_a_touched_cache_is_not_the_next_to_go() -> None:
+    budget = Budget(100)
+    for name in "ab":
+        assert not budget.put(name, 50)
+    budget.touch("a")
+    assert budget.put("c", 50) == ["b"]
+    assert size_of(Schema()) < 50_000
+
+
+def token(secret: bytes = SECRET, **claims: object) -> str:
+    return f"Bearer {jwt.encode(claims, secret, algorithm='HS256')}"
+
+
+def callers(served: ServedDatabase = SERVED) -> Callers:
+    return Callers(served, config_of(served, "http://localhost/tenant_one/rest/v1", []))
+
+
+def test_a_token_selects_a_role_by_its_short_name() -> None:
+    found = callers().caller(token(role="editor", sub="ann"))
+    assert (found.role, found.claims["role"], found.write_refusal) == (
+        "user_one_editor",
+        "editor",
+        None,
+    )
+    assert callers().caller(token(b"o" * 64, role="editor")).role == "user_one_editor"
+
+
+@pytest.mark.parametrize("role", ["user_one_editor", "user_two", "postgres", "", 1])
+def test_no_other_role_is_possible(role: object) -> None:
+    with pytest.raises(ApiError) as refused:
+        callers().caller(token(role=role))
+    assert (refused.value.status, refused.value.code) == (401, "22023")
+
+
+@pytest.mark.parametrize("authorization", [None, "Basic eDp5", "BEARER x", "Bearerx"])
+def test_only_with_a_token_may_one_write(authorization: str | None) -> None:
+    refusal = callers().caller(authorization).write_refusal
+    assert refusal is not None
+    assert refusal.status == 401
+    assert callers(replace(SERVED, open=True)).caller(authorization).write_refusal is None
+
+
+def test_a_database_over_its_quota_is_written_by_nobody() -> None:
+    full = callers(replace(SERVED, read_only=True)).caller(token(role="editor")).write_refusal
+    assert full is not None
+    assert full.code == "53100"
+
+
+def test_keys_of_others_are_public_ones() -> None:
+    ec = {"kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"}
+    ec |= {"y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0", "kid": "1"}
+    given_keys = [ec, {"kty": "oct", "k": "c2VjcmV0"}, {"kty": "EC", "crv": "P-256"}, 1]
+    assert parse_keys(json.dumps({"keys": given_keys}).encode()) == [ec]
+    for wrong in (b"[]", b"{}", b"x"):
+        with pytest.raises(ValueError, match=r"JWK set|Expecting value"):
+            parse_keys(wrong)
+
+
+async def test_bodies_are_limited_each_and_together() -> None:
+    bodies = Bodies(most=10, together=15)
+
+    async def send(size: int, headers: dict[bytes, bytes] | None = None) -> None:
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": b"x" * size}
+
+        scope = {"headers": list((headers or {}).items())}
+        async with bodies.bounded(scope, receive) as bounded:
+            await bounded()
+            await bounded_more()
+
+    async def bounded_more() -> None:
+        if inner:
+            await send(inner.pop())
+
+    inner: list[int] = []
+    await send(10)
+    for size, headers, status in ((11, None, 413), (1, {b"content-length": b"11"}, 413)):
+        with pytest.raises(ApiError) as refused:
+            await send(size, headers)
+        assert refused.value.status == status
+    inner.append(6)
+    with pytest.raises(ApiError) as refused:
+        await send(10)
+    assert refused.value.status == 503
+    inner.append(5)
+    await send(10)
+
+
+class Source:
+    """The control database, as the process reads it."""
+
+    def __init__(self) -> None:
+        self.found = {"tenant_one": SERVED}
+        self.down = False
+
+    async def markers(self) -> dict[str, str]:
+        if self.down:
+            raise Unavailable("It is down.")
+        return {name: each.marker for name, each in self.found.items()}
+
+    async def find(self, database_name: str) -> ServedDatabase | None:
+        if self.down:
+            raise Unavailable("It is down.")
+        return self.found.get(database_name)
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+def _databases(source: Source, most: int = 1000) -> Databases:
+    async def fetch(_: str) -> Keys:
+        return []
+
+    def make(served: ServedDatabase, keys: Keys) -> DatabaseApi:
+        return DatabaseApi(served, Address(Path("/nowhere"), 1), "http://localhost", keys)
+
+    return Databases(source, fetch, Budget(most), make)
+
+
+async def test_databases_are_opened_when_asked_for_and_again_when_changed(source: Source) -> None:
+    databases = _databases(source)
+    assert await databases.find("tenant_two") is None
+    first, again = await asyncio.gather(*(databases.find("tenant_one") for _ in range(2)))
+    assert first is again is not None
+    source.found["tenant_one"] = replace(SERVED, marker="2")
+    await databases._look_after(asyncio.get_running_loop().time())
+    changed = await databases.find("tenant_one")
+    assert changed is not None
+    assert changed.served.marker == "2"
+    source.found.clear()
+    await databases._look_after(asyncio.get_running_loop().time())
+    assert await databases.find("tenant_one") is None
+    await databases.close()
+
+
+async def test_what_is_known_is_served_while_the_control_database_is_down(source: Source) -> None:
+    databases = _databases(source)
+    source.down = True
+    with pytest.raises(Unavailable):
+        await databases.find("tenant_one")
+    source.down = False
+    found = await databases.find("tenant_one")
+    source.down = True
+    assert await databases.find("tenant_one") is found
+    assert await databases.find("tenant_two") is None
+    await databases.close()
+
+
+async def test_the_least_used_are_closed_when_memory_is_short(source: Source) -> None:
+    source.found["tenant_two"] = replace(SERVED, database_name="tenant_two")
+    databases = _databases(source, most=100)
+    for name in ("tenant_one", "tenant_two"):
+        api = await databases.find(name)
+        assert api is not None
+        api.cache_bytes = 60
+        databases.note_size(name, api)
+    assert list(databases.open) == ["tenant_two"]
+    assert databases.budget.used == 60
+    await databases.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    (tmp_path / "run").mkdir()
+    return Home(tmp_path)
+
+
+async def test_the_process_is_wanted_while_there_is_a_data_api(home: Home, source: Source) -> None:
+    for found, wanted in (({}, False), ({"tenant_one": SERVED}, True), ({}, False)):
+        source.found = found
+        await process.note_wanted(home, source)
+        assert process.is_wanted(home) is wanted
+        assert process.names(home) == (["rest"] if wanted else [])
+    with pytest.raises(Unavailable):
+        await process.exposition(home)
+
+
+async def test_one_address_leaves_places_to_others() -> None:
+    api = DatabaseApi(SERVED, Address(Path("/nowhere"), 1), "http://localhost")
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(EACH_ADDRESS):
+            await stack.enter_async_context(api.place("192.0.2.1"))
+        with pytest.raises(ApiError) as refused:
+            await stack.enter_async_context(api.place("192.0.2.1"))
+        assert (refused.value.status, refused.value.headers) == (429, [("Retry-After", "1")])
+        await stack.enter_async_context(api.place("192.0.2.2"))
+        assert api.active == EACH_ADDRESS + 1
+    assert api.active == 0
+    await api.close()
