@@ -79,6 +79,7 @@ def page(chromium: Browser, platform: Installation) -> Iterator[Page]:
     opened.get_by_label("API key").fill(platform.key)
     opened.get_by_role("button", name="Sign in").click()
     expect(opened.get_by_role("link", name="Databases")).to_be_visible()
+    opened.wait_for_load_state()  # no key counts before
     yield opened
     context.close()
     assert errors == []

@@ -14,21 +14,43 @@ from playwright.sync_api import Page, expect
 
 from answers import data, problem
 from browsing import COOKIE, Visitor, faults, some_name, visiting
-from clients import do, eventually
+from clients import ask, do, eventually
 from harness import Installation
-from persons import PASSWORD, Person
+from persons import PASSWORD, Person, make_user, some_email
 
 TABS = (
     "",
+    "/metrics",
     "/sql",
     "/queries",
     "/sessions",
     "/tables",
     "/advice",
+    "/logs",
     "/backups",
+    "/branches",
+    "/migrations",
+    "/import",
     "/access",
+    "/extensions",
+    "/alerts",
     "/operations",
     "/settings",
+)
+PAGES = (
+    "/databases",
+    "/operations",
+    "/migrations",
+    "/alerts",
+    "/alerts/channels",
+    "/plans",
+    "/platform",
+    "/clusters",
+    "/users",
+    "/customers",
+    "/keys",
+    "/audit",
+    "/account",
 )
 SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 PHONE = 390  # pixels
@@ -231,9 +253,12 @@ def test_a_customer_sees_and_does_nothing_foreign(
     asked = {
         "name": "own",
         "scopes": [
-            f"{what}:{verb}"
-            for what in ("databases", "backups", "data")
-            for verb in ("read", "write")
+            "audit:read",
+            *(
+                f"{what}:{verb}"
+                for what in ("databases", "backups", "data")
+                for verb in ("read", "write")
+            ),
         ],
         "customerEmail": f"other-{name}@example.com",
     }
@@ -250,6 +275,14 @@ def test_a_customer_sees_and_does_nothing_foreign(
             ("whitelist", {"ip_address": "10.0.0.1"}),
             ("roles", {"name": "reporting"}),
             ("backups", {}),
+            ("import", {"from_": "postgresql://a:b@127.0.0.1/c"}),
+            ("import/preview", {"from_": "postgresql://a:b@127.0.0.1/c"}),
+            ("logs/settings", {"statements": "all"}),
+            ("extensions", {"name": "pg_trgm"}),
+            ("alerts", {"disk_percent": "7"}),
+            ("branches", {"name": "b"}),
+            ("masking", {"sql": "SELECT 1"}),
+            ("promote", {}),
             ("sql", {"sql": "SELECT 1", "read_only": "yes"}),
             ("sql", {"sql": "DROP TABLE orders"}),
             ("advice/mute", {"code": "unused_index", "object": "public.t"}),
@@ -297,7 +330,15 @@ def test_addresses_roles_and_backups(platform: Installation, admin: Visitor) -> 
     with psycopg.connect(string) as session:
         assert session.info.user.endswith("_reporting")
     page = admin.page(f"{path}/access")
-    for removal in re.findall(rf'action="{path}/((?:whitelist|roles)/[^"]+)"', page):
+    (rotate,) = re.findall(rf'action="{path}/(roles/[^"]+/rotate-password)"', page)
+    psycopg.connect(string_in(send(rotate).text)).close()
+    limit = rotate.replace("rotate-password", "update")
+    assert send(limit, max_connections="3").status_code == 303
+    assert send(limit, max_connections="many").status_code == 422
+    page = admin.page(f"{path}/access")
+    assert 'value="3"' in page
+    ends = r"(?:/remove|/delete)"
+    for removal in re.findall(rf'action="{path}/((?:whitelist|roles)/[^"]+{ends})"', page):
         assert send(removal).status_code == 303
     assert "Empty" in admin.page(f"{path}/access")
     assert send("backups", description="by hand").headers["location"].endswith("done=begun")
@@ -306,8 +347,86 @@ def test_addresses_roles_and_backups(platform: Installation, admin: Visitor) -> 
     part = admin.http.get(f"{path}/operations", headers=poll).text
     assert part.startswith('<div id="operations"')
     assert "Backup" in part
+    assert send("extensions", name="pg_trgm").status_code == 303
+    assert f"{path}/extensions/pg_trgm/remove" in admin.page(f"{path}/extensions")
+    assert send("extensions/pg_trgm/remove").status_code == 303
+    assert send("logs/settings", statements="ddl", errors="yes").status_code == 303
+    assert "Nothing was logged yet" in admin.page(f"{path}/logs")
+    assert "must be a time" in admin.page(f"{path}/metrics?from=yesterday")
     rotated = string_in(send("rotate-password").text)
     psycopg.connect(rotated).close()
+
+
+def test_a_branch_is_made_reset_and_promoted(platform: Installation, admin: Visitor) -> None:
+    made = platform.create(name=some_name())
+    path, name = f"/databases/{made['id']}", made["name"]
+
+    def send(path: str, **form: str) -> httpx.Response:
+        return admin.http.post(path, data={"once": uuid.uuid4().hex, **form})
+
+    def settled(path: str) -> bool:
+        return "every 2s" not in admin.page(f"{path}/operations")  # it is not asked for again
+
+    do(made["connection_string"], "CREATE TABLE t (n int); INSERT INTO t VALUES (1)")
+    assert send(f"{path}/masking", sql="UPDATE public.t SET n = 2").status_code == 303
+    answer = send(f"{path}/branches", name=f"{name}-b", expires_days="7")
+    string = string_in(answer.text)
+    found = re.search(r'data-onward="([^"]+)"', answer.text)
+    assert found
+    branch = found[1]
+    eventually(lambda: settled(branch))
+    assert ask(string, "SELECT sum(n) FROM t") == 2
+    assert f"{name}-b" in admin.page(f"{path}/branches")
+    assert f"Reset to {name}" in admin.page(f"{branch}/branches")
+    reset = f"{path}/branches/{branch.rpartition('/')[2]}/reset"
+    assert "are replaced" not in admin.page(reset)
+    assert send(reset, masked="false").headers["location"] == f"{branch}/operations?done=begun"
+    eventually(lambda: settled(branch))
+    assert ask(string, "SELECT sum(n) FROM t") == 1
+    assert send(f"{branch}/promote", typed="another").status_code == 422
+    do(string, "INSERT INTO t VALUES (3)")
+    answer = send(f"{branch}/promote", typed=name)
+    assert answer.headers["location"] == f"{path}/operations?done=begun"
+    eventually(lambda: settled(path))
+    assert ask(made["connection_string"], "SELECT sum(n) FROM t") == 4
+
+
+def test_a_run_over_many_databases_is_followed(
+    platform: Installation, api: httpx.Client, admin: Visitor
+) -> None:
+    owner = f"{some_name()}@example.com"
+    made = platform.create(name=some_name(), ownerEmail=owner)
+    files = [{"name": "0001_orders.up.sql", "sql": "CREATE TABLE orders (id bigint PRIMARY KEY)"}]
+    run = data(api.post("/api/migrations", json={"owner_email": owner, "files": files}), 202)
+    path = f"/migrations/{run['id']}"
+    assert path in admin.page("/migrations")
+    eventually(lambda: "every 2s" not in admin.page(path))
+    page = admin.page(f"{path}?status=succeeded")
+    assert made["name"] in page
+    assert "No database is in this state" in admin.page(f"{path}?status=failed")
+    page = admin.page(f"/databases/{made['id']}/migrations")
+    assert "Version 1<" in page
+    assert "0001_orders.up.sql" in page
+
+
+def test_an_import_is_looked_at_first(platform: Installation, admin: Visitor) -> None:
+    source, made = platform.create(), platform.create(name=some_name())
+    do(source["connection_string"], "CREATE TABLE public.orders (id bigint PRIMARY KEY)")
+    path = f"/databases/{made['id']}/import"
+
+    def send(path: str, string: str) -> httpx.Response:
+        form = {"once": uuid.uuid4().hex, "from_": string, "exclude_tables": "public.logs"}
+        return admin.http.post(path, data=form)
+
+    looked = send(f"{path}/preview", source["connection_string"])
+    assert looked.status_code == 200, looked.text
+    assert "<code>public.orders</code>" in looked.text
+    assert source["password"] not in looked.text
+    assert send(path, "no string").status_code == 422
+    assert send(path, source["connection_string"]).headers["location"].endswith("?done=begun")
+    operations = f"/databases/{made['id']}/operations"
+    eventually(lambda: "every 2s" not in admin.page(operations))
+    assert ask(made["connection_string"], "SELECT count(*) FROM public.orders") == 0
 
 
 def test_findings_are_muted_and_reported_again(platform: Installation, admin: Visitor) -> None:
@@ -332,6 +451,77 @@ def test_findings_are_muted_and_reported_again(platform: Installation, admin: Vi
     assert send("mute", code="other", object="public.keyless").status_code == 422
 
 
+def test_users_and_keys_are_made_and_ended(platform: Installation, admin: Visitor) -> None:
+    def send(path: str, **form: str) -> httpx.Response:
+        return admin.http.post(path, data={"once": uuid.uuid4().hex, **form})
+
+    def secret_in(page: str) -> str:
+        found = re.search(r'<input id="secret"[^>]* value="([^"]*)"', page)
+        assert found
+        return html.unescape(found[1])
+
+    email = some_email()
+    answer = send("/users", email=email, role="customer")
+    path = re.search(r'data-onward="(/users/[^"]+)"', answer.text)
+    assert path
+    with visiting(platform) as visitor:
+        assert visitor.enter(email=email, password=secret_in(answer.text)).status_code == 303
+        assert send(f"{path[1]}/update", disabled="yes").status_code == 303
+        assert visitor.http.get("/databases").headers["location"].startswith("/sign-in")
+    assert secret_in(send(f"{path[1]}/reset-password").text)
+    assert send(f"{path[1]}/delete", typed="another").status_code == 422
+    assert send(f"{path[1]}/delete", typed=email).headers["location"].startswith("/users?")
+    assert email not in admin.page("/users")
+    page = admin.page(f"/customers?email={email}")
+    (removal,) = re.findall(r'action="(/customers/[^"]+/remove)"', page)
+    assert send(removal).status_code == 303
+    assert "No customer has this address" in admin.page(f"/customers?email={email}")
+
+    name = some_name()
+    answer = send("/keys", name=name, **{"scope:databases:read": "yes"})
+    with visiting(platform, secret_in(answer.text)) as visitor:
+        visitor.page("/databases")
+        for page in ("/platform", "/clusters", "/users", "/keys", "/audit", "/alerts/channels"):
+            assert "lacks the scope" in visitor.page(page, 403)
+        row = next(row for row in admin.page("/keys").split("<tr>") if name in row)
+        (revoke,) = re.findall(r'action="(/keys/[^"]+/revoke)"', row)
+        assert send(revoke).status_code == 303
+        assert visitor.http.get("/databases").status_code == 303
+    assert "api_key.revoke" in admin.page("/audit?action=api_key.revoke&result=ok")
+    assert "api_key.revoke" in admin.page("/audit?action=api_key.revok")  # did you mean?
+
+
+def test_alerts_have_thresholds_and_channels(platform: Installation, api: httpx.Client) -> None:
+    owner = f"{some_name()}@example.com"
+    made = platform.create(name=some_name(), ownerEmail=owner)
+    path = f"/databases/{made['id']}/alerts"
+    asked = {
+        "name": "own",
+        "scopes": ["databases:read", "databases:write"],
+        "customerEmail": owner,
+    }
+    key = data(api.post("/api/api-keys", json=asked), 201)["key"]
+    with visiting(platform, key) as visitor:
+
+        def send(path: str, **form: str) -> httpx.Response:
+            return visitor.http.post(path, data={"once": uuid.uuid4().hex, **form})
+
+        assert send(path, disk_percent="70").status_code == 303
+        assert send(path, disk_percent="170").status_code == 422
+        assert 'value="70"' in visitor.page(path)
+        answer = send("/alerts/channels", name="ops", kind="email", target=owner)
+        assert answer.status_code == 303
+        page = visitor.page("/alerts/channels")
+        assert owner in page
+        assert "alert.platform" not in page
+        (channel,) = re.findall(r'action="(/alerts/channels/[^"]+/delete)"', page)
+        assert send(channel).status_code == 303
+        assert "None yet" in visitor.page("/alerts/channels")
+        for page in ("/platform", "/clusters", "/users", "/customers"):
+            visitor.page(page, 403)
+    assert data(api.get(f"/api{path}/settings"))["disk_percent"] == 70
+
+
 def test_the_overview_has_charts(platform: Installation, api: httpx.Client, admin: Visitor) -> None:
     made = platform.create(name=some_name())
     asked = {"ids": made["id"]}
@@ -348,7 +538,7 @@ def test_assets_are_kept_and_pages_are_not(admin: Visitor) -> None:
     assert "unsafe" not in policy
     assert page.headers["cache-control"] == "no-store"
     found = re.findall(r'(?:src|href)="(/assets/[^"]+)"', page.text)
-    assert len(set(found)) == 5
+    assert len(set(found)) == 6
     for url in found:
         asset = admin.http.get(url)
         assert asset.headers["cache-control"] == "public, max-age=31536000, immutable"
@@ -394,12 +584,32 @@ def test_the_keyboard_is_enough_and_typed_text_is_kept(platform: Installation, p
     page.keyboard.press("Escape")
     page.wait_for_url("**/databases/*-*")
     expect(page.get_by_role("heading", name=f"{taken}-2")).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("operat")
+    expect(page.get_by_role("option")).to_have_text(
+        ["Operationspage", "Operationsof this database"]
+    )
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Operations")).to_be_visible()
+    page.wait_for_load_state()
+    page.keyboard.press("Control+k")
+    page.keyboard.type(f"{taken}-2")
+    expect(page.get_by_role("option", name="database")).to_have_text([f"{taken}-2database"])
+    assert faults(page) == []
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name=f"{taken}-2")).to_be_visible()
 
 
-def test_everything_can_be_perceived_and_fits_a_phone(platform: Installation, page: Page) -> None:
+def test_everything_can_be_perceived_and_fits_a_phone(
+    platform: Installation, api: httpx.Client, page: Page
+) -> None:
     made = platform.create(name=some_name())
+    user, cluster = make_user(api)["id"], data(api.get("/api/clusters"))[-1]["id"]
     paths = [f"/databases/{made['id']}{tab}" for tab in TABS]
-    for path in ("/databases", *paths, "/operations", "/account"):
+    paths += [f"/users/{user}", f"/clusters/{cluster}"]
+    for path in (*PAGES, *paths):
         page.set_viewport_size({"width": 1280, "height": 800})
         page.goto(f"{platform.url}{path}")
         assert faults(page) == [], path

@@ -5,6 +5,7 @@ import gzip
 import html
 import inspect
 import re
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,18 @@ from starlette.requests import Request
 import tenantry
 from database_rows import NOW, database_row
 from tenantry.api import app as api_app
+from tenantry.base import sizes
 from tenantry.base.errors import Unavailable
 from tenantry.base.secrets import Seal, Secret
 from tenantry.base.settings import Settings
+from tenantry.control.audit import Actor
+from tenantry.services.access.service import Principal
 from tenantry.services.advice.model import Finding
 from tenantry.services.advice.service import Advice
 from tenantry.services.restores.model import Restorable
 from tenantry.services.samples.series import Series
 from tenantry.web import app as console
-from tenantry.web import assets, charts, cookies, pages, strings, words
+from tenantry.web import assets, charts, cookies, navigation, pages, strings, words
 from tenantry.web.routing import CrossSite, require_same_origin
 
 TEMPLATES = Path(pages.__file__).parent / "templates"
@@ -50,10 +54,28 @@ SAME = {
     "POST /databases/{}/whitelist/{}/remove": "DELETE /api/databases/{}/whitelist/{}",
     "POST /databases/{}/roles": "POST /api/databases/{}/roles",
     "POST /databases/{}/roles/{}/delete": "DELETE /api/databases/{}/roles/{}",
+    "POST /databases/{}/roles/{}/update": "PATCH /api/databases/{}/roles/{}",
+    "POST /databases/{}/roles/{}/rotate-password": (
+        "POST /api/databases/{}/roles/{}/rotate-password"
+    ),
+    "GET /databases/{}/metrics": "GET /api/databases/{}/metrics",
+    "GET /databases/{}/logs": "GET /api/databases/{}/logs",
+    "POST /databases/{}/logs/settings": "PUT /api/databases/{}/logs/settings",
+    "GET /databases/{}/extensions": "GET /api/databases/{}/extensions",
+    "POST /databases/{}/extensions": "POST /api/databases/{}/extensions",
+    "POST /databases/{}/extensions/{}/remove": "DELETE /api/databases/{}/extensions/{}",
     "GET /databases/{}/backups": "GET /api/databases/{}/backups",
     "POST /databases/{}/backups": "POST /api/databases/{}/backups",
     "POST /databases/{}/backups/{}/delete": "DELETE /api/databases/{}/backups/{}",
+    "POST /databases/{}/drill": "POST /api/databases/{}/drill",
     "POST /databases/{}/restore": "POST /api/databases/{}/restore",
+    "GET /databases/{}/branches": "GET /api/databases/{}/branches",
+    "POST /databases/{}/branches": "POST /api/databases/{}/branches",
+    "GET /databases/{}/branches/{}/reset": "POST /api/databases/{}/branches/{}/reset",
+    "POST /databases/{}/branches/{}/reset": "POST /api/databases/{}/branches/{}/reset",
+    "GET /databases/{}/promote": "POST /api/databases/{}/promote",
+    "POST /databases/{}/promote": "POST /api/databases/{}/promote",
+    "POST /databases/{}/masking": "PUT /api/databases/{}/masking",
     "GET /databases/{}/sql": "POST /api/databases/{}/sql",
     "POST /databases/{}/sql": "POST /api/databases/{}/sql",
     "GET /databases/{}/rows": "POST /api/databases/{}/sql",
@@ -65,6 +87,44 @@ SAME = {
     "POST /databases/{}/advice/unmute": "DELETE /api/databases/{}/advice/mutes",
     "POST /databases/{}/sessions/{}/cancel": "POST /api/databases/{}/sessions/{}/cancel",
     "POST /databases/{}/sessions/{}/terminate": "POST /api/databases/{}/sessions/{}/terminate",
+    "GET /databases/{}/migrations": "GET /api/databases/{}/migrations",
+    "GET /migrations": "GET /api/operations",
+    "GET /migrations/{}": "GET /api/migrations/{}",
+    "GET /databases/{}/import": "POST /api/databases/{}/import",
+    "POST /databases/{}/import": "POST /api/databases/{}/import",
+    "POST /databases/{}/import/preview": "POST /api/databases/{}/import/preview",
+    "GET /alerts": "GET /api/alerts",
+    "POST /alerts/{}/acknowledge": "POST /api/alerts/{}/acknowledge",
+    "POST /alerts/{}/mute": "POST /api/alerts/{}/mute",
+    "POST /alerts/{}/resolve": "POST /api/alerts/{}/resolve",
+    "GET /alerts/channels": "GET /api/alerts/channels",
+    "POST /alerts/channels": "POST /api/alerts/channels",
+    "POST /alerts/channels/{}/delete": "DELETE /api/alerts/channels/{}",
+    "POST /alerts/channels/{}/test": "POST /api/alerts/channels/{}/test",
+    "GET /databases/{}/alerts": "GET /api/databases/{}/alerts/settings",
+    "POST /databases/{}/alerts": "PUT /api/databases/{}/alerts/settings",
+    "GET /plans": "GET /api/plans",
+    "GET /platform": "GET /api/pooler",
+    "GET /clusters": "GET /api/clusters",
+    "POST /clusters": "POST /api/clusters",
+    "GET /clusters/{}": "GET /api/clusters/{}/backups",
+    "POST /clusters/{}/backups": "POST /api/clusters/{}/backups",
+    "POST /clusters/{}/verify": "POST /api/clusters/{}/backups/verify",
+    "POST /clusters/{}/restore": "POST /api/clusters/{}/restore",
+    "GET /users": "GET /api/users",
+    "POST /users": "POST /api/users",
+    "GET /users/{}": "GET /api/users/{}",
+    "POST /users/{}/update": "PATCH /api/users/{}",
+    "POST /users/{}/unlock": "POST /api/users/{}/unlock",
+    "POST /users/{}/reset-password": "POST /api/users/{}/reset-password",
+    "POST /users/{}/remove-totp": "POST /api/users/{}/remove-totp",
+    "POST /users/{}/delete": "DELETE /api/users/{}",
+    "GET /customers": "GET /api/customers",
+    "POST /customers/{}/remove": "DELETE /api/customers/{}",
+    "GET /keys": "GET /api/api-keys",
+    "POST /keys": "POST /api/api-keys",
+    "POST /keys/{}/revoke": "DELETE /api/api-keys/{}",
+    "GET /audit": "GET /api/audit-logs",
     "GET /operations": "GET /api/operations",
     "GET /databases/{}/operations": "GET /api/operations",
     "POST /operations/{}/cancel": "POST /api/operations/{}/cancel",
@@ -220,12 +280,22 @@ def test_the_state_is_in_words(differing: dict[str, object], word: str, tone: st
     assert (found.detail is None) == (tone in {"ok", "info"})
 
 
+def test_sizes_are_as_on_the_command_line() -> None:
+    (found,) = charts.of([Series("size_bytes", "bytes", [1_572_864])])
+    assert found.last == sizes.readable(1_572_864) == "1.5 MiB"
+
+
 @pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 kB"), (9_000_000, "8.6 MB")],
+    ("host", "text"),
+    [
+        ("a.example:3000", "http://a.example:3000"),
+        ("[::1]:3000", "http://[::1]:3000"),
+        ("a.example; rm -rf ~", ""),
+        ("$(id)", ""),
+    ],
 )
-def test_sizes_have_three_digits(count: int, text: str) -> None:
-    assert words.size(count) == text
+def test_commands_name_the_host_that_the_browser_asks(host: str, text: str) -> None:
+    assert pages.origin(request(host=host)) == text
 
 
 @pytest.mark.parametrize(
@@ -291,6 +361,25 @@ def test_charts_are_in_words_and_only_of_what_is_known() -> None:
     ]
 
 
+def test_every_series_has_a_chart_in_its_unit() -> None:
+    found = charts.every(
+        [
+            Series("wal_bytes", "bytes/s", [1024.0]),
+            Series("cache_hit_ratio", "ratio", [0.5, None]),
+            Series("pooled_wait_ms", "ms", [0.25]),
+            Series("longest_transaction_seconds", "seconds", [600]),
+            Series("deadlocks", "deadlocks", [2]),
+        ]
+    )
+    assert [(each.title, each.last) for each in found] == [
+        ("Wal bytes", "1 KiB/s"),
+        ("Cache hit ratio", "50.0 %"),
+        ("Pooled wait", "0.25 ms"),
+        ("Longest transaction seconds", "10 min"),
+        ("Deadlocks", "2"),
+    ]
+
+
 # ── pages ────────────────────────────────────────────────────────────────────
 
 
@@ -345,6 +434,7 @@ def test_removals_have_their_command() -> None:
         "<pre>tenantry whitelist add tenant_abcdefghjkmn 203.0.113.7</pre>",
         "<pre>tenantry whitelist remove tenant_abcdefghjkmn 10.0.0.0/8</pre>",
         "<pre>tenantry role create tenant_abcdefghjkmn reporting</pre>",
+        "<pre>tenantry role rotate-password tenant_abcdefghjkmn reporting</pre>",
         "<pre>tenantry role delete tenant_abcdefghjkmn reporting</pre>",
     ]
     assert "/whitelist/7 -H" in page
@@ -364,12 +454,33 @@ def test_logical_backups_have_their_command() -> None:
         has_more=False,
         suggested="",
         proof=None,
+        proofs=[],
         may_back_up=True,
     )
     assert commands(page) == [
         "<pre>tenantry backup create tenant_abcdefghjkmn</pre>",
         "<pre>tenantry backup delete tenant_abcdefghjkmn ID</pre>",
     ]
+
+
+def test_drills_are_listed_with_what_they_found() -> None:
+    usual = {"at": NOW - HOUR, "seconds": 9.4}
+    passed = {"passed": True, "compared": {"tables": 12, "rows": 48_210}, "error": None}
+    failed = {"passed": False, "compared": {}, "error": "It differs."}
+    page = rendered(
+        "database_backups.html",
+        found=Restorable("none"),
+        backups=[],
+        total=0,
+        has_more=False,
+        suggested="",
+        proof=None,
+        proofs=[usual | passed, usual | failed],
+        may_back_up=True,
+    )
+    assert "12 tables with 48,210 rows" in page
+    assert "It differs." in page
+    assert "<pre>tenantry backup drill tenant_abcdefghjkmn</pre>" in commands(page)
 
 
 def test_ending_sessions_has_its_command() -> None:
@@ -428,6 +539,29 @@ def test_a_server_that_does_not_answer_is_not_said_to_have_no_problem() -> None:
     page = rendered("database_advice.html", found=[], muted=False, problem=down)
     assert "The server does not answer." in page
     assert "Nothing is known to be wrong" not in page
+
+
+@pytest.mark.parametrize(
+    ("scopes", "customer_id", "labels"),
+    [
+        ({"databases:read"}, None, ["Databases", "Operations", "Migrations", "Alerts", "Plans"]),
+        ({"audit:read", "platform:read"}, uuid.UUID(int=7), ["Audit"]),
+        ({"platform:read"}, None, ["Health", "Clusters"]),
+    ],
+)
+def test_the_side_bar_has_what_one_may_open(
+    scopes: set[str], customer_id: uuid.UUID | None, labels: list[str]
+) -> None:
+    actor = Actor("api_key", "some", customer_id=customer_id)
+    found = navigation.groups(Principal(actor, frozenset(scopes), Secret("tnt_key")))
+    assert [link.label for links in found.values() for link in links] == labels
+
+
+def test_every_page_in_the_side_bar_asks_for_its_scope() -> None:
+    own = routes(console._PAGES)
+    for links in navigation._GROUPS.values():
+        for link in links:
+            assert own[f"GET {link.path}"] == {link.scope}
 
 
 # ── templates and assets ─────────────────────────────────────────────────────

@@ -99,11 +99,6 @@ def _channel(row: ChannelRow) -> Channel:
     return Channel.model_validate(known | {"target": row.shown_target})
 
 
-def _of_platform(principal: Principal, scope: str) -> bool:
-    """Whether the platform's own alerts are the caller's to see, or to change."""
-    return principal.actor.customer_id is None and principal.may(scope)
-
-
 async def _database_id(database_id: Annotated[str | None, Query()] = None) -> uuid.UUID | None:
     if database_id is None:
         return None
@@ -125,7 +120,7 @@ async def index(
     cursor: Cursor = None,
 ) -> Response:
     """List alerts, the newest first. Customers see those of their databases."""
-    of_platform = _of_platform(principal, "platform:read")
+    of_platform = principal.oversees("platform:read")
     wanted = Filter(state, rule, severity, database_id, of_platform)
     page = await platform.alerts.page(principal.actor, wanted, cursor=cursor, limit=limit)
     return answers.listing([_alert(row) for row in page.rows], next_cursor=page.next_cursor)
@@ -136,7 +131,7 @@ async def acknowledge(platform: CurrentPlatform, caller: Writer, alert_id: Alert
     """Record that somebody attends to an alert."""
 
     async def work(tx: Tx, _: SecretSource) -> Alert:
-        of_platform = _of_platform(caller.principal, ADMIN)
+        of_platform = caller.principal.oversees(ADMIN)
         row = await platform.alerts.acknowledge(tx, caller.actor, alert_id, of_platform=of_platform)
         return _alert(row)
 
@@ -150,7 +145,7 @@ async def mute(
     """Send nothing about the alert's rule and subject until then; a past moment ends that."""
 
     async def work(tx: Tx, _: SecretSource) -> Alert:
-        of_platform = _of_platform(caller.principal, ADMIN)
+        of_platform = caller.principal.oversees(ADMIN)
         row = await platform.alerts.mute(
             tx, caller.actor, alert_id, body.until, of_platform=of_platform
         )
@@ -164,7 +159,7 @@ async def resolve(platform: CurrentPlatform, caller: Writer, alert_id: AlertId) 
     """Resolve a firing alert by hand. It fires again only once its condition was gone."""
 
     async def work(tx: Tx, _: SecretSource) -> Alert:
-        of_platform = _of_platform(caller.principal, ADMIN)
+        of_platform = caller.principal.oversees(ADMIN)
         row = await platform.alerts.resolve(tx, caller.actor, alert_id, of_platform=of_platform)
         return _alert(row)
 
@@ -174,18 +169,12 @@ async def resolve(platform: CurrentPlatform, caller: Writer, alert_id: AlertId) 
 # ── channels ─────────────────────────────────────────────────────────────────
 
 
-async def _require(caller: Caller, scope: str) -> None:
-    """Raise Forbidden if the platform's channels are not the caller's to see, or to change."""
-    if caller.actor.customer_id is None:
-        await caller.require(scope)
-
-
 @router.get("/alerts/channels", response_model=Listing[Channel])
 async def channels(
     platform: CurrentPlatform, caller: Annotated[Caller, calling("databases:read")]
 ) -> Response:
     """List the channels of the platform, or of the caller's customer, without their secrets."""
-    await _require(caller, "platform:read")
+    await caller.require_of_platform("platform:read")
     rows = await platform.alert_channels.every(caller.actor)
     return answers.listing([_channel(row) for row in rows])
 
@@ -195,7 +184,7 @@ async def create_channel(
     body: CreateChannel, platform: CurrentPlatform, caller: Writer
 ) -> Response:
     """Create a channel. The key of a webhook's signatures is shown only in this answer."""
-    await _require(caller, ADMIN)
+    await caller.require_of_platform(ADMIN)
 
     async def work(tx: Tx, secrets: SecretSource) -> tuple[Channel, Secret]:
         key = secrets.signing_key()
@@ -214,7 +203,7 @@ async def delete_channel(
     platform: CurrentPlatform, caller: Writer, channel_id: ChannelId
 ) -> Response:
     """Delete a channel, with the messages that wait for it."""
-    await _require(caller, ADMIN)
+    await caller.require_of_platform(ADMIN)
     async with caller.transaction() as tx:
         row = await platform.alert_channels.delete(tx, caller.actor, channel_id)
     return answers.answer(_channel(row), message="Channel deleted.")
@@ -225,7 +214,7 @@ async def test_channel(
     platform: CurrentPlatform, caller: Writer, channel_id: ChannelId
 ) -> Response:
     """Send a test message now. The answer says whether the channel accepted it."""
-    await _require(caller, ADMIN)
+    await caller.require_of_platform(ADMIN)
     row = await platform.alert_channels.test(caller.actor, channel_id)
     return answers.answer(_channel(row), message="The channel accepted the message.")
 

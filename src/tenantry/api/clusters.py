@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.deps import ClusterId, CurrentPlatform, allowed, calling
-from tenantry.base.errors import Forbidden
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.grants import ADMIN
 from tenantry.services.access.service import Principal
@@ -94,12 +93,6 @@ def _held(found: Held) -> ClusterBackups:
     )
 
 
-def platform_wide(principal: Principal) -> None:
-    """Raise Forbidden for a caller that is bound to one customer."""
-    if principal.actor.customer_id is not None:
-        raise Forbidden("This API key is a customer's and does not see the platform's own state.")
-
-
 class Cluster(BaseModel):
     id: uuid.UUID
     name: str
@@ -137,7 +130,7 @@ def _shown(row: ClusterRow, backups: Upkeep | None) -> Cluster:
 @router.get("", response_model=Listing[Cluster])
 async def index(platform: CurrentPlatform, principal: Watcher) -> Response:
     """List the PostgreSQL clusters."""
-    platform_wide(principal)
+    principal.require_unbound()
     rows = await platform.clusters.every()
     backups = {each.cluster: each for each in await platform.cluster_backups.upkeep()}
     return answers.listing([_shown(row, backups.get(row.name)) for row in rows])
@@ -150,7 +143,7 @@ async def add(body: AddCluster, platform: CurrentPlatform, caller: Administrator
     Each shared cluster gets an equal part of the memory; those that run already give their part up
     when they are next started.
     """
-    platform_wide(caller.principal)
+    caller.principal.require_unbound()
     operation = await caller.begin(
         lambda tx: platform.cluster_additions.begin(tx, caller.actor, body.name)
     )
@@ -160,7 +153,7 @@ async def add(body: AddCluster, platform: CurrentPlatform, caller: Administrator
 @router.get("/{identifier}/backups", response_model=Answer[ClusterBackups])
 async def backups(platform: CurrentPlatform, principal: Watcher, cluster_id: ClusterId) -> Response:
     """Return each repository's backups of a cluster and the earliest moment to restore."""
-    platform_wide(principal)
+    principal.require_unbound()
     return answers.answer(_held(await platform.cluster_backups.held(cluster_id)))
 
 
@@ -172,7 +165,7 @@ async def back_up(
     cluster_id: ClusterId,
 ) -> Response:
     """Create a backup in every repository, then remove backups past their retention."""
-    platform_wide(caller.principal)
+    caller.principal.require_unbound()
     operation = await caller.begin(
         lambda tx: platform.cluster_backups.begin(tx, caller.actor, cluster_id, body.type)
     )
@@ -184,7 +177,7 @@ async def verify(
     platform: CurrentPlatform, caller: Administrator, cluster_id: ClusterId
 ) -> Response:
     """Read all backups and WAL of a cluster; the operation fails if anything is damaged."""
-    platform_wide(caller.principal)
+    caller.principal.require_unbound()
     operation = await caller.begin(
         lambda tx: platform.cluster_backups.begin_verification(tx, caller.actor, cluster_id)
     )
@@ -203,7 +196,7 @@ async def restore(
     The cluster serves until its replacement is built and checked; then all sessions end for a few
     seconds. The old cluster is retained. All other operations are cancelled.
     """
-    platform_wide(caller.principal)
+    caller.principal.require_unbound()
     operation = await caller.begin(
         lambda tx: platform.cluster_restoring.begin(tx, caller.actor, cluster_id, body.to)
     )

@@ -12,7 +12,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from tenantry import __version__
 from tenantry.api import answers
 from tenantry.api.answers import Answer
-from tenantry.api.clusters import platform_wide
 from tenantry.api.deps import CurrentCall, CurrentPlatform, allowed
 from tenantry.base.errors import Unavailable
 from tenantry.services import health, metrics
@@ -68,7 +67,7 @@ async def _may_see_details(request: Request, platform: Platform, call: Call) -> 
     if call.credential is None:
         return False
     principal = (await platform.requests.authenticate(call)).principal
-    return principal.actor.customer_id is None and principal.may("platform:read")
+    return principal.oversees("platform:read")
 
 
 @router.get("/ready", responses={503: {"description": "A part is down"}})
@@ -119,7 +118,7 @@ async def measures(request: Request, platform: CurrentPlatform, call: CurrentCal
     if not _is_local(request, call):
         caller = await platform.requests.authenticate(call)
         await caller.require("platform:read")
-        platform_wide(caller.principal)
+        caller.principal.require_unbound()
     found = await metrics.exposition(platform, _checked(request, platform))
     return Response(found, media_type=MEDIA_TYPE)
 
@@ -127,5 +126,5 @@ async def measures(request: Request, platform: CurrentPlatform, call: CurrentCal
 @router.get("/api/pooler", response_model=Answer[PoolerState])
 async def pooler(platform: CurrentPlatform, principal: Watcher) -> Response:
     """Return the pooler's pools, clients, servers and counters, and its connection budget."""
-    platform_wide(principal)
+    principal.require_unbound()
     return answers.answer(await platform.pooler.state())

@@ -56,6 +56,7 @@ TOPICS = {
         "customer": "customers:app",
     },
     "Looking on": {
+        "console": "console:console",
         "top": "top:top",
         "alert": "alerts:app",
         "operation": "operations:app",

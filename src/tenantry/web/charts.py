@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from tenantry.base.sizes import readable
 from tenantry.services.samples.series import Series
 from tenantry.web import words
 
@@ -29,20 +30,45 @@ def _rate(value: float) -> str:
 _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
     "connections": ("Connections", "{:,.0f}".format),
     "transactions": ("Transactions", _rate),
-    "size_bytes": ("Size", lambda value: words.size(round(value))),
+    "size_bytes": ("Size", readable),
 }
 
 
+_WRITTEN: dict[str, Callable[[float], str]] = {
+    "bytes": readable,
+    "bytes/s": lambda value: f"{readable(value)}/s",
+    "ms": words.milliseconds,
+    "percent": lambda value: f"{value:.1f} %",
+    "ratio": words.percent,
+    "seconds": words.duration,
+}
+
+
+def every(series: Sequence[Series]) -> list[Chart]:
+    """Return the charts of all that is known of a database."""
+    return [
+        _chart(each, each.name.removesuffix("_ms").replace("_", " ").capitalize(), _text(each.unit))
+        for each in series
+    ]
+
+
+def _text(unit: str) -> Callable[[float], str]:
+    return _WRITTEN.get(unit) or (_rate if unit.endswith("/s") else "{:,.0f}".format)
+
+
 def of(series: Sequence[Series]) -> list[Chart]:
-    """Return the charts of what is known of a database, always in the same order."""
-    of_name = {each.name: each.values for each in series}
-    charts = []
-    for name, (title, text) in _SHOWN.items():
-        known = [value for value in of_name.get(name, ()) if value is not None]
-        if known:
-            drawn = path(of_name[name])
-            charts.append(Chart(title, text(known[-1]), text(max(known)), drawn))
-    return charts
+    """Return the few charts of an overview, always in the same order."""
+    of_name = {each.name: each for each in series}
+    return [
+        _chart(of_name[name], title, text)
+        for name, (title, text) in _SHOWN.items()
+        if name in of_name and any(value is not None for value in of_name[name].values)
+    ]
+
+
+def _chart(series: Series, title: str, text: Callable[[float], str]) -> Chart:
+    known = [value for value in series.values if value is not None]
+    return Chart(title, text(known[-1]), text(max(known)), path(series.values))
 
 
 def path(values: Values) -> str:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import Request, Response
 
-from tenantry.services.bodies.databases import CreateRole, WhitelistEntry
+from tenantry.services.bodies.databases import CreateRole, UpdateRole, WhitelistEntry
+from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
 from tenantry.services.roles import model
 from tenantry.web import pages, strings
@@ -15,6 +16,7 @@ from tenantry.web.routing import (
     DatabaseId,
     calling,
     new_router,
+    number,
     once,
     parsed,
     read,
@@ -84,7 +86,7 @@ async def create_role(
     form: CurrentForm,
 ) -> Response:
     """Create a role, and show its strings with the password, this once."""
-    body = read(CreateRole, form)
+    body = read(CreateRole, form, max_connections=number(form, "max_connections"))
     opened = await once(
         lambda: caller.idempotent(
             model.OpenedRole,
@@ -93,14 +95,20 @@ async def create_role(
             ),
         )
     )
+    return _opened(request, platform, opened, f"The role {opened.role.row.name} is ready")
+
+
+def _opened(
+    request: Request, platform: Platform, opened: model.OpenedRole, heading: str
+) -> Response:
     password = opened.password.reveal()
     return strings.dialog(
         request,
         platform.settings,
         strings.of_role(platform.settings, opened.role, password),
-        heading=f"The role {opened.role.row.name} is ready",
+        heading=heading,
         password=password,
-        onward=f"/databases/{database_id}/access",
+        onward=f"/databases/{opened.role.database.id}/access",
     )
 
 
@@ -115,3 +123,41 @@ async def delete_role(
     """Delete a role; its sessions end."""
     await platform.roles.delete(caller, database_id, parsed(role_id, "role of this database"))
     return pages.go(request, f"/databases/{database_id}/access?done=role-deleted")
+
+
+@router.post(f"{_PATH}/roles/{{role_id}}/rotate-password")
+async def rotate_role(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    role_id: str,
+) -> Response:
+    """Replace a role's password, and show its strings with the new one, this once."""
+    role = parsed(role_id, "role of this database")
+    opened = await once(
+        lambda: caller.idempotent(
+            model.OpenedRole,
+            lambda tx, secrets: platform.roles.rotate_password(
+                tx, caller.actor, database_id, role, secrets.password()
+            ),
+        )
+    )
+    return _opened(request, platform, opened, f"The new password of {opened.role.row.name}")
+
+
+@router.post(f"{_PATH}/roles/{{role_id}}/update")
+async def update_role(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    role_id: str,
+    form: CurrentForm,
+) -> Response:
+    """Change how many connections a role may have."""
+    role = parsed(role_id, "role of this database")
+    body = read(UpdateRole, {}, max_connections=number(form, "max_connections"))
+    async with caller.transaction() as tx:
+        await platform.roles.update(tx, caller.actor, database_id, role, body.max_connections)
+    return pages.go(request, f"/databases/{database_id}/access?done=role-updated")

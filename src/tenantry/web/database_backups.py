@@ -5,7 +5,6 @@ from typing import Annotated
 
 from fastapi import Request, Response
 
-from tenantry.base.errors import InvalidInput
 from tenantry.services.bodies.copies import CreateBackup, Restore
 from tenantry.services.requests.service import Caller
 from tenantry.web import pages
@@ -15,6 +14,7 @@ from tenantry.web.routing import (
     CurrentPlatform,
     DatabaseId,
     calling,
+    moment,
     new_router,
     once,
     parsed,
@@ -29,6 +29,7 @@ Writer = Annotated[Caller, calling("databases:write")]
 
 _PATH = "/databases/{database_id}"
 _A_PAGE = 50
+_SHOWN_PROOFS = 10
 
 
 @router.get(f"{_PATH}/backups")
@@ -38,6 +39,7 @@ async def backups(
     """Show what a database can be restored from."""
     page, total = await platform.backups.page(caller.actor, database_id, cursor=None, limit=_A_PAGE)
     found = await platform.restores.window(caller.actor, database_id)
+    proofs = await platform.drills.page(caller.actor, database_id, cursor=None, limit=_SHOWN_PROOFS)
     until = found.window.until if found.window else dt.datetime.now(dt.UTC)
     return await page_of(
         request,
@@ -51,7 +53,8 @@ async def backups(
         has_more=page.next_cursor is not None,
         found=found,
         suggested=f"{until.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S}",
-        proof=await platform.drills.latest(caller.actor, database_id),
+        proof=proofs.rows[0] if proofs.rows else None,
+        proofs=proofs.rows,
         may_back_up=caller.principal.may("backups:write"),
     )
 
@@ -89,6 +92,17 @@ async def delete(
     return pages.go(request, f"/databases/{database_id}/backups?done=backup-deleted")
 
 
+@router.post(f"{_PATH}/drill")
+async def drill(
+    request: Request, platform: CurrentPlatform, caller: BackupWriter, database_id: DatabaseId
+) -> Response:
+    """Begin to restore the database into a sandbox, and to compare it."""
+    await once(
+        lambda: caller.begin(lambda tx: platform.drills.begin(tx, caller.actor, database_id))
+    )
+    return pages.go(request, f"/databases/{database_id}/operations?done=begun")
+
+
 @router.post(f"{_PATH}/restore")
 async def restore(
     request: Request,
@@ -113,12 +127,5 @@ async def restore(
 
 
 def _moment(form: dict[str, str]) -> str:
-    """Return the moment or the backup to restore; a moment of the form is in UTC."""
-    if "backup" in form:
-        return form["backup"]
-    given = form.get("moment", "")
-    try:
-        moment = dt.datetime.fromisoformat(given)
-    except ValueError:
-        raise InvalidInput.of("moment", "must be a time such as 2026-01-31 12:00:00") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).isoformat()
+    """Return the moment or the backup to restore."""
+    return form["backup"] if "backup" in form else moment(form, "moment")

@@ -33,18 +33,30 @@ Writer = Annotated[Caller, calling("databases:write")]
 
 _TABS = (
     ("", "Overview"),
+    ("/metrics", "Metrics"),
     ("/sql", "SQL"),
     ("/queries", "Queries"),
     ("/sessions", "Sessions"),
     ("/tables", "Tables"),
     ("/advice", "Advice"),
+    ("/logs", "Logs"),
     ("/backups", "Backups & restore"),
+    ("/branches", "Branches"),
+    ("/migrations", "Migrations"),
+    ("/import", "Import"),
     ("/access", "Access"),
+    ("/extensions", "Extensions"),
+    ("/alerts", "Alerts"),
     ("/operations", "Operations"),
     ("/settings", "Settings"),
 )
 # Those that need another scope than the rest.
-_SCOPES = {"/backups": "backups:read", "/sql": "data:read"}
+_SCOPES = {
+    "/sql": "data:read",
+    "/logs": "audit:read",
+    "/backups": "backups:read",
+    "/import": "databases:write",
+}
 _SHOWN = 5
 
 
@@ -225,6 +237,10 @@ async def delete(
 
 def require_typed(row: DatabaseRow, form: Form) -> None:
     """Raise InvalidInput unless the database's name was typed."""
-    name = words.title(row)
-    if form.get("typed", "").strip() != name:
-        raise InvalidInput.of("name", f"is not {name}: nothing was done")
+    require_word(words.title(row), form)
+
+
+def require_word(word: str, form: Form) -> None:
+    """Raise InvalidInput unless this was typed."""
+    if form.get("typed", "").strip() != word:
+        raise InvalidInput.of("name", f"is not {word}: nothing was done")

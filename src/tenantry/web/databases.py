@@ -9,12 +9,19 @@ from tenantry.base.errors import InvalidInput
 from tenantry.control import plans
 from tenantry.control.attributes import Environment
 from tenantry.control.database_lists import Filter
-from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.services.bodies.databases import CreateDatabase
 from tenantry.services.bodies.fields import Storable
 from tenantry.services.requests.service import Caller
 from tenantry.web import pages, strings
-from tenantry.web.routing import CurrentForm, CurrentPlatform, calling, new_router, once, read
+from tenantry.web.routing import (
+    CurrentForm,
+    CurrentPlatform,
+    Cursor,
+    calling,
+    new_router,
+    once,
+    read,
+)
 
 router = new_router()
 
@@ -33,7 +40,7 @@ async def index(
     search: Annotated[Storable, Query(max_length=_LONGEST_SEARCH)] = "",
     environment: Environment | Literal[""] = "",
     status: Literal["", "active", "branching", "deleting"] = "",
-    cursor: Annotated[str | None, Query(max_length=LONGEST_CURSOR)] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=_MOST_ROWS)] = _A_PAGE,
 ) -> Response:
     """Show a page of the databases that the filters in the address leave."""

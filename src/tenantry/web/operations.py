@@ -3,18 +3,17 @@
 import datetime as dt
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
-from urllib.parse import urlencode
 
-from fastapi import Query, Request, Response
+from fastapi import Request, Response
 
 from tenantry.control.operations import Filter, OperationRow
-from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.services.operations.model import pace
 from tenantry.services.requests.service import Caller
 from tenantry.web import pages
 from tenantry.web.database_pages import page_of
 from tenantry.web.routing import (
     CurrentPlatform,
+    Cursor,
     DatabaseId,
     calling,
     new_router,
@@ -26,7 +25,6 @@ router = new_router()
 
 Reader = Annotated[Caller, calling("databases:read")]
 Writer = Annotated[Caller, calling("databases:write")]
-Cursor = Annotated[str | None, Query(max_length=LONGEST_CURSOR)]
 Status = Literal["", "queued", "running", "succeeded", "failed", "cancelled"]
 
 _A_PAGE = 50
@@ -46,7 +44,7 @@ async def index(
     page = await platform.operations.page(
         caller.actor, Filter(status=status or None), cursor=cursor, limit=_A_PAGE
     )
-    values = _listed(request, page.rows, page.next_cursor, {"status": status} if status else {})
+    values = _listed(request, page.rows, page.next_cursor)
     template = _LIST if _is_poll(request) else "operations.html"
     return pages.render(
         request, template, status_filter=status, may_write=_may_write(caller), **values
@@ -65,7 +63,7 @@ async def of_database(
     page = await platform.operations.page(
         caller.actor, Filter(resource_id=database_id), cursor=cursor, limit=_A_PAGE
     )
-    values = _listed(request, page.rows, page.next_cursor, {})
+    values = _listed(request, page.rows, page.next_cursor)
     if _is_poll(request):
         return pages.render(request, _LIST, may_write=_may_write(caller), **values)
     return await page_of(
@@ -98,19 +96,14 @@ def _may_write(caller: Caller) -> bool:
 
 
 def _listed(
-    request: Request,
-    listed: Sequence[OperationRow],
-    next_cursor: str | None,
-    chosen: dict[str, str],
+    request: Request, listed: Sequence[OperationRow], next_cursor: str | None
 ) -> dict[str, Any]:
     """Return what the list shows; it is asked for again while something is under way."""
-    path = request.url.path
-    query = {name: value for name, value in request.query_params.items() if name != "done"}
     now = dt.datetime.now(dt.UTC)
     return {
         "operations": listed,
         "pace": lambda row: pace(row, now),
-        "here": path + (f"?{urlencode(query)}" if query else ""),
+        "here": pages.here(request),
         "is_open": any(row.status in _OPEN for row in listed),
-        "following": next_cursor and f"{path}?{urlencode(chosen | {'cursor': next_cursor})}",
+        "following": pages.following(request, next_cursor),
     }

@@ -1,19 +1,23 @@
 """Pages as HTML: templates that escape every value, and headers that let nothing else run."""
 
 import datetime as dt
+import re
 import secrets
+import shlex
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tenantry import __version__
+from tenantry.base import sizes
 from tenantry.base.errors import TenantryError, TooManyRequests
 from tenantry.services.access.service import Principal
-from tenantry.web import assets, words
+from tenantry.web import assets, navigation, words
 
 SIGN_IN = "/sign-in"
 _POLICY = (
@@ -34,6 +38,9 @@ _DONE = {
     "removed": "The address was removed, and its sessions were ended.",
     "role-deleted": "The role was deleted.",
     "begun": "It has begun; its progress is below.",
+    "extension-added": "The extension was added.",
+    "extension-removed": "The extension was removed.",
+    "role-updated": "The role was changed.",
     "backup-deleted": "The backup was deleted.",
     "signalled": "The session got the signal.",
     "cancelling": "The operation is being cancelled.",
@@ -41,7 +48,22 @@ _DONE = {
     "muted": "The finding is muted.",
     "unmuted": "The finding is reported again.",
     "updated": "The settings were saved.",
+    "user-updated": "The user was changed.",
+    "user-deleted": "The user was deleted.",
+    "customer-removed": "The customer was removed.",
+    "key-revoked": "The API key was revoked, with those that it created.",
+    "acknowledged": "It is recorded that you attend to it.",
+    "alert-muted": "Nothing is sent about it until then.",
+    "resolved": "The alert was resolved.",
+    "channel-made": "The channel was made; send it a test message.",
+    "channel-deleted": "The channel was deleted.",
+    "tested": "The channel accepted the message.",
+    "masking": "The masking of new branches was saved.",
 }
+
+# Commands show it. Macros are imported without the values of a page, and so cannot be given it.
+_origin: ContextVar[str] = ContextVar("origin", default="")
+_HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
 
 
 def policy_with(nonce: str) -> str:
@@ -57,13 +79,14 @@ _templates = Environment(
     undefined=StrictUndefined,
 )
 _templates.filters |= {
-    "size": words.size,
+    "size": sizes.readable,
     "moment": words.moment,
     "percent": words.percent,
     "duration": words.duration,
     "ms": words.milliseconds,
     "title_of": words.title,
     "argument": words.argument,
+    "quoted": shlex.quote,
     "operation_title": words.operation_title,
 }
 _templates.globals |= {
@@ -71,6 +94,8 @@ _templates.globals |= {
     "once": lambda: secrets.token_urlsafe(16),
     "version": __version__,
     "operation_state": words.operation_state,
+    "navigation": navigation.groups,
+    "origin": _origin.get,
 }
 
 
@@ -90,6 +115,7 @@ def render(
     """Return a page, or the part of it that a script asks for."""
     now = dt.datetime.now(dt.UTC)
     me: Principal | None = getattr(request.state, "principal", None)
+    _origin.set(origin(request))
     text = _templates.get_template(template).render(
         fragment=is_fragment(request),
         me=me,
@@ -103,6 +129,12 @@ def render(
     return HTMLResponse(text, status, headers=_HEADERS | (headers or {}))
 
 
+def origin(request: Request) -> str:
+    """Return scheme, host and port that the browser asks; nothing for what is no host."""
+    host = request.headers.get("host", "")
+    return f"{request.url.scheme}://{host}" if _HOST.fullmatch(host) else ""
+
+
 def go(request: Request, path: str) -> Response:
     """Have the browser load another page; a form's answer then is not sent again on reload."""
     if is_fragment(request):
@@ -114,6 +146,22 @@ def dialog(request: Request, template: str, **values: Any) -> HTMLResponse:
     """Return a dialog in place of the form that asked for it; without scripts, as a page."""
     headers = {"HX-Retarget": "#dialog", "HX-Reswap": "innerHTML"}
     return render(request, template, headers=headers, **values)
+
+
+def secret(
+    request: Request, *, heading: str, label: str, value: str, note: str, onward: str, section: str
+) -> HTMLResponse:
+    """Return a dialog with a secret that is shown this once, and leads ``onward``."""
+    return dialog(
+        request,
+        "secret.html",
+        heading=heading,
+        label=label,
+        value=value,
+        note=note,
+        onward=onward,
+        section=section,
+    )
 
 
 def failure(
@@ -161,6 +209,18 @@ def to_sign_in(request: Request) -> Response:
     elif request.method != "GET":
         here = "/"
     return go(request, SIGN_IN if here in {"", "/"} else f"{SIGN_IN}?next={quote(here, safe='')}")
+
+
+def here(request: Request, **changed: str) -> str:
+    """Return the address of this page with its filters, and with what is ``changed`` of them."""
+    query = {name: value for name, value in request.query_params.items() if name != "done"}
+    query |= changed
+    return request.url.path + (f"?{urlencode(query)}" if query else "")
+
+
+def following(request: Request, cursor: str | None) -> str | None:
+    """Return the address of the next page, with the filters of this one; None if it is the last."""
+    return None if cursor is None else here(request, cursor=cursor)
 
 
 def own_path(text: str) -> str:

@@ -1,13 +1,14 @@
 """What all routes of the console share: their callers, their forms, and how they fail."""
 
 import asyncio
+import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import structlog
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
@@ -24,6 +25,7 @@ from tenantry.base.errors import (
     Unauthenticated,
 )
 from tenantry.base.ids import parse_id
+from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.services.bodies import faults
 from tenantry.services.platform import Platform
 from tenantry.services.requests.model import Call
@@ -39,6 +41,7 @@ _TRIES, _PAUSE = 100, 0.1  # seconds; a first request of the same form is waited
 Model = TypeVar("Model", bound=BaseModel)
 Result = TypeVar("Result")
 Form = dict[str, str]
+Cursor = Annotated[str | None, Query(max_length=LONGEST_CURSOR)]
 
 
 class CrossSite(Forbidden):
@@ -127,7 +130,8 @@ async def _call(request: Request, platform: CurrentPlatform) -> Call:
     """Return the frame's call, with what the browser signed in with."""
     call: Call = request.state.call
     call.credential = cookies.credential_of(request, platform)
-    call.target = parse_id(request.path_params.get("database_id", ""))
+    path = request.path_params
+    call.target = parse_id(path.get("database_id") or path.get("cluster_id", ""))
     if request.method not in _READS and request.state.media_type == _FORM:
         form = await _form(request)
         call.idempotency_key = form.get("once")
@@ -181,6 +185,31 @@ def read(model: type[Model], form: Form, **given: object) -> Model:
         )
     except ValidationError as error:
         raise _invalid(list(error.errors(include_url=False)), 0) from None
+
+
+def chosen(form: Form, name: str) -> list[str]:
+    """Return the values of the boxes ``name:value`` that are ticked."""
+    return [field.partition(":")[2] for field in form if field.partition(":")[0] == name]
+
+
+def number(form: Form, field: str) -> int | None:
+    """Return a whole number of a form; None if it has none. Raises InvalidInput."""
+    try:
+        return int(form[field]) if field in form else None
+    except ValueError:
+        raise InvalidInput.of(field, "must be a whole number") from None
+
+
+def moment(form: Form, field: str) -> str:
+    """Return a moment of a form with its time zone, which is UTC if it names none.
+
+    Raises InvalidInput.
+    """
+    try:
+        found = dt.datetime.fromisoformat(form.get(field, ""))
+    except ValueError:
+        raise InvalidInput.of(field, "must be a time such as 2026-01-31 12:00:00") from None
+    return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).isoformat()
 
 
 def _invalid(errors: list[Any], skipped: int) -> InvalidInput:

@@ -12,7 +12,6 @@ from tenantry.services.quotas import plan as quotas
 Tone = Literal["ok", "info", "warn", "bad", "off"]
 
 UNKNOWN = "\N{EN DASH}"
-_KIB = 1024
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _SOON = 2  # of a unit: below it, the smaller unit is used
 _OPERATIONS = {
@@ -89,18 +88,6 @@ def operation_state(row: OperationRow) -> State:
 def operation_title(kind: str) -> str:
     """Return what an operation of this kind is called."""
     return _OPERATIONS.get(kind, kind)
-
-
-def size(count: int | None) -> str:
-    """Return bytes with their unit, to three digits: ``8.6 MB``."""
-    if count is None:
-        return "not measured yet"
-    value, unit = float(count), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if abs(value) < _KIB:
-            break
-        value, unit = value / _KIB, larger
-    return f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"  # noqa: PLR2004
 
 
 def duration(seconds: float) -> str:

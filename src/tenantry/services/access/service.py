@@ -43,6 +43,17 @@ class Principal:
         """Whether the caller has the scope; ``admin`` stands for all but those of data."""
         return scope in self.scopes or (ADMIN in self.scopes and scope not in OF_DATA)
 
+    def oversees(self, scope: str) -> bool:
+        """Whether the caller has the scope for the whole platform, and not for one customer."""
+        return self.actor.customer_id is None and self.may(scope)
+
+    def require_unbound(self) -> None:
+        """Raise Forbidden for a caller that is bound to one customer."""
+        if self.actor.customer_id is not None:
+            raise Forbidden(
+                "This API key is a customer's and does not see the platform's own state."
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class ShownKey:

@@ -80,6 +80,11 @@ class Caller:
             self.principal, scope, action=self.call.action[:_LONGEST_ACTION]
         )
 
+    async def require_of_platform(self, scope: str) -> None:
+        """As ``require``, but for a caller that is bound to a customer: that sees its own only."""
+        if self.actor.customer_id is None:
+            await self.require(scope)
+
     def visiting(self) -> AbstractAsyncContextManager[None]:
         """Hold a place for work that may wait for a tenant's database. Raises TooManyAtOnce."""
         return self._limits.visiting(self.actor.customer_id or self.principal.caller_id)

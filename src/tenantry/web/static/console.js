@@ -97,7 +97,7 @@ document.addEventListener("submit", (event) => {
 
 // ── keys ──
 
-document.addEventListener("keydown", (event) => {
+function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || dialog?.open) return;
   if (event.target.closest("input, select, textarea, .cm-editor, .grid")) return;
   const target = { "/": "input[type=search]", c: "[data-key=c]" }[event.key.toLowerCase()];
@@ -106,7 +106,9 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   if (found.matches("input")) found.select();
   else found.click();
-});
+}
+// Not before forms are htmx's: it sees to them at this same event, and was loaded first.
+document.addEventListener("DOMContentLoaded", () => document.addEventListener("keydown", pressed));
 
 // A page out of the browser's memory has forms that were sent, and may have ended since.
 window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });

@@ -1,0 +1,169 @@
+"""The platform as administrators see it: health, clusters and their backups; and the plans."""
+
+import uuid
+from typing import Annotated
+
+from fastapi import Request, Response
+
+from tenantry.base.errors import NotFound
+from tenantry.control import plans
+from tenantry.control.clusters import ClusterRow
+from tenantry.services import health
+from tenantry.services.bodies.copies import AddCluster, BackUpCluster, RestoreCluster
+from tenantry.services.platform import Platform
+from tenantry.services.requests.service import Caller
+from tenantry.web import pages
+from tenantry.web.database_pages import attempt, require_word
+from tenantry.web.routing import (
+    CurrentForm,
+    CurrentPlatform,
+    calling,
+    moment,
+    new_router,
+    once,
+    parsed,
+    read,
+)
+
+router = new_router()
+
+Reader = Annotated[Caller, calling("databases:read")]
+Watcher = Annotated[Caller, calling("platform:read")]
+Administrator = Annotated[Caller, calling("admin")]
+
+_OPERATIONS = "/operations?done=begun"
+
+
+@router.get("/platform")
+async def state(request: Request, platform: CurrentPlatform, caller: Watcher) -> Response:
+    """Show whether each part answers, what needs attention, and the pooler."""
+    caller.principal.require_unbound()
+    found = await health.check(platform)
+    pooler = None
+    with attempt() as tried:
+        pooler = await platform.pooler.state()
+    return pages.render(request, "platform.html", found=found, pooler=pooler, problem=tried.problem)
+
+
+@router.get("/plans")
+async def show_plans(request: Request, platform: CurrentPlatform, caller: Reader) -> Response:
+    """Show the pricing plans, the smallest first."""
+    async with platform.store.transaction(caller.actor) as tx:
+        offered = await plans.every(tx)
+    return pages.render(request, "plans.html", plans=offered, default_plan=plans.DEFAULT)
+
+
+# ── clusters ─────────────────────────────────────────────────────────────────
+
+
+@router.get("/clusters")
+async def clusters(request: Request, platform: CurrentPlatform, caller: Watcher) -> Response:
+    """Show the clusters, and whether each can be restored."""
+    caller.principal.require_unbound()
+    backups = {each.cluster: each for each in await platform.cluster_backups.upkeep()}
+    return pages.render(
+        request,
+        "clusters.html",
+        clusters=await platform.clusters.every(),
+        backups=backups,
+        may_write=caller.principal.may("admin"),
+    )
+
+
+@router.post("/clusters")
+async def add(
+    request: Request, platform: CurrentPlatform, caller: Administrator, form: CurrentForm
+) -> Response:
+    """Begin to add a cluster."""
+    caller.principal.require_unbound()
+    body = read(AddCluster, form)
+    await once(
+        lambda: caller.begin(
+            lambda tx: platform.cluster_additions.begin(tx, caller.actor, body.name)
+        )
+    )
+    return pages.go(request, _OPERATIONS)
+
+
+@router.get("/clusters/{cluster_id}")
+async def cluster(
+    request: Request, platform: CurrentPlatform, caller: Watcher, cluster_id: str
+) -> Response:
+    """Show the backups of a cluster, and from when on it can be restored."""
+    caller.principal.require_unbound()
+    row = await _found(platform, cluster_id)
+    held = None
+    with attempt() as tried:
+        held = await platform.cluster_backups.held(row.id)
+    return pages.render(
+        request,
+        "cluster.html",
+        row=row,
+        held=held,
+        problem=tried.problem,
+        may_write=caller.principal.may("admin"),
+    )
+
+
+async def _found(platform: Platform, text: str) -> ClusterRow:
+    wanted: uuid.UUID = parsed(text, "cluster")
+    for row in await platform.clusters.every():
+        if row.id == wanted:
+            return row
+    raise NotFound("There is no such cluster.")
+
+
+@router.post("/clusters/{cluster_id}/backups")
+async def back_up(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Administrator,
+    cluster_id: str,
+    form: CurrentForm,
+) -> Response:
+    """Begin a backup of a whole cluster."""
+    caller.principal.require_unbound()
+    found = parsed(cluster_id, "cluster")
+    body = read(BackUpCluster, form)
+    await once(
+        lambda: caller.begin(
+            lambda tx: platform.cluster_backups.begin(tx, caller.actor, found, body.type)
+        )
+    )
+    return pages.go(request, _OPERATIONS)
+
+
+@router.post("/clusters/{cluster_id}/verify")
+async def verify(
+    request: Request, platform: CurrentPlatform, caller: Administrator, cluster_id: str
+) -> Response:
+    """Begin to read all backups of a cluster."""
+    caller.principal.require_unbound()
+    found = parsed(cluster_id, "cluster")
+    await once(
+        lambda: caller.begin(
+            lambda tx: platform.cluster_backups.begin_verification(tx, caller.actor, found)
+        )
+    )
+    return pages.go(request, _OPERATIONS)
+
+
+@router.post("/clusters/{cluster_id}/restore")
+async def restore(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Administrator,
+    cluster_id: str,
+    form: CurrentForm,
+) -> Response:
+    """Begin to restore a whole cluster whose name was typed."""
+    caller.principal.require_unbound()
+    row = await _found(platform, cluster_id)
+    require_word(row.name, form)
+    body = read(RestoreCluster, {}, to=moment(form, "to"))
+    await once(
+        lambda: caller.begin(
+            lambda tx: platform.cluster_restoring.begin(tx, caller.actor, row.id, body.to)
+        )
+    )
+    return pages.go(request, _OPERATIONS)
