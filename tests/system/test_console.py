@@ -32,6 +32,7 @@ TABS = (
     "/migrations",
     "/import",
     "/access",
+    "/data-api",
     "/extensions",
     "/alerts",
     "/operations",
@@ -279,6 +280,10 @@ def test_a_customer_sees_and_does_nothing_foreign(
             ("import/preview", {"from_": "postgresql://a:b@127.0.0.1/c"}),
             ("logs/settings", {"statements": "all"}),
             ("extensions", {"name": "pg_trgm"}),
+            ("data-api", {"schemas": "public"}),
+            ("data-api/tokens", {}),
+            ("data-api/rotate", {}),
+            ("data-api/disable", {}),
             ("alerts", {"disk_percent": "7"}),
             ("branches", {"name": "b"}),
             ("masking", {"sql": "SELECT 1"}),
@@ -451,12 +456,46 @@ def test_findings_are_muted_and_reported_again(platform: Installation, admin: Vi
     assert send("mute", code="other", object="public.keyless").status_code == 422
 
 
+def test_a_data_api_is_enabled_and_its_keys_are_shown_once(
+    platform: Installation, admin: Visitor, api: httpx.Client
+) -> None:
+    made = platform.create(name=some_name())
+    path = f"/databases/{made['id']}/data-api"
+    assert "No REST API yet" in admin.page(path)
+
+    def send(verb: str = "", **form: str) -> httpx.Response:
+        answer = admin.http.post(path + verb, data={"once": uuid.uuid4().hex, **form})
+        assert answer.status_code in {200, 303}, answer.text
+        return answer
+
+    def shown(answer: httpx.Response) -> list[str]:
+        return re.findall(
+            r'<input id="secret-\d" class="mono" readonly value="([^"]+)"', answer.text
+        )
+
+    first = shown(send(schemas="public", anonymous="yes", max_rows="50"))
+    assert [len(each) == 64 for each in first] == [False, False, True]
+    page = admin.page(path)
+    assert made["database_name"] in page
+    assert not any(each in page for each in first)
+    assert shown(send(schemas="public", max_rows="7")) == []
+    configured = data(api.get(f"/api{path}"))
+    assert (configured["anonymous"], configured["max_rows"]) == (False, 7)
+    assert configured["statement_timeout_ms"] is None
+    (token,) = shown(send("/tokens", role="authenticated", sub="ann", hours="2"))
+    assert token.count(".") == 2
+    assert set(shown(send("/rotate", overlap_hours="1"))).isdisjoint(first)
+    assert "the ones before end" in admin.page(path)
+    send("/disable")
+    assert "No REST API yet" in admin.page(path)
+
+
 def test_users_and_keys_are_made_and_ended(platform: Installation, admin: Visitor) -> None:
     def send(path: str, **form: str) -> httpx.Response:
         return admin.http.post(path, data={"once": uuid.uuid4().hex, **form})
 
     def secret_in(page: str) -> str:
-        found = re.search(r'<input id="secret"[^>]* value="([^"]*)"', page)
+        found = re.search(r'<input id="secret-1"[^>]* value="([^"]*)"', page)
         assert found
         return html.unescape(found[1])
 

@@ -175,11 +175,10 @@ async def create_channel(
     kind, key = await once(lambda: caller.idempotent(tuple[str, Secret], work))
     if kind != "webhook":
         return pages.go(request, "/alerts/channels?done=channel-made")
-    return pages.secret(
+    return pages.shown_once(
         request,
+        {"Signing key": key},
         heading=f"The channel {wanted.name} is ready",
-        label="Signing key",
-        value=key.reveal(),
         note="Its messages are signed with this key, by Standard Webhooks.",
         onward="/alerts/channels",
         section="Alerts",

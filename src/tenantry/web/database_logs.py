@@ -85,6 +85,7 @@ async def change(
         SetLog,
         form,
         min_duration_ms=number(form, "min_duration_ms"),
+        keep_days=number(form, "keep_days"),
         errors=form.get("errors") == "yes",
     )
     async with caller.transaction() as tx:

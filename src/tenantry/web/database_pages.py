@@ -45,6 +45,7 @@ _TABS = (
     ("/migrations", "Migrations"),
     ("/import", "Import"),
     ("/access", "Access"),
+    ("/data-api", "Data API"),
     ("/extensions", "Extensions"),
     ("/alerts", "Alerts"),
     ("/operations", "Operations"),

@@ -80,11 +80,10 @@ async def create(
         return made, secret
 
     made, secret = await once(lambda: caller.idempotent(tuple[ShownKey, Secret], work))
-    return pages.secret(
+    return pages.shown_once(
         request,
+        {"API key": secret},
         heading=f"The API key {made.row.name} is ready",
-        label="API key",
-        value=secret.reveal(),
         note="Send it as the header X-API-Key, or set TENANTRY_API_KEY for the command line.",
         onward="/keys",
         section="API keys",

@@ -4,6 +4,7 @@ import datetime as dt
 import re
 import secrets
 import shlex
+from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tenantry import __version__
 from tenantry.base import sizes
 from tenantry.base.errors import TenantryError, TooManyRequests
+from tenantry.base.secrets import Secret
 from tenantry.services.access.service import Principal
 from tenantry.web import assets, navigation, words
 
@@ -59,6 +61,8 @@ _DONE = {
     "channel-deleted": "The channel was deleted.",
     "tested": "The channel accepted the message.",
     "masking": "The masking of new branches was saved.",
+    "data-api": "The data API was saved; it is in force within a second.",
+    "data-api-disabled": "The data API answers nobody any more, and its keys are forgotten.",
 }
 
 # Commands show it. Macros are imported without the values of a page, and so cannot be given it.
@@ -148,16 +152,21 @@ def dialog(request: Request, template: str, **values: Any) -> HTMLResponse:
     return render(request, template, headers=headers, **values)
 
 
-def secret(
-    request: Request, *, heading: str, label: str, value: str, note: str, onward: str, section: str
+def shown_once(
+    request: Request,
+    values: Mapping[str, Secret],
+    *,
+    heading: str,
+    note: str,
+    onward: str,
+    section: str,
 ) -> HTMLResponse:
-    """Return a dialog with a secret that is shown this once, and leads ``onward``."""
+    """Return a dialog with secrets, by label, that are shown this once, and lead ``onward``."""
     return dialog(
         request,
-        "secret.html",
+        "secrets.html",
         heading=heading,
-        label=label,
-        value=value,
+        shown={label: each.reveal() for label, each in values.items()},
         note=note,
         onward=onward,
         section=section,

@@ -63,11 +63,10 @@ async def create(
 
 
 def _password(request: Request, heading: str, password: Secret, user_id: str) -> Response:
-    return pages.secret(
+    return pages.shown_once(
         request,
+        {"Password": password},
         heading=heading,
-        label="Password",
-        value=password.reveal(),
         note="Hand it over by a safe way; they change it under Account, or with tenantry password.",
         onward=f"/users/{user_id}",
         section="Users",

@@ -1,0 +1,161 @@
+"""The REST API of one database: its configuration, its keys, tokens for users."""
+
+from contextlib import suppress
+from typing import Annotated
+
+from fastapi import Request, Response
+
+from tenantry.base.errors import NotFound
+from tenantry.services.bodies.data_api import CreateToken, PutDataApi, RotateDataApi
+from tenantry.services.data_api.model import DataApi, OpenedDataApi
+from tenantry.services.requests.service import Caller
+from tenantry.web import pages
+from tenantry.web.database_pages import page_of
+from tenantry.web.routing import (
+    CurrentForm,
+    CurrentPlatform,
+    DatabaseId,
+    Form,
+    calling,
+    new_router,
+    number,
+    once,
+    read,
+)
+
+router = new_router()
+
+Reader = Annotated[Caller, calling("databases:read")]
+Writer = Annotated[Caller, calling("databases:write")]
+
+_PATH = "/databases/{database_id}/data-api"
+_HOUR = 3600
+_TITLES = {"anon": "Key for clients (anon)", "service_role": "Key for your servers (service_role)"}
+
+
+@router.get(_PATH)
+async def show(
+    request: Request, platform: CurrentPlatform, caller: Reader, database_id: DatabaseId
+) -> Response:
+    """Show how a database's API is configured, or how to enable it."""
+    row = await platform.databases.show(caller.actor, database_id)
+    found: DataApi | None = None
+    with suppress(NotFound):
+        found = await platform.data_apis.show(caller.actor, database_id)
+    return await page_of(
+        request,
+        platform,
+        caller,
+        row,
+        "database_data_api.html",
+        tab="/data-api",
+        api=found,
+        default=PutDataApi(),
+        url=platform.settings.rest_url(row.database_name),
+        roles=await platform.roles.of_database(caller.actor, database_id),
+    )
+
+
+@router.post(_PATH)
+async def put(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    form: CurrentForm,
+) -> Response:
+    """Enable a database's API, whose keys are shown this once, or replace its configuration."""
+    body = read(
+        PutDataApi,
+        {name: value for name, value in form.items() if name == "jwks_url"},
+        schemas=_lines(form, "schemas"),
+        allowed_origins=_lines(form, "allowed_origins"),
+        anonymous=form.get("anonymous") == "yes",
+        open=form.get("open") == "yes",
+        max_rows=number(form, "max_rows"),
+        statement_timeout_ms=number(form, "statement_timeout_ms"),
+    )
+    opened = await once(
+        lambda: caller.idempotent(
+            OpenedDataApi,
+            lambda tx, secrets: platform.data_apis.put(
+                tx, caller.actor, database_id, body.wanted(), secrets
+            ),
+        )
+    )
+    if opened.jwt_secret is None:
+        return pages.go(request, f"/databases/{database_id}/data-api?done=data-api")
+    return _keys(request, opened, "The data API is enabled")
+
+
+@router.post(f"{_PATH}/rotate")
+async def rotate(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    form: CurrentForm,
+) -> Response:
+    """Replace the secret and the keys, and show the new ones, this once."""
+    hours = number(form, "overlap_hours") or 0
+    body = read(RotateDataApi, {}, overlap_seconds=hours * _HOUR)
+    opened = await once(
+        lambda: caller.idempotent(
+            OpenedDataApi,
+            lambda tx, secrets: platform.data_apis.rotate(
+                tx, caller.actor, database_id, secrets.jwt_secret(), body.overlap()
+            ),
+        )
+    )
+    return _keys(request, opened, "The keys were replaced")
+
+
+def _keys(request: Request, opened: OpenedDataApi, heading: str) -> Response:
+    shown = {_TITLES[role]: key for role, key in opened.keys().items()}
+    if opened.jwt_secret is not None:
+        shown["Secret that signs tokens"] = opened.jwt_secret
+    return pages.shown_once(
+        request,
+        shown,
+        heading=heading,
+        note="The key for your servers passes row-level security: keep it and the secret private.",
+        onward=f"/databases/{opened.api.database.id}/data-api",
+        section="Databases",
+    )
+
+
+@router.post(f"{_PATH}/tokens")
+async def issue_token(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    form: CurrentForm,
+) -> Response:
+    """Sign a token, and show it, this once."""
+    hours = number(form, "hours") or 1
+    body = read(CreateToken, form, expires_in_seconds=hours * _HOUR)
+    async with caller.transaction() as tx:
+        made = await platform.data_apis.issue_token(tx, caller.actor, database_id, body.wanted())
+    return pages.shown_once(
+        request,
+        {"Token": made.token},
+        heading=f"A token of {made.role}",
+        note=f"Send it as Authorization: Bearer. It is valid until {made.expires_at:%F %T} UTC.",
+        onward=f"/databases/{database_id}/data-api",
+        section="Databases",
+    )
+
+
+@router.post(f"{_PATH}/disable")
+async def disable(
+    request: Request, platform: CurrentPlatform, caller: Writer, database_id: DatabaseId
+) -> Response:
+    """Disable a database's API, and forget its keys."""
+    await platform.data_apis.disable(caller, database_id)
+    return pages.go(request, f"/databases/{database_id}/data-api?done=data-api-disabled")
+
+
+def _lines(form: Form, field: str) -> list[str]:
+    """Return the words of a field, which commas or white space separate."""
+    return form.get(field, "").replace(",", " ").split()
