@@ -262,3 +262,32 @@ def test_a_forgotten_transaction_is_found(
     rows = [each for each in advised.advice() if each["object"] == who]
     do(advised.url, rows[0]["statement"])
     assert who not in {each["object"] for each in advised.advice()}
+
+
+SHOWN = """
+    CREATE TABLE shown (id int PRIMARY KEY);
+    CREATE TABLE closed (id int PRIMARY KEY);
+    CREATE TABLE secured (id int PRIMARY KEY);
+    ALTER TABLE secured ENABLE ROW LEVEL SECURITY;
+    GRANT SELECT, INSERT ON shown, secured TO anon;
+"""
+
+
+def test_a_table_that_the_data_api_shows_to_everybody(
+    platform: Installation, api: httpx.Client
+) -> None:
+    made = platform.create()
+    path = f"/api/databases/{made['id']}"
+    do(made["connection_string"], SHOWN)
+
+    def advice() -> list[Row]:
+        found: list[Row] = data(api.get(f"{path}/advice"))
+        return [each for each in found if each["code"] == "row_security_disabled"]
+
+    assert advice() == []
+    data(api.put(f"{path}/data-api", json={}))
+    (finding,) = advice()
+    assert (finding["object"], finding["severity"]) == ("public.shown", "warning")
+    do(made["connection_string"], finding["statement"])
+    assert advice() == []
+    data(api.delete(f"{path}/data-api"))

@@ -41,6 +41,8 @@ ORDERS = Relation(
     written_rows=5,
     age=100,
     autovacuum_is_off=False,
+    has_row_security=False,
+    open_for=[],
 )
 COLUMNS = [
     Column(1, 1, "id", "bigint", True, -1.0, None),
@@ -516,6 +518,24 @@ def test_a_cache_that_is_too_small() -> None:
 
 def policy(using: str, functions: tuple[str, ...] = ()) -> Policy:
     return Policy("public", "orders", "own", using, None, list(functions))
+
+
+def test_tables_that_the_data_api_shows_without_row_security() -> None:
+    def of(**differing: Any) -> list[Finding]:
+        return found(replace(GOOD, exposed=["public"]), relations=[replace(ORDERS, **differing)])
+
+    (finding,) = of(open_for=["INSERT", "SELECT"])
+    assert (finding.code, finding.severity) == ("row_security_disabled", "warning")
+    assert finding.statement == 'ALTER TABLE "public"."orders" ENABLE ROW LEVEL SECURITY;'
+    assert "INSERT, SELECT every row" in finding.detail
+    assert [each.severity for each in of(open_for=["SELECT"])] == ["info"]
+    for spared in (
+        {},
+        {"open_for": ["SELECT"], "has_row_security": True},
+        {"open_for": ["SELECT"], "schema": "private"},
+    ):
+        assert of(**spared) == []
+    assert found(relations=[replace(ORDERS, open_for=["SELECT"])]) == []
 
 
 def test_a_policy_that_calls_a_function_for_each_row() -> None:

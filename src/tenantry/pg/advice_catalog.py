@@ -12,6 +12,7 @@ from typing import LiteralString
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
+from tenantry.pg.api_roles import ANONYMOUS, AUTHENTICATED
 from tenantry.pg.connections import fetch_bounded, fetch_value
 
 Connection = AsyncConnection[TupleRow]
@@ -24,7 +25,9 @@ class Relation:
     """A table, partitioned table (``kind`` p) or materialized view (m); sizes in bytes.
 
     ``rows`` is an estimate, None before the server has any. ``age`` is that of its oldest
-    transaction ID, 0 for one without rows of its own. ``written_rows`` are counted.
+    transaction ID, 0 for one without rows of its own. ``written_rows`` are counted. ``open_for``
+    are the kinds of statements that requests of a data API may send for it without being anybody's
+    (SELECT, INSERT, UPDATE, DELETE).
     """
 
     oid: int
@@ -39,6 +42,8 @@ class Relation:
     written_rows: int
     age: int
     autovacuum_is_off: bool
+    has_row_security: bool
+    open_for: list[str]
 
     @property
     def title(self) -> str:
@@ -173,11 +178,20 @@ _RELATIONS = sql.SQL("""
         CASE WHEN c.relfrozenxid = '0' THEN 0 ELSE age(c.relfrozenxid) END AS xids,
         EXISTS (SELECT FROM pg_options_to_table(c.reloptions)
             WHERE option_name = 'autovacuum_enabled'
-              AND lower(option_value) IN ('off', 'false', 'no', '0', 'n', 'f')) AS vacuum_off
+              AND lower(option_value) IN ('off', 'false', 'no', '0', 'n', 'f')) AS vacuum_off,
+        c.relrowsecurity AS row_security,
+        ARRAY(SELECT DISTINCT a.privilege_type FROM aclexplode(c.relacl) a
+            WHERE (a.grantee = 0 OR pg_get_userbyid(a.grantee) IN ({shared}))
+              AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+            ORDER BY 1) AS open_for
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'm', 'p') AND {own}
     ORDER BY heap DESC, n.nspname, c.relname LIMIT {most}
-""").format(own=_OWN, most=sql.Literal(MOST_TABLES))
+""").format(
+    own=_OWN,
+    most=sql.Literal(MOST_TABLES),
+    shared=sql.SQL(", ").join(map(sql.Literal, (ANONYMOUS, AUTHENTICATED))),
+)
 
 _COLUMNS = """
     SELECT a.attrelid::int8 AS of_table, a.attnum::int AS number, a.attname::text AS name,

@@ -1,7 +1,7 @@
 """What advice is computed from, and a finding."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +30,7 @@ Code = Literal[
     "bloat",
     "settings",
     "policy_per_row",
+    "row_security_disabled",
     "pool_too_small",
     "cache_too_small",
 ]
@@ -67,7 +68,7 @@ class Evidence:
     """All that is known of a database. Counters began at ``counted_since``.
 
     ``statements`` are those of the database itself; empty if they are not counted. ``pool`` is None
-    if the pooler does not answer.
+    if the pooler does not answer. ``exposed`` are the schemas that its data API serves.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Evidence:
     shared_buffers: int
     counted_since: dt.datetime
     now: dt.datetime
+    exposed: Collection[str] = ()
 
 
 class Schema:

@@ -13,6 +13,7 @@ _RULES: Sequence[Callable[[Schema, Evidence], Iterable[Finding]]] = (
     indexes.missing_indexes,
     indexes.unindexed_foreign_keys,
     indexes.invalid_indexes,
+    policies.row_security_disabled,
     policies.policies_per_row,
     tables.stale_statistics,
     tables.autovacuum_settings,

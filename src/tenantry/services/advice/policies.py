@@ -1,4 +1,4 @@
-"""Advice on row-level-security policies that call a function for each row. Pure."""
+"""Advice on row-level security: tables without it, policies that are slow. Pure."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -13,6 +13,24 @@ from tenantry.services.advice.model import MOST_TEXT, Evidence, Finding, Schema,
 _SETTING = "current_setting"
 _MOST_LENGTH = 10_000
 _BEGINNING = "SELECT "
+
+
+def row_security_disabled(_: Schema, evidence: Evidence) -> Iterator[Finding]:
+    for each in evidence.catalog.relations:
+        if each.kind == "m" or each.has_row_security or each.schema not in evidence.exposed:
+            continue
+        if not each.open_for:
+            continue
+        yield Finding(
+            "row_security_disabled",
+            "info" if each.open_for == ["SELECT"] else "warning",
+            each.title,
+            f"Whoever reaches the data API may {', '.join(each.open_for)} every row of it: it is"
+            " granted to anon, authenticated or PUBLIC, and has no row-level security.",
+            f"ALTER TABLE {quoted(each.schema, each.name)} ENABLE ROW LEVEL SECURITY;",
+            "Requests find no rows from then on until a policy admits some, and nor do additional"
+            " roles. The owner role finds all.",
+        )
 
 
 def policies_per_row(_: Schema, evidence: Evidence) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tenantry.base.errors import Conflict, NotFound, Unavailable
-from tenantry.control import advice_mutes, audit
+from tenantry.control import advice_mutes, audit, data_apis
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx
@@ -94,6 +94,8 @@ class Advisor:
     async def _evidence(self, row: DatabaseRow) -> Evidence:
         whose = Whose(row.database_names, row.username)
         name = row.database_name
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            api = await data_apis.find(tx, row.id)
         statements: list[statement_statistics.StatementStatistics] = []
         async with self._clusters.connection(row.cluster_id) as server:
             use = (await catalog.database_use(server, [name])).get(name)
@@ -122,6 +124,7 @@ class Advisor:
             shared_buffers=buffers,
             counted_since=since or row.created_at,
             now=dt.datetime.now(dt.UTC),
+            exposed=() if api is None or api.status != "active" else api.schemas,
         )
 
     async def _pool(self, name: str) -> Pool | None:
