@@ -3,12 +3,14 @@
 pgbench works for one tenant, at a steady rate, by both endpoints. Meanwhile another one opens all
 connections it may, spills to disk until it is refused, fills its disk quota and overrides
 what should stop it, and keeps all cores busy. Others write what no quota counts: uploads that
-stall, notifications that nobody takes, write-ahead log, and refused logins with long parameters;
+stall, notifications that nobody takes, write-ahead log, refused logins with long parameters, and
+long statements that are logged;
 "most_written_mib" is the largest amount that was there at once (of write-ahead log: in all).
 Each noise takes turns with quiet.
 """
 
 import contextlib
+import http.client
 import os
 import re
 import socket
@@ -265,6 +267,16 @@ def refused_logins(made: Figures, over: threading.Event) -> None:
         thread.join()
 
 
+def logged_statements(made: Figures, over: threading.Event) -> None:
+    """Have long statements logged, until logging is paused, and again afterwards."""
+    path = f"/api/databases/{made['id']}/logs/settings"
+    headers = {"X-API-Key": made["key"], "Content-Type": "application/json"}
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", made["api_port"])) as api:
+        api.request("PUT", path, '{"statements": "all"}', headers)
+        api.getresponse().read()
+    side_by_side(made["connection_string"], f"SELECT length('{'x' * 256 * 1024}')", 4, over)
+
+
 def folder_bytes(folder: Path) -> int:
     """What the files below a folder have, also while some of them go."""
     total = 0
@@ -320,6 +332,7 @@ NOISES: dict[str, Noise] = {
     "notify": notifications,
     "wal": write_ahead_log,
     "log": refused_logins,
+    "logged statements": logged_statements,
 }
 # Where each of these writes, below the home.
 WRITTEN: dict[Noise, str] = {
@@ -327,6 +340,7 @@ WRITTEN: dict[Noise, str] = {
     notifications: "clusters/shared-1/data/pg_notify",
     write_ahead_log: "clusters/shared-1/data/pg_wal",
     refused_logins: "logs",
+    logged_statements: "logs",
 }
 
 
