@@ -55,10 +55,10 @@ class PutDataApi(Body):
         default=["public"],
         description="The schemas whose tables and functions it shows; the first is the default.",
     )
-    anonymous: bool = Field(
+    anonymous: Annotated[bool, Field(strict=True)] = Field(
         default=True, description="Whether requests without a token are answered, as anon."
     )
-    open: bool = Field(
+    open: Annotated[bool, Field(strict=True)] = Field(
         default=False,
         description="Whether requests without a token may write, where anon may: for demos.",
     )
