@@ -11,6 +11,7 @@ from tenantry.rest import pages
 from tenantry.rest.bodies import Bodies
 from tenantry.rest.database import DatabaseApi, later
 from tenantry.rest.databases import Databases
+from tenantry.rest.headers import guarded, received, typed
 from tenantry.rest.routing import Route, route
 from tenantry.services.data_api.traffic import NO_DATABASE, Traffic
 from tenantry.services.requests import problems, proxies
@@ -87,7 +88,7 @@ class Application:
         path: str = scope["path"]
         try:
             if (found := pages.asset(path)) is not None:
-                return found
+                return typed(found)
             api = None if target is None else await self._databases.find(target.database)
             if target is None or api is None:
                 return _problem(_nowhere(request_id, path, target))
@@ -113,20 +114,22 @@ class Application:
     async def _of_database(
         self, scope: Scope, receive: Receive, target: Route, api: DatabaseApi
     ) -> Answer:
-        inner = {**scope, "path": target.path, "raw_path": target.path.encode("latin-1")}
+        raw_path = target.path.encode("latin-1")
+        headers = received(scope["headers"])
+        inner = {**scope, "path": target.path, "raw_path": raw_path, "headers": headers}
         address = proxies.address_of(scope.get("client"))
-        asked = HttpRequest(scope["method"], target.path, headers=_headers(scope))
+        asked = HttpRequest(scope["method"], target.path, headers=_headers(inner))
         try:
             _admit(api, address)
             if (page := pages.page(scope, target.path)) is not None:
-                return page
+                return typed(page)
             async with api.place(address or ""), self._bodies.bounded(scope, receive) as bounded:
                 http = _with_token(await receive_request(inner, bounded))
                 answer = await api.respond(http)
         except ApiError as error:
-            return refuse(asked, error, api.config)
+            return guarded(refuse(asked, error, api.config))
         self._databases.note_size(target.database, api)
-        return answer
+        return guarded(answer)
 
 
 def _admit(api: DatabaseApi, address: str | None) -> None:
@@ -171,4 +174,4 @@ def _problem(document: dict[str, object]) -> Answer:
     headers = [("Content-Type", problems.MEDIA_TYPE), ("Access-Control-Allow-Origin", "*")]
     if status == 503:  # noqa: PLR2004
         headers.append(("Retry-After", str(problems.RETRY_SECONDS)))
-    return Answer(status, headers, problems.rendered(document))
+    return typed(Answer(status, headers, problems.rendered(document)))
