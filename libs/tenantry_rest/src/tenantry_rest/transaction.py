@@ -207,9 +207,11 @@ class Transaction:
 def translated(error: psycopg.Error, *, anonymous: bool) -> ApiError:
     """The answer to an error of the driver or of PostgreSQL."""
     diag, primary = error.diag, error.diag.message_primary
-    if error.sqlstate is None or primary is None:
+    # What a pooler says of its servers, and with a class that functions may raise, but no FATAL.
+    is_pooler = diag.severity == "FATAL" and (error.sqlstate or "").startswith("08")
+    if error.sqlstate is None or primary is None or is_pooler:
         message = "Database client error. Retrying the connection."
-        return ApiError(503, "PGRST001", message, str(error).strip() or None)
+        return ApiError(503, "PGRST001", message)
     if error.sqlstate == NO_NUMBER and f'"{statements.TOO_LARGE}' in primary:
         return too_large()
     return from_database(
