@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from tenantry.base.errors import TenantryError, Unavailable
+from tenantry.base.shares import NoPlace, Shares
 from tenantry.rest.budget import Budget
 from tenantry.rest.callers import Keys
 from tenantry.rest.database import DatabaseApi
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 _LOOK_SECONDS = 1.0
 _CONTROL_SECONDS = 5.0  # for an answer of the control database
+_OPEN_SECONDS = 15.0  # more than the control database and the keys may take together
 _LEAST_SECONDS = 0.1  # between two looks, however many unknown names are asked for
 _IDLE_SECONDS = 300.0
 _KEYS_SECONDS = 300.0  # for which keys that were fetched are valid
@@ -53,7 +55,7 @@ class Databases:
         self._markers: dict[str, str] | None = None
         self._looked = 0.0  # when the last look began
         self._looking = asyncio.Lock()
-        self._opening: dict[str, asyncio.Lock] = {}
+        self._opening = Shares(each=1)
         self._retired: set[DatabaseApi] = set()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -75,9 +77,11 @@ class Databases:
         if not self.is_served(name):
             return None
         if (found := self._present(name)) is None:
-            async with self._opening.setdefault(name, asyncio.Lock()):
-                found = self._present(name) or await self._open_again(name)
-            self._opening.pop(name, None)
+            try:
+                async with self._opening.place(name, within=_OPEN_SECONDS):
+                    found = self._present(name) or await self._open_again(name)
+            except NoPlace:
+                raise Unavailable("The database's data API is not opened in time.") from None
         return found
 
     def note_size(self, name: str, api: DatabaseApi) -> None:
