@@ -4,13 +4,14 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg_pool import PoolTimeout
 
 from tenantry.base.shares import NoPlace, Shares
 from tenantry.pg.api_roles import SHARED
@@ -18,11 +19,14 @@ from tenantry.pg.connections import Address, login_pool
 from tenantry.rest.breaker import Breaker
 from tenantry.rest.budget import size_of
 from tenantry.rest.callers import Callers, Keys, config_of
+from tenantry.rest.threads import Threads
 from tenantry.services.data_api.model import ServedDatabase
 from tenantry_rest import (
     Answer,
     ApiError,
     HttpRequest,
+    Prepared,
+    Schema,
     Shapes,
     State,
     load_fingerprint,
@@ -35,6 +39,8 @@ from tenantry_rest import (
 FRESH_SECONDS = 1.0  # for which a check of the schema cache is valid
 EACH_DATABASE = 128  # requests at once, those that wait for a connection among them
 EACH_ADDRESS = 64
+TRANSIT_EACH_DATABASE = 64  # bodies that are being sent, with a token, and as many without
+TRANSIT_EACH_ADDRESS = 16
 MOST_QUEUED = 512  # requests of a database, with those that wait for such a place
 MOST_SCHEMA_BYTES = 32 * 1024 * 1024  # read for one schema cache
 _CONNECTIONS = 10
@@ -45,8 +51,13 @@ _ACQUIRE_SECONDS = 5.0
 _IDLE_SECONDS = 15.0
 _REQUEST_SECONDS = 60.0  # unless the database's API has a longer statement timeout
 _BEYOND_STATEMENT = 5.0
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_CONNECTION_EXCEPTION = "08"  # the class of PgBouncer's own errors
 # What is not there may be new: unknown to the schema cache, or to PostgreSQL.
 _UNKNOWN = re.compile(r"PGRST20[0245]|42P01|42703|42883")
+# Threads take turns with the event loop, so that more of them would delay it more.
+_LOADS = Threads(8, "schema cache")
+_PLANS = Threads(4, "large request")
 
 
 class DatabaseApi:
@@ -69,6 +80,10 @@ class DatabaseApi:
         self.last_used = time.monotonic()
         self._callers = Callers(served, self.config)
         self._places = Shares(each=EACH_ADDRESS, total=EACH_DATABASE)
+        self._transit = {
+            has_token: Shares(each=TRANSIT_EACH_ADDRESS, total=TRANSIT_EACH_DATABASE)
+            for has_token in (False, True)
+        }
         self._breaker = Breaker()
         self._pool = login_pool(
             pooler,
@@ -99,16 +114,40 @@ class DatabaseApi:
             self._checking.cancel()
         await self._pool.close()
 
-    @asynccontextmanager
-    async def place(self, address: str) -> AsyncIterator[None]:
+    def check_head(self, http: HttpRequest) -> bool:
+        """Return whether a request that may have a body has a token, by its head.
+
+        Raises ApiError if it is refused whatever its body is. Functions may be called by whoever
+        may not write: which of them only read is known later.
+        """
+        if http.method not in _WITH_BODY:
+            return False
+        caller = self._callers.caller(http.header("authorization"))
+        if caller.write_refusal is not None and not http.path.startswith("/rpc/"):
+            raise caller.write_refusal
+        return caller.has_token
+
+    def place(self, client: str) -> AbstractAsyncContextManager[None]:
         """Be one of the requests at once. Raises ApiError if there is no place in a second."""
+        return self._among(self._places, client)
+
+    def transit(self, client: str, *, has_token: bool) -> AbstractAsyncContextManager[None]:
+        """Be one of the requests whose bodies are being sent. Raises ApiError as ``place`` does.
+
+        They have none of the places of others, and those without a token none of those with one:
+        a body may be sent slowly.
+        """
+        return self._among(self._transit[has_token], client)
+
+    @asynccontextmanager
+    async def _among(self, places: Shares, client: str) -> AsyncIterator[None]:
         too_many = later(429, "too_many_at_once", "Too many requests at the same time", 1)
         if self.active >= MOST_QUEUED:
             raise too_many
         self.active += 1
         self.last_used = time.monotonic()
         try:
-            async with self._places.place(address, within=_PLACE_SECONDS):
+            async with places.place(client, within=_PLACE_SECONDS):
                 yield
         except NoPlace:
             raise too_many from None
@@ -166,16 +205,18 @@ class DatabaseApi:
 
     async def _check(self, began: float) -> State:
         try:
-            async with asyncio.timeout(_CHECK_SECONDS), self._connection() as connection:
-                fingerprint = await load_fingerprint(connection)
-                if self._state is None or fingerprint != self._fingerprint:
-                    self._state = await self._load(connection)
-                    self._fingerprint = fingerprint
+            async with asyncio.timeout(_CHECK_SECONDS):
+                await _LOADS.idle(self.served.database_name)  # of one that was given up
+                async with self._connection() as connection:
+                    fingerprint = await load_fingerprint(connection)
+                    if self._state is None or fingerprint != self._fingerprint:
+                        self._state = await self._load(connection)
+                        self._fingerprint = fingerprint
         except TimeoutError as error:
             self._breaker.failed()
             raise _unreadable(f"No answer within {_CHECK_SECONDS:.0f} seconds") from error
         except psycopg.Error as error:
-            raise _unreadable(str(error).strip()) from error
+            raise _unreadable(_details(error)) from error
         self._checked = began
         return self._state
 
@@ -185,12 +226,24 @@ class DatabaseApi:
             message = "The schema is too large to be served"
             details = f"Its definitions and comments have about {size:,} bytes"
             raise ApiError(503, "PGRST002", message, details)
-        schema = await load_schema(connection, self.config)
+        schema = await load_schema(connection, self.config, self._measured)
         # Other tenants' code can set parameters for the roles that all databases share.
         own = {name: each for name, each in schema.roles.items() if name not in SHARED}
         schema = replace(schema, roles=own)
-        self.cache_bytes = await asyncio.to_thread(size_of, schema)
-        return State(self.config, schema, self._callers, Shapes(_SHAPES))
+        return State(self.config, schema, self._callers, Shapes(_SHAPES), self._planned)
+
+    async def _measured(self, compute: Callable[[], Schema]) -> Schema:
+        """Compute a schema cache, and note its size."""
+
+        def computed() -> tuple[Schema, int]:
+            schema = compute()
+            return schema, size_of(schema)
+
+        schema, self.cache_bytes = await _LOADS.run(self.served.database_name, computed)
+        return schema
+
+    async def _planned(self, plan: Callable[[], Prepared]) -> Prepared:
+        return await _PLANS.run(self.served.database_name, plan)
 
     # ── connections ──────────────────────────────────────────────────────────
 
@@ -198,14 +251,15 @@ class DatabaseApi:
     async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Lend a connection. Raises ApiError if there was none several times, without waiting."""
         if wait := self._breaker.wait():
-            message = "The database does not answer. Retrying the connection."
-            raise later(503, "PGRST000", message, math.ceil(wait))
+            raise _no_connection(math.ceil(wait))
         lent = self._pool.connection()
         try:
             connection = await lent.__aenter__()
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
             self._breaker.failed()
-            raise
+            if isinstance(error, PoolTimeout):
+                raise
+            raise _no_connection(1) from error
         self._breaker.succeeded()
         try:
             yield connection
@@ -227,6 +281,18 @@ def _unreadable(details: str) -> ApiError:
     """Return the answer without a schema cache: the client sees why, and no log is flooded."""
     message = "Could not query the database for the schema cache. Retrying."
     return later(503, "PGRST002", message, 1, details)
+
+
+def _no_connection(seconds: int) -> ApiError:
+    message = "The database does not answer. Retrying the connection."
+    return later(503, "PGRST000", message, seconds)
+
+
+def _details(error: psycopg.Error) -> str:
+    """Return what PostgreSQL says of a statement; what PgBouncer says is not for clients."""
+    if error.sqlstate is None or error.sqlstate.startswith(_CONNECTION_EXCEPTION):
+        return "The database does not answer"
+    return str(error).strip()
 
 
 def _is_unknown(answer: Answer) -> bool:

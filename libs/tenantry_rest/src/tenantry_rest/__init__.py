@@ -9,7 +9,7 @@ from tenantry_rest.config import BadConfig, Config, read_config
 from tenantry_rest.errors import ApiError
 from tenantry_rest.request.model import HttpRequest
 from tenantry_rest.schema.model import Schema
-from tenantry_rest.serving import State, refuse, respond
+from tenantry_rest.serving import Prepared, State, refuse, respond
 from tenantry_rest.shapes import Shapes
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "ClientGone",
     "Config",
     "HttpRequest",
+    "Prepared",
     "Schema",
     "Shapes",
     "State",

@@ -1,9 +1,11 @@
 """From a request to its answer."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -32,18 +34,26 @@ from tenantry_rest.sql.statements import statements_of
 from tenantry_rest.transaction import Transaction, translated
 
 Connect = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
+Prepared = Planned | ApiRequest
+Aside = Callable[[Callable[[], Prepared]], Awaitable[Prepared]]
+LARGE_BODY = 64 * 1024  # bytes, of a request that is planned aside
+LARGE_QUERY = 2048
 SHAPES = 500
 PHASES = ("jwt", "parse", "plan", "transaction", "response")
 
 
 @dataclass(frozen=True)
 class State:
-    """All that answers depend on besides the request; without a schema cache there are none."""
+    """All that answers depend on besides the request; without a schema cache there are none.
+
+    ``aside`` runs the parsing and planning of large requests: other requests go on meanwhile.
+    """
 
     config: Config
     schema: Schema | None
     authenticator: Authenticator
     shapes: Shapes
+    aside: Aside = asyncio.to_thread
 
     @classmethod
     def of(cls, config: Config, schema: Schema | None, *, shapes: int = SHAPES) -> "State":
@@ -112,26 +122,37 @@ def _with(headers: list[tuple[str, str]], more: list[tuple[str, str]]) -> list[t
 
 
 async def _answer(http: HttpRequest, state: State, connect: Connect, timing: Timing) -> Answer:
+    config = state.config
     if state.schema is None:
         message = "Could not query the database for the schema cache. Retrying."
         raise ApiError(503, "PGRST002", message)
     caller = state.authenticator.caller(http.header("authorization"))
     timing.end("jwt")
-    planned = state.shapes.plan(http, state.schema, state.config)
-    if planned is not None:
+    prepared: Prepared | None
+    if len(http.body) > LARGE_BODY or len(http.query) > LARGE_QUERY:
+        prepared = await state.aside(partial(_prepared, http, state.schema, config, timing))
+    elif (prepared := state.shapes.plan(http, state.schema, config)) is not None:
         timing.end("parse")
         timing.end("plan")
-        return await _execute(planned, caller, state, connect, timing)
-    request = parse_request(http, state.config)
+    else:
+        prepared = _prepared(http, state.schema, config, timing)
+    if isinstance(prepared, Planned):
+        return await _execute(prepared, caller, state, connect, timing)
+    if prepared.kind == "info":
+        return _options(prepared, state.schema)
+    return await _inspect(prepared, caller, state, connect, timing)
+
+
+def _prepared(http: HttpRequest, schema: Schema, config: Config, timing: Timing) -> Prepared:
+    """The request with its plan, if it has one."""
+    request = parse_request(http, config)
     timing.end("parse")
-    if request.kind == "info":
-        return _options(request, state.schema)
-    if request.kind == "inspect":
-        return await _inspect(request, caller, state, connect, timing)
-    plan = make_plan(request, state.schema, state.config)
-    statements = [each.render() for each in statements_of(plan, request, state.config)]
+    if request.kind in {"info", "inspect"}:
+        return request
+    plan = make_plan(request, schema, config)
+    statements = [each.render() for each in statements_of(plan, request, config)]
     timing.end("plan")
-    return await _execute(Planned(request, plan, statements), caller, state, connect, timing)
+    return Planned(request, plan, statements)
 
 
 def _options(request: ApiRequest, schema: Schema) -> Answer:

@@ -1,8 +1,9 @@
 """The schema cache, read from a database."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -29,8 +30,16 @@ Row = Sequence[Any]
 WITH_PARAMETER_PRIVILEGES = 150000  # PostgreSQL's version
 
 
-async def load_schema(connection: Connection, config: Config) -> Schema:
+Aside = Callable[[Callable[[], Schema]], Awaitable[Schema]]
+
+
+async def load_schema(
+    connection: Connection, config: Config, aside: Aside = asyncio.to_thread
+) -> Schema:
     """Read the schema cache, in one transaction and one round trip.
+
+    ``aside`` runs what computes it from the rows: a large schema takes seconds, and other requests
+    go on meanwhile.
 
     Raises:
         psycopg.Error: the database does not answer, or forbids it.
@@ -51,8 +60,7 @@ async def load_schema(connection: Connection, config: Config) -> Schema:
         (roles, []),
     ]
     rows = await fetch(connection, wanted)
-    # In a thread: a large schema takes seconds, and other requests go on meanwhile.
-    return await asyncio.to_thread(_schema, rows, config)
+    return await aside(partial(_schema, rows, config))
 
 
 def _schema(rows: list[list[Any]], config: Config) -> Schema:
