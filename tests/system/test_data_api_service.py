@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -177,6 +178,37 @@ def test_browsers_are_answered_by_the_origins_of_the_database(one: Served) -> No
     document = one.http.get("/").json()
     assert document["swagger"] == "2.0"
     assert "/todos" in document["paths"]
+
+
+PAGE = """
+CREATE DOMAIN "text/html" AS text;
+CREATE FUNCTION page() RETURNS "text/html" STABLE LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM set_config('response.headers', '[{"Set-Cookie": "__Host-tenantry=x"}]', true);
+    RETURN '<script>1</script>' || coalesce(current_setting('request.cookies', true), ''); END $$;
+CREATE FUNCTION big(n int) RETURNS json STABLE RETURN to_json(repeat('x', n));
+"""
+
+
+def test_tenants_do_not_own_the_origin(one: Served) -> None:
+    do(one.url, PAGE)
+    sent = {"Cookie": "__Host-tenantry=session", "Accept": "text/html"}
+    found = one.http.get("/rpc/page", headers=sent)
+    assert found.status_code == 200
+    assert "session" not in found.text
+    assert "set-cookie" not in found.headers
+    assert found.headers["content-security-policy"] == "sandbox"
+
+
+def test_an_answer_counts_until_it_is_read(platform: Installation, one: Served) -> None:
+    path = "/rpc/big?n=15000000"
+    request = f"GET /rest/{one.row['database_name']}{path} HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", platform.rest_port)) as reader:
+        reader.sendall(request.encode())
+        reader.recv(1)
+        found = one.http.get(path)
+        assert (found.status_code, found.json()["code"]) == (503, "answers_too_large")
+        assert one.http.get("/rpc/big?n=10").is_success
+    eventually(lambda: _answers(one.http, path))
 
 
 def test_a_body_has_a_limit(one: Served) -> None:

@@ -1,21 +1,25 @@
 """The data API's application of ASGI, with databases whose answers are given."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-from test_data_api_parts import SECRET, Source
+from test_data_api_parts import SECRET, SERVED, Source
 
 from tenantry.pg.connections import Address
+from tenantry.rest import database
 from tenantry.rest.app import Application
 from tenantry.rest.bodies import Bodies
 from tenantry.rest.budget import Budget
 from tenantry.rest.callers import Keys
 from tenantry.rest.database import DatabaseApi
 from tenantry.rest.databases import Databases
+from tenantry.rest.memory import SMALL
 from tenantry.services.data_api.model import ServedDatabase
 from tenantry.services.data_api.traffic import Traffic
 from tenantry_rest import Answer, HttpRequest
@@ -28,10 +32,13 @@ class Served:
     """An application whose databases answer by ``respond``, and what they were asked."""
 
     def __init__(self, **changed: Any) -> None:
+        """``changed`` are attributes of the database."""
         self.asked: list[HttpRequest] = []
+        self.responding = asyncio.Semaphore(0)  # released with each request that is answered
         self.answer: Callable[[HttpRequest], Awaitable[Answer]] = self._empty
         self.api: DatabaseApi | None = None
         source = Source()
+        source.found = {"tenant_one": replace(SERVED, **changed)}
 
         async def fetch(_: str) -> Keys:
             return []
@@ -42,13 +49,14 @@ class Served:
             return self.api
 
         self.databases = Databases(source, fetch, Budget(1000), make)
-        self.app = Application(self.databases, Bodies(), Traffic(), (), **changed)
+        self.app = Application(self.databases, Bodies(), Traffic(), ())
 
     async def _empty(self, _: HttpRequest) -> Answer:
         return Answer(200)
 
     async def _respond(self, http: HttpRequest) -> Answer:
         self.asked.append(http)
+        self.responding.release()
         return await self.answer(http)
 
     async def ask(
@@ -105,9 +113,17 @@ class Exchange:
         self.body += message["body"]
 
 
+@asynccontextmanager
+async def serving(**changed: Any) -> AsyncIterator[Served]:
+    made = Served(**changed)
+    yield made
+    await made.databases.close()
+
+
 @pytest.fixture
-def served() -> Served:
-    return Served()
+async def served() -> AsyncIterator[Served]:
+    async with serving() as made:
+        yield made
 
 
 async def test_tenants_see_no_cookies(served: Served) -> None:
@@ -160,3 +176,97 @@ async def test_no_type_is_guessed(served: Served) -> None:
         found = await served.ask("GET", path, (("accept", "text/html"),))
         assert found.headers["x-content-type-options"] == "nosniff"
     assert "content-security-policy" not in found.headers  # of our own page, which has scripts
+
+
+WRITES = [("POST", "/todos"), ("PUT", "/todos"), ("PATCH", "/todos"), ("DELETE", "/todos")]
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+async def test_who_may_not_write_is_refused_before_a_body_is_received(
+    method: str, path: str
+) -> None:
+    for changed, headers, status in (
+        ({}, (), 401),
+        ({"read_only": True}, (("authorization", TOKEN),), 503),
+        ({}, (("authorization", "Bearer x.y.z"),), 401),
+    ):
+        async with serving(**changed) as served:
+            for length in ("10", "100000"):
+                found = await served.ask(method, path, (*headers, ("content-length", length)))
+                assert (found.status, found.received, served.asked) == (status, 0, [])
+                assert ("connection" in found.headers) is (length == "100000")
+
+
+async def test_who_has_no_token_sends_little(served: Served) -> None:
+    token = ("apikey", TOKEN.removeprefix("Bearer "))
+    for size, headers, status in (
+        (SMALL, (), 200),
+        (SMALL + 1, (), 413),
+        (SMALL + 1, (token,), 200),
+    ):
+        for length in (("content-length", str(size)), ("transfer-encoding", "chunked")):
+            pieces = [b"x" * (size - 1), b"x"]
+            found = await served.ask("POST", "/rpc/f", (*headers, length), pieces=pieces)
+            assert found.status == status
+    found = await served.ask("GET", "/todos", (length, token), pieces=[b"x" * SMALL, b"x"])
+    assert found.status == 413
+
+
+async def large(http: HttpRequest) -> Answer:
+    return Answer(200, [], b"x" * (10 if http.path == "/small" else 15 << 20))
+
+
+async def test_answers_that_are_not_read_are_limited(served: Served) -> None:
+    served.answer, read = large, asyncio.Event()
+    unread = []
+    for client in ("192.0.2.1", "192.0.2.2"):
+        asking = served.ask("GET", client=client, read=read)
+        unread.append(asyncio.create_task(asking))
+        await served.responding.acquire()
+        found = await served.ask("GET", client=client)
+        assert (found.status, found.headers["retry-after"]) == (503, "1")
+        assert b"answers_too_large" in found.body
+        assert (await served.ask("GET", "/small", client=client)).status == 200
+        for _ in range(2):
+            await served.responding.acquire()
+    assert (await served.ask("GET", client="192.0.2.3")).status == 503
+    read.set()
+    assert [len((await each).body) for each in unread] == [15 << 20] * 2
+    assert (await served.ask("GET", client="192.0.2.1")).status == 200
+
+
+async def test_what_is_written_is_answered_or_refused_before(served: Served) -> None:
+    served.answer, read = large, asyncio.Event()
+    headers = (("authorization", TOKEN),)
+    unread = [asyncio.create_task(served.ask("POST", headers=headers, read=read)) for _ in range(2)]
+    for _ in unread:
+        await served.responding.acquire()
+    assert (await served.ask("POST", headers=headers)).status == 503
+    assert len(served.asked) == 2
+    read.set()
+    assert [(await each).status for each in unread] == [200, 200]
+
+
+async def test_bodies_that_are_sent_slowly_take_no_places(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_PLACE_SECONDS", 0.01)
+    sent, length = asyncio.Event(), ("content-length", "10")
+    slow = [
+        asyncio.create_task(
+            served.ask("POST", "/rpc/f", (length,), client=f"2001:db8:0:{net}::{host}", sent=sent)
+        )
+        for net in range(4)
+        for host in range(17)
+    ]
+    refused = 0
+    while refused < 4:  # of each network one has no place
+        await asyncio.sleep(0.01)
+        refused = sum(each.done() and each.result().status == 429 for each in slow)
+    for headers in ((), (("authorization", TOKEN), length)):
+        assert (await served.ask("POST" if headers else "GET", headers=headers)).status == 200
+    assert len(served.asked) == 2
+    sent.set()
+    assert sorted([(await each).status for each in slow]) == [200] * 64 + [429] * 4
+    assert served.api is not None
+    assert served.api.active == 0

@@ -3,11 +3,17 @@
 import asyncio
 import contextlib
 import json
+import threading
 import uuid
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jwt
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,17 +22,21 @@ from tenantry.base.errors import Unavailable
 from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
 from tenantry.pg.connections import Address
-from tenantry.rest.bodies import Bodies
+from tenantry.rest import database
+from tenantry.rest.bodies import bounded, most_of
 from tenantry.rest.breaker import Breaker
 from tenantry.rest.budget import Budget, size_of
 from tenantry.rest.callers import Callers, Keys, config_of
 from tenantry.rest.database import EACH_ADDRESS, DatabaseApi
 from tenantry.rest.databases import Databases
 from tenantry.rest.keys import parse_keys
+from tenantry.rest.memory import SMALL, Memory, Share
 from tenantry.rest.routing import Route, route
+from tenantry.rest.threads import Threads
 from tenantry.services.data_api import process
 from tenantry.services.data_api.model import ServedDatabase
-from tenantry_rest import ApiError, Schema
+from tenantry_rest import ApiError, HttpRequest, Prepared, Schema, Shapes, State, respond
+from tenantry_rest.transaction import translated
 
 SECRET = b"s" * 64
 SERVED = ServedDatabase(
@@ -170,33 +180,130 @@ def test_keys_of_others_are_public_ones() -> None:
 
 
 async def test_bodies_are_limited_each_and_together() -> None:
-    bodies = Bodies(most=10, together=15)
+    memory = Memory(8 * 2 * SMALL)
+    http = HttpRequest("POST", "/todos")
 
-    async def send(size: int, headers: dict[bytes, bytes] | None = None) -> None:
+    async def send(share: Share, size: int, *headers: tuple[str, str]) -> None:
         async def receive() -> dict[str, object]:
             return {"type": "http.request", "body": b"x" * size}
 
-        scope = {"headers": list((headers or {}).items())}
-        async with bodies.bounded(scope, receive) as bounded:
-            await bounded()
-            await bounded_more()
+        most = 3 * SMALL
+        await bounded(replace(http, headers=list(headers)), receive, share, most)()
 
-    async def bounded_more() -> None:
-        if inner:
-            await send(inner.pop())
-
-    inner: list[int] = []
-    await send(10)
-    for size, headers, status in ((11, None, 413), (1, {b"content-length": b"11"}, 413)):
+    for size, headers in ((3 * SMALL + 1, []), (1, [("content-length", str(3 * SMALL + 1))])):
+        with memory.share("one", "a") as share, pytest.raises(ApiError) as refused:
+            await send(share, size, *headers)
+        assert (refused.value.status, refused.value.headers) == (413, [("Connection", "close")])
+    with memory.share("one", "a") as first, memory.share("two", "a") as second:
+        await send(first, 2 * SMALL)
+        await send(second, SMALL)
         with pytest.raises(ApiError) as refused:
-            await send(size, headers)
-        assert refused.value.status == status
-    inner.append(6)
-    with pytest.raises(ApiError) as refused:
-        await send(10)
-    assert refused.value.status == 503
-    inner.append(5)
-    await send(10)
+            await send(second, SMALL + 1)
+        assert refused.value.status == 503
+    with memory.share("two", "a") as share:
+        await send(share, 2 * SMALL)
+
+
+@pytest.mark.parametrize(
+    ("content", "has_token", "most"),
+    [
+        ("application/json", True, 10 << 20),
+        ("application/json", False, 64 << 10),
+        ("text/csv; charset=utf-8", True, 2 << 20),
+        ("Application/X-WWW-Form-Urlencoded", True, 2 << 20),
+        ("text/csv", False, 64 << 10),
+    ],
+)
+def test_a_body_has_a_limit_by_its_head(content: str, has_token: bool, most: int) -> None:
+    http = HttpRequest("POST", "/todos", headers=[("content-type", content)])
+    assert most_of(http, has_token=has_token) == most
+
+
+SHARES = st.lists(st.tuples(st.sampled_from("de"), st.sampled_from("abc"), st.integers(0, 40)))
+
+
+@given(SHARES)
+def test_nobody_has_all_memory(wanted: list[tuple[str, str, int]]) -> None:
+    memory, granted = Memory(80), Counter[str]()
+    with contextlib.ExitStack() as stack:
+        for database, address, size in wanted:
+            share = stack.enter_context(memory.share(database, address))
+            if not share.exceeds(size):
+                share.add(size)
+                granted.update({database: size, address: size})
+            assert all(granted[each] <= 20 for each in "de")
+            assert all(granted[each] <= 10 for each in "abc")
+    with memory.share("d", "a") as share:
+        assert not share.exceeds(10)
+
+
+async def test_work_that_never_ends_has_one_thread() -> None:
+    threads, stuck = Threads(2, "test"), threading.Event()
+    for _ in range(4):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await threads.run("one", stuck.wait)
+    assert await threads.run("two", lambda: 2) == 2
+    stuck.set()
+    await threads.idle("one")
+    assert await threads.run("one", lambda: 1) == 1
+    with pytest.raises(ZeroDivisionError):
+        await threads.run("one", lambda: 1 // 0)
+    assert await asyncio.gather(*(threads.run("one", lambda: 1) for _ in range(3))) == [1, 1, 1]
+
+
+async def test_large_requests_are_planned_aside() -> None:
+    config, large = config_of(SERVED, "http://localhost", []), 64 * 1024 + 1
+    sizes = []
+
+    async def aside(plan: Callable[[], Prepared]) -> Prepared:
+        sizes.append(1)
+        return await asyncio.to_thread(plan)
+
+    state = State(config, Schema(), Callers(SERVED, config), Shapes(1), aside)
+    post = HttpRequest("POST", "/none", headers=[("authorization", token(role="editor"))])
+    for http, times in (
+        (replace(post, body=b"[" + b" " * large + b"]"), 1),
+        (HttpRequest("GET", "/none", "select=" + ",".join(["a"] * 2000)), 2),
+        (replace(post, body=b"[]"), 2),
+        (HttpRequest("GET", "/none", "select=a"), 2),
+    ):
+        found = await respond(http, state, contextlib.nullcontext)  # type: ignore[arg-type]
+        assert json.loads(found.body)["code"] == "PGRST205"
+        assert len(sizes) == times
+
+
+@pytest.mark.parametrize(
+    ("error", "details"),
+    [
+        (psycopg.OperationalError("server login has been failing"), "The database does not answer"),
+        (psycopg.errors.ProtocolViolation("server login has been failing"), None),
+        (psycopg.errors.InsufficientPrivilege("permission denied"), "permission denied"),
+    ],
+)
+def test_clients_see_what_postgresql_says_and_not_what_pgbouncer_says(
+    error: psycopg.Error, details: str | None
+) -> None:
+    assert database._details(error) == (details or "The database does not answer")
+
+
+class PoolerError(psycopg.errors.ProtocolViolation):
+    """What PgBouncer sends when a server refuses it."""
+
+    severity = "FATAL"
+
+    @property
+    def diag(self) -> Any:
+        none = dict.fromkeys(("message_detail", "message_hint"))
+        return SimpleNamespace(severity=self.severity, message_primary=str(self), **none)
+
+
+def test_what_the_pooler_says_in_a_request_is_no_answer() -> None:
+    error = PoolerError("server login has been failing")
+    found = translated(error, anonymous=True)
+    assert (found.status, found.code, found.details) == (503, "PGRST001", None)
+    error.severity = "ERROR"  # raised by a function, for its client
+    assert translated(error, anonymous=True).message == "server login has been failing"
 
 
 class Source:
@@ -271,6 +378,41 @@ async def test_the_least_used_are_closed_when_memory_is_short(source: Source) ->
         databases.note_size(name, api)
     assert list(databases.open) == ["tenant_two"]
     assert databases.budget.used == 60
+    await databases.close()
+
+
+async def test_an_opening_that_fails_leaves_nothing_and_one_at_a_time_opens(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    databases, gate, at_once = _databases(source), asyncio.Event(), Counter[str]()
+    assert await databases.find("tenant_two") is None
+
+    async def find(name: str) -> ServedDatabase | None:
+        at_once[name] += 1
+        assert at_once[name] == 1
+        try:
+            await gate.wait()
+            if source.down:
+                raise Unavailable("It is down.")
+            return SERVED
+        finally:
+            at_once[name] -= 1
+
+    monkeypatch.setattr(source, "find", find)
+    source.down = True
+    waiting = [asyncio.create_task(databases.find("tenant_one")) for _ in range(3)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    source.down = False
+    waiting.append(asyncio.create_task(databases.find("tenant_one")))
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(found[0], Unavailable)
+    assert {each for each in found if not isinstance(each, Exception)} == {
+        databases.open["tenant_one"]
+    }
+    assert not databases._retired
+    assert not databases._opening._of
     await databases.close()
 
 

@@ -2,16 +2,27 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 
 import structlog
 
 from tenantry.base.errors import TenantryError
 from tenantry.base.ids import new_id
 from tenantry.rest import pages
-from tenantry.rest.bodies import Bodies
+from tenantry.rest.bodies import (
+    Bodies,
+    announced,
+    bounded,
+    check_before_writing,
+    count_answer,
+    most_of,
+    unread,
+)
 from tenantry.rest.database import DatabaseApi, later
 from tenantry.rest.databases import Databases
 from tenantry.rest.headers import guarded, received, typed
+from tenantry.rest.memory import Share
 from tenantry.rest.routing import Route, route
 from tenantry.services.data_api.traffic import NO_DATABASE, Traffic
 from tenantry.services.requests import problems, proxies
@@ -31,6 +42,22 @@ log = structlog.get_logger()
 
 _GONE = 499  # in the log and in metrics only: no client is left to be answered
 _STOPPED_SECONDS = 60
+
+
+@dataclass
+class _Exchange:
+    """A request on its way to its answer; ``held`` is given up when that is sent."""
+
+    scope: Scope
+    receive: Receive
+    request_id: str
+    target: Route | None
+    held: ExitStack
+
+    @classmethod
+    def of(cls, scope: Scope, receive: Receive, held: ExitStack) -> "_Exchange":
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        return cls(scope, receive, str(new_id()), route(raw.decode("latin-1")), held)
 
 
 class Application:
@@ -55,21 +82,17 @@ class Application:
         if scope["type"] != "http":
             return
         began = time.perf_counter()
-        request_id = str(new_id())
         proxies.resolve(scope, self._trusted_proxies)
-        raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        target = route(raw.decode("latin-1"))
-        status = _GONE
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            database = NO_DATABASE
-            try:
-                answer = await self._answer(scope, receive, target, request_id)
-                if target is not None and self._databases.is_served(target.database):
-                    database = target.database
+        status, database = _GONE, NO_DATABASE
+        with ExitStack() as held:
+            asked = _Exchange.of(scope, receive, held)
+            held.enter_context(structlog.contextvars.bound_contextvars(request_id=asked.request_id))
+            with suppress(ClientGone):
+                answer = await self._answer(asked)
+                if asked.target is not None and self._databases.is_served(asked.target.database):
+                    database = asked.target.database
                 status = answer.status
                 await send_answer(answer, send, head=scope["method"] == "HEAD")
-            except ClientGone:
-                pass
             seconds = time.perf_counter() - began
             self._traffic.add(database, status, seconds)
             # Neither the query nor a header: they have values of rows, and tokens.
@@ -82,17 +105,15 @@ class Application:
                 address=proxies.address_of(scope.get("client")),
             )
 
-    async def _answer(
-        self, scope: Scope, receive: Receive, target: Route | None, request_id: str
-    ) -> Answer:
-        path: str = scope["path"]
+    async def _answer(self, asked: _Exchange) -> Answer:
+        path, target, request_id = asked.scope["path"], asked.target, asked.request_id
         try:
             if (found := pages.asset(path)) is not None:
                 return typed(found)
             api = None if target is None else await self._databases.find(target.database)
             if target is None or api is None:
                 return _problem(_nowhere(request_id, path, target))
-            return await self._of_database(scope, receive, target, api)
+            return await self._of_database(asked, target, api)
         except ClientGone:
             raise
         except TenantryError as error:
@@ -108,28 +129,46 @@ class Application:
                 )
             )
         except Exception:
-            log.exception("request.crashed", method=scope["method"])
+            log.exception("request.crashed", method=asked.scope["method"])
             return _problem(problems.internal_error(request_id, path))
 
-    async def _of_database(
-        self, scope: Scope, receive: Receive, target: Route, api: DatabaseApi
-    ) -> Answer:
-        raw_path = target.path.encode("latin-1")
-        headers = received(scope["headers"])
-        inner = {**scope, "path": target.path, "raw_path": raw_path, "headers": headers}
-        address = proxies.address_of(scope.get("client"))
-        asked = HttpRequest(scope["method"], target.path, headers=_headers(inner))
+    async def _of_database(self, asked: _Exchange, target: Route, api: DatabaseApi) -> Answer:
+        scope, address = asked.scope, proxies.address_of(asked.scope.get("client"))
+        scope["headers"] = received(scope["headers"])
+        head = _with_token(HttpRequest(scope["method"], target.path, headers=_headers(scope)))
+        client = proxies.network_of(address)
         try:
             _admit(api, address)
             if (page := pages.page(scope, target.path)) is not None:
                 return typed(page)
-            async with api.place(address or ""), self._bodies.bounded(scope, receive) as bounded:
-                http = _with_token(await receive_request(inner, bounded))
-                answer = await api.respond(http)
+            answers = asked.held.enter_context(self._bodies.answers.share(target.database, client))
+            with self._bodies.requests.share(target.database, client) as share:
+                http = await _received(api, head, asked, share)
+                async with api.place(client):
+                    check_before_writing(http, answers)
+                    answer = await api.respond(http)
+            self._databases.note_size(target.database, api)
+            count_answer(http, answer, answers)
         except ApiError as error:
-            return guarded(refuse(asked, error, api.config))
-        self._databases.note_size(target.database, api)
+            return guarded(refuse(head, error, api.config))
         return guarded(answer)
+
+
+async def _received(
+    api: DatabaseApi, head: HttpRequest, asked: _Exchange, share: Share
+) -> HttpRequest:
+    """Return a request with its body, unless its head shows that it is refused. Raises ApiError."""
+    try:
+        has_token = api.check_head(head)
+    except ApiError as error:
+        raise unread(head, error) from None
+    inner = {**asked.scope, "path": head.path, "raw_path": head.path.encode("latin-1")}
+    within = bounded(head, asked.receive, share, most_of(head, has_token=has_token))
+    if announced(head) == 0:
+        return _with_token(await receive_request(inner, within))
+    client = proxies.network_of(proxies.address_of(asked.scope.get("client")))
+    async with api.transit(client, has_token=has_token):
+        return _with_token(await receive_request(inner, within))
 
 
 def _admit(api: DatabaseApi, address: str | None) -> None:

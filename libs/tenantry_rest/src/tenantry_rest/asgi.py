@@ -13,6 +13,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 EMPTY = (204, 304)
+PIECE = 64 * 1024  # bytes
 
 
 class ClientGone(Exception):
@@ -50,7 +51,10 @@ def _text(value: bytes) -> str:
 
 
 async def send_answer(answer: Answer, send: Send, *, head: bool = False) -> None:
-    """Send an answer; its length is said where it has a body, and not for HEAD."""
+    """Send an answer; its length is said where it has a body, and not for HEAD.
+
+    It is sent in pieces, so that this ends when the client has read nearly all of it.
+    """
     headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
     if not head and answer.status not in EMPTY:
         headers.append((b"content-length", str(len(answer.body)).encode()))
@@ -63,4 +67,6 @@ async def send_answer(answer: Answer, send: Send, *, head: bool = False) -> None
         started["reason"] = answer.reason
     await send(started)
     body = b"" if head or answer.status in EMPTY else answer.body
-    await send({"type": "http.response.body", "body": body})
+    for start in range(0, len(body) or 1, PIECE):
+        piece, more = body[start : start + PIECE], start + PIECE < len(body)
+        await send({"type": "http.response.body", "body": piece, "more_body": more})

@@ -13,6 +13,7 @@ from typing import Any
 
 Network = IPv4Network | IPv6Network
 Scope = MutableMapping[str, Any]  # of ASGI
+_PREFIX = 64  # of IPv6, whoever has one address has a network of this size
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
@@ -59,6 +60,14 @@ def address_of(client: tuple[str, int] | None) -> str | None:
         return str(ipaddress.ip_address(client[0] if client else ""))
     except ValueError:
         return None
+
+
+def network_of(address: str | None) -> str:
+    """Return what a client has: its address, or of IPv6 its /64 network; empty if unknown."""
+    parsed = parse_address(address or "")
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Network((parsed, _PREFIX), strict=False))
+    return "" if parsed is None else str(parsed)
 
 
 def resolve(scope: Scope, trusted: Sequence[Network]) -> None:
