@@ -69,3 +69,17 @@ def test_the_scheme_is_the_proxys_to_say(peer: str, said: bytes, scheme: str) ->
     }
     proxies.resolve(scope, TRUSTED)
     assert (scope["scheme"], scope["client"]) == (scheme, (peer, 7))
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:0:7::1", "2001:db8:0:7::/64"),
+        ("2001:db8:0:7:ffff::2", "2001:db8:0:7::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        (None, ""),
+    ],
+)
+def test_a_client_of_ipv6_has_a_network(address: str | None, network: str) -> None:
+    assert proxies.network_of(address) == network
