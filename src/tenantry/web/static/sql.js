@@ -118,8 +118,10 @@ function past() {
   }
 }
 
+const SECRET = /passw|secret|token|credential/i; // it may have one in it
+
 function remember(text) {
-  if (text.length > LONGEST) return;
+  if (text.length > LONGEST || SECRET.test(text)) return;
   const texts = [text, ...past().filter((each) => each !== text)].slice(0, PAST);
   try {
     localStorage.setItem(`${draft}:past`, JSON.stringify(texts));
