@@ -185,7 +185,7 @@ async function show(answer, sent, offset) {
   if (onward) return location.assign(onward);
   if (!answer.headers.get("Content-Type")?.startsWith("application/json")) {
     said.innerHTML = await answer.text(); // a part of a page, in which the server has escaped all
-    return said.querySelector("button")?.focus();
+    return said.querySelector(".note")?.scrollIntoView({ block: "nearest" }); // Enter must not confirm it
   }
   const found = await answer.json();
   if (!answer.ok) {
