@@ -60,6 +60,10 @@ def beyond_end(offset: int, total: int) -> ApiError:
     return bad_range(f"An offset of {offset} was requested, but there are only {total} rows.")
 
 
+def schema_too_large(details: str) -> ApiError:
+    return ApiError(503, "PGRST002", "The schema is too large to be served", details)
+
+
 def unknown_schema(name: str, exposed: tuple[str, ...]) -> ApiError:
     hint = f"Only the following schemas are exposed: {', '.join(exposed)}"
     return ApiError(406, "PGRST106", f"Invalid schema: {name}", None, hint)

@@ -34,6 +34,7 @@ async def load_schema(connection: Connection, config: Config) -> Schema:
 
     Raises:
         psycopg.Error: the database does not answer, or forbids it.
+        ApiError: PGRST002, the schema is too large.
     """
     exposed = list(config.db_schemas)
     searched = [*exposed, *config.db_extra_search_path]
