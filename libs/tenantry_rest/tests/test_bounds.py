@@ -1,7 +1,11 @@
 """What clients and schemas may cost: each attempt to take more is refused early."""
 
+
+import json
+
 import pytest
 
+from tenantry_rest.answer import Answer, _overridden
 from tenantry_rest.errors import ApiError
 from tenantry_rest.schema.model import Name, Table
 from tenantry_rest.schema.relationships import (
@@ -11,6 +15,8 @@ from tenantry_rest.schema.relationships import (
     all_relationships,
 )
 from tenantry_rest.schema.views import base_columns
+from tenantry_rest.sqlstates import from_database
+from tenantry_rest.transaction import Outcome
 
 CHILD, PARENT, VIEW = (Name("public", name) for name in ("child", "parent", "view"))
 
@@ -56,3 +62,30 @@ def test_views_of_views_are_followed_once() -> None:
     trees = {number: {1: (number + 1, 1)} for number in range(20_000)}
     for view in trees:
         assert dict(base_columns(view, trees)) == {1: (20_000, 1)}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Transfer-Encoding", "chunked "),
+        ("content-length", "5"),
+        ("Connection", "close"),
+        ("Upgrade", "h2c"),
+        ("Date", "now"),
+        ("X", "a\r\nb"),
+    ],
+)
+def test_functions_set_no_headers_that_end_an_answer_elsewhere(name: str, value: str) -> None:
+    outcome = Outcome(0, b"", headers=json.dumps([{name: value}]))
+    with pytest.raises(ApiError, match="PGRST111"):
+        _overridden(Answer(200), outcome)
+    said = json.dumps({"status": 402, "headers": {name: value}})
+    raised = from_database("PGRST", '{"code":"1","message":"m"}', said, None, anonymous=False)
+    assert raised.code == "PGRST121"
+
+
+@pytest.mark.parametrize("status", ["100", "101", "199", "600", "x"])
+def test_functions_set_no_status_that_ends_no_answer(status: str) -> None:
+    with pytest.raises(ApiError, match="PGRST112"):
+        _overridden(Answer(200), Outcome(0, b"", status=status))
+    assert from_database(f"PT{status}", "m", None, None, anonymous=False).status == 500

@@ -9,16 +9,26 @@ JSON = "application/json; charset=utf-8"
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NO_HEADER_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# Those that say where an answer ends, and those of a connection, which serves other requests too.
+# They are the server's own (RFC 9110, sections 6.6.1, 7.6.1 and 8.6).
+_FRAMING = frozenset(
+    "connection content-length date keep-alive proxy-connection te trailer transfer-encoding"
+    " upgrade".split()
+)
 
 
 def is_status(number: int) -> bool:
-    """Whether a status can be sent; servers know none above."""
-    return 100 <= number <= 599  # noqa: PLR2004
+    """Whether a status can be that of an answer: none below ends one, servers know none above."""
+    return 200 <= number <= 599  # noqa: PLR2004
 
 
 def is_header(name: str, value: str) -> bool:
-    """Whether a header can be sent, and ends where it should."""
-    return bool(_HEADER_NAME.fullmatch(name)) and not _NO_HEADER_VALUE.search(value)
+    """Whether a database may set a header: it ends where it should, and the answer does."""
+    return (
+        bool(_HEADER_NAME.fullmatch(name))
+        and name.lower() not in _FRAMING
+        and not _NO_HEADER_VALUE.search(value)
+    )
 
 
 @dataclass
