@@ -1,6 +1,5 @@
 """What clients and schemas may cost: each attempt to take more is refused early."""
 
-
 import json
 
 import pytest

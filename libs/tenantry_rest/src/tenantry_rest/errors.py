@@ -12,8 +12,17 @@ _NO_HEADER_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Those that say where an answer ends, and those of a connection, which serves other requests too.
 # They are the server's own (RFC 9110, sections 6.6.1, 7.6.1 and 8.6).
 _FRAMING = frozenset(
-    "connection content-length date keep-alive proxy-connection te trailer transfer-encoding"
-    " upgrade".split()
+    [
+        "connection",
+        "content-length",
+        "date",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ]
 )
 
 
