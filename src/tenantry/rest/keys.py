@@ -15,7 +15,7 @@ _SECONDS = 5.0
 _MOST_BYTES = 256 * 1024
 _MOST_KEYS = 20  # a token that names none of them is verified with each
 _KINDS = ("RSA", "EC", "OKP")  # a symmetric key that can be fetched is no secret
-# A verification takes as long as the key says: milliseconds with an exponent as long as the modulus.
+# How long a verification takes is the key's: milliseconds, if its exponent is as long.
 _LEAST_MODULUS, _MOST_MODULUS, _MOST_EXPONENT = 2048, 4096, 32  # bits
 
 

@@ -9,21 +9,19 @@ JSON = "application/json; charset=utf-8"
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NO_HEADER_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# Those that say where an answer ends, and those of a connection, which serves other requests too.
-# They are the server's own (RFC 9110, sections 6.6.1, 7.6.1 and 8.6).
-_FRAMING = frozenset(
-    [
-        "connection",
-        "content-length",
-        "date",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ]
-)
+# Those that say where an answer ends, and those of a connection that serves other requests too, are
+# the server's own (RFC 9110, sections 6.6.1, 7.6.1 and 8.6).
+_FRAMING = {
+    "connection",
+    "content-length",
+    "date",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
 
 
 def is_status(number: int) -> bool:
