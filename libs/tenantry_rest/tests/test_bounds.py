@@ -6,6 +6,12 @@ import pytest
 
 from tenantry_rest.answer import Answer, _overridden
 from tenantry_rest.errors import ApiError
+from tenantry_rest.request import media
+from tenantry_rest.request.media import Media
+from tenantry_rest.request.parsing import MOST_TERMS
+from tenantry_rest.request.payload import MOST_CELLS, MOST_FIELDS, MOST_NODES, parse_payload
+from tenantry_rest.request.query import parse_query
+from tenantry_rest.schema.fuzzy import similar
 from tenantry_rest.schema.model import Name, Table
 from tenantry_rest.schema.relationships import (
     MOST,
@@ -88,3 +94,70 @@ def test_functions_set_no_status_that_ends_no_answer(status: str) -> None:
     with pytest.raises(ApiError, match="PGRST112"):
         _overridden(Answer(200), Outcome(0, b"", status=status))
     assert from_database(f"PT{status}", "m", None, None, anonymous=False).status == 500
+
+
+QUERIES = [
+    ("select={}", "id", ","),
+    ("select={}", "a:id", ","),
+    ("select=x({})", "x()", ","),
+    ("select=id{}", "->a", ""),
+    ("or=({})", "id.eq.1", ","),
+    ("x.order=id&child.order={}", "id", ","),
+    ("columns={}", "id", ","),
+    ("on_conflict={}", "id", ","),
+    ("{}", "id=eq.1", "&"),
+    ("{}", "limit=1", "&"),
+    ("{}", "order=id,id,id&or=(id.eq.1,id.eq.2)", "&"),
+]
+
+
+@pytest.mark.parametrize(("text", "term", "between"), QUERIES)
+def test_a_query_has_few_terms(text: str, term: str, between: str) -> None:
+    parse_query(text.format(between.join([term] * 50)))
+    with pytest.raises(ApiError, match=f"more than {MOST_TERMS} terms"):
+        parse_query(text.format(between.join([term] * (MOST_TERMS + 1))))
+
+
+def test_a_list_of_values_is_one_term() -> None:
+    values = ",".join(map(str, range(4 * MOST_TERMS)))
+    assert parse_query(f"id=in.({values})&or=(id.in.({values}),id.eq.1)").filters
+
+
+@pytest.mark.parametrize("wanted", ["a" * 201, "add_note" * 1900])
+def test_no_hint_is_looked_for_at_any_price(wanted: str) -> None:
+    assert similar([wanted[:-1]], wanted) == []
+    assert similar([wanted], wanted[:100]) == []
+    assert similar([f"name{number}" for number in range(1001)], "name") == []
+    assert similar(["name1"], "name")[0][1] == "name1"
+
+
+BODIES = [
+    (media.JSON, b"[" + b"[]," * MOST_NODES + b"[]]"),
+    (media.JSON, b"[" + b'{"a":1},' * MOST_NODES + b"{}]"),
+    (media.JSON, b'{"a":' + b"[" * MOST_NODES),
+    (media.JSON, b"{" + b'"a":1,' * MOST_NODES + b'"a":1}'),
+    (media.CSV, b"a,b\n" + b"1,2\n" * (MOST_CELLS // 2)),
+    (media.CSV, b"a\r" + b"1\r" * MOST_CELLS),
+    (media.CSV, b"a" + b"," * (MOST_CELLS + 1)),
+    (media.URLENCODED, b"&".join(b"a%d=1" % number for number in range(MOST_FIELDS + 1))),
+]
+
+
+@pytest.mark.parametrize(("content", "body"), BODIES, ids=range(len(BODIES)))
+def test_bodies_of_too_many_values_are_not_read(content: Media, body: bytes) -> None:
+    for is_call in (True, False):
+        with pytest.raises(ApiError, match="too_many_values"):
+            parse_payload(body, content, columns=None, is_call=is_call)
+
+
+def test_bodies_are_read_up_to_their_limits() -> None:
+    rows = b"[" + b'{"a":1},' * 1000 + b'{"a":1}]'
+    assert parse_payload(rows, media.JSON, columns=None, is_call=False).keys == ("a",)
+    many = b"[" + b'{"a":1},' * MOST_NODES + b'{"a":1}]'
+    digits = b'{"a":' + b"9" * 100_000 + b"}"
+    assert parse_payload(digits, media.JSON, columns=None, is_call=False).raw == digits
+    assert parse_payload(many, media.JSON, columns=("a",), is_call=False).raw == many
+    lines = b"a,b\r\n" + b"1,2\r\n" * 1000
+    assert parse_payload(lines, media.CSV, columns=None, is_call=False).keys == ("a", "b")
+    form = b"&".join(b"a%d=1" % number for number in range(MOST_FIELDS))
+    assert len(parse_payload(form, media.URLENCODED, columns=None, is_call=True).keys) == 2000

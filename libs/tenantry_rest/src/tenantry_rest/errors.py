@@ -69,6 +69,10 @@ def bad_body(message: str) -> ApiError:
     return ApiError(400, "PGRST102", message)
 
 
+def too_many_values(what: str, most: int, hint: str) -> ApiError:
+    return ApiError(413, "too_many_values", f"The body has more than {most:,} {what}", None, hint)
+
+
 def bad_range(details: str) -> ApiError:
     return ApiError(416, "PGRST103", "Requested range not satisfiable", details)
 

@@ -126,7 +126,7 @@ _item: Parser[SelectItem] = p.either(
     _embed(_relation_head),
     g.lexeme(p.either(p.attempt(_star), p.attempt(_count), _select_field)),
 )
-_items = p.optional(p.separated(_item, g.comma))
+_items = p.optional(p.separated(p.term(_item), g.comma))
 
 
 def select(text: Text) -> tuple[SelectItem, ...]:
