@@ -4,15 +4,24 @@ import json
 
 import pytest
 
-from tenantry_rest.answer import Answer, _overridden
-from tenantry_rest.errors import ApiError
+from tenantry_rest.answer import Answer, _overridden, error_answer
+from tenantry_rest.config import Config
+from tenantry_rest.errors import ApiError, is_header
+from tenantry_rest.openapi import document_of
 from tenantry_rest.request import media
 from tenantry_rest.request.media import Media
 from tenantry_rest.request.parsing import MOST_TERMS
 from tenantry_rest.request.payload import MOST_CELLS, MOST_FIELDS, MOST_NODES, parse_payload
 from tenantry_rest.request.query import parse_query
 from tenantry_rest.schema.fuzzy import similar
-from tenantry_rest.schema.model import Name, Table
+from tenantry_rest.schema.model import (
+    AnyRelationship,
+    Column,
+    Name,
+    Relationship,
+    Schema,
+    Table,
+)
 from tenantry_rest.schema.relationships import (
     MOST,
     ForeignKey,
@@ -78,6 +87,7 @@ def test_views_of_views_are_followed_once() -> None:
         ("Upgrade", "h2c"),
         ("Date", "now"),
         ("X", "a\r\nb"),
+        ("X", "\ud800"),
     ],
 )
 def test_functions_set_no_headers_that_end_an_answer_elsewhere(name: str, value: str) -> None:
@@ -161,3 +171,32 @@ def test_bodies_are_read_up_to_their_limits() -> None:
     assert parse_payload(lines, media.CSV, columns=None, is_call=False).keys == ("a", "b")
     form = b"&".join(b"a%d=1" % number for number in range(MOST_FIELDS))
     assert len(parse_payload(form, media.URLENCODED, columns=None, is_call=True).keys) == 2000
+
+
+def test_a_raised_code_is_no_header_of_its_own() -> None:
+    said = json.dumps({"code": "1\r\nX: y", "message": "\ud800"})
+    raised = from_database("PGRST", said, '{"status":402,"headers":{}}', None, anonymous=False)
+    headers = error_answer(raised, minimal=False).headers
+    assert all(is_header(*each) for each in headers)
+    assert json.loads(raised.body()) == {
+        "code": "1\r\nX: y",
+        "details": None,
+        "hint": None,
+        "message": "\ud800",
+    }
+
+
+def test_the_description_reads_relationships_of_a_table_once() -> None:
+    columns = {
+        f"c{number}": Column(f"c{number}", None, True, "integer", "integer", None, "[" * 9000)
+        for number in range(1500)
+    }
+    related: list[AnyRelationship] = [
+        Relationship(CHILD, PARENT, "m2o", f"fk{number}", (("c7", "id"),), has_key=True)
+        for number in range(MOST // 2)
+    ]
+    table = Table(CHILD, None, False, True, True, True, (), columns)
+    schema = Schema({CHILD: table}, {(CHILD, "public"): related})
+    found = document_of([table], [], schema, Config())["definitions"]["child"]["properties"]
+    assert "Foreign Key to `parent.id`" in found["c7"]["description"]
+    assert "description" not in found["c8"]

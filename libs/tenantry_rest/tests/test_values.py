@@ -105,6 +105,7 @@ def test_claims(claims: dict[str, Any], message: str) -> None:
         ),
         (bearer({}, "another secret of the same length"), "No suitable key or wrong key type"),
         (bearer({}, headers={"kid": ["a"]}), "JWT cryptographic operation failed"),
+        (bearer({}, headers={"alg": "\ud800"}), "Wrong or unsupported encoding algorithm"),
         (bearer({}, headers={"kid": {}}), "JWT cryptographic operation failed"),
         (bearer({}, "", "none"), "Wrong or unsupported encoding algorithm"),
     ],
@@ -114,6 +115,12 @@ def test_unreadable_tokens(header: str, message: str) -> None:
         authenticate(header)
     assert (raised.value.status, raised.value.code) == (401, "PGRST301")
     assert raised.value.message == message
+    assert raised.value.body()
+
+
+def test_claims_are_of_whole_characters() -> None:
+    with pytest.raises(ApiError, match="Parsing claims failed"):
+        authenticate(bearer({"sub": "\ud800"}))
 
 
 @given(st.text())

@@ -160,6 +160,8 @@ class Authenticator:
             )
         try:
             claims = json.loads(content)
+            # They are written again for PostgreSQL, which has no halves of characters.
+            json.dumps(claims, ensure_ascii=False).encode()
         except UNREADABLE:
             claims = None
         if not isinstance(claims, dict):

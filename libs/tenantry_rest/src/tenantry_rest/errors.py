@@ -8,7 +8,7 @@ JSON = "application/json; charset=utf-8"
 # What reading a text as JSON of some form raises, if it is not.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_NO_HEADER_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NO_HEADER_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 # Those that say where an answer ends, and those of a connection that serves other requests too, are
 # the server's own (RFC 9110, sections 6.6.1, 7.6.1 and 8.6).
 _FRAMING = {
@@ -58,7 +58,9 @@ class ApiError(Exception):
         if not minimal:
             content |= {"details": self.details, "hint": self.hint}
         content["message"] = self.message
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        # JSON can have halves of characters, UTF-8 cannot: they stay escaped.
+        return text.encode(errors="backslashreplace")
 
 
 def bad_query(message: str, details: str) -> ApiError:

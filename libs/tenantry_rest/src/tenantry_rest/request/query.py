@@ -151,7 +151,9 @@ def _parse_filter(key: str, value: str, terms: Terms, *, is_call: bool) -> tuple
     return path, Filter(field, negated, operation)
 
 
-def _parse_order(valued: list[tuple[str, str]], terms: Terms) -> tuple[tuple[Path, tuple[OrderTerm, ...]], ...]:
+def _parse_order(
+    valued: list[tuple[str, str]], terms: Terms
+) -> tuple[tuple[Path, tuple[OrderTerm, ...]], ...]:
     found = []
     for key, value in valued:
         if _ends_in(key, "order"):
