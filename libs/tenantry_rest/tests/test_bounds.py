@@ -63,13 +63,25 @@ def test_views_that_are_only_looked_at_are_counted_too() -> None:
 
 
 def test_pairs_of_foreign_keys_are_counted_before_they_are_made() -> None:
-    many = [foreign_key(f"fk{number}", "a") for number in range(9000)]
+    many = [foreign_key(f"fk{number}", "a") for number in range(4000)]
     with pytest.raises(ApiError, match="PGRST002"):
         all_relationships(many, ViewColumns(), keyed("a"), [], ["public"])
     found = all_relationships(many, ViewColumns(), keyed("b"), [], ["public"])
     assert len(found[CHILD, "public"]) == len(many)
     found = all_relationships(many[:3], ViewColumns(), keyed("a"), [], ["public"])
     assert [each.kind for each in found[PARENT, "public"]].count("m2m") == 3 * 2
+
+
+def test_a_table_has_few_relationships() -> None:
+    many = [foreign_key(f"fk{number}", "a") for number in range(5001)]
+    with pytest.raises(ApiError, match="A table has more than 5,000"):
+        all_relationships(many, ViewColumns(), keyed("b"), [], ["public"])
+
+
+def test_an_embed_is_five_terms() -> None:
+    parse_query("select=" + ",".join(["x()"] * (MOST_TERMS // 5)))
+    with pytest.raises(ApiError, match="terms"):
+        parse_query("select=" + ",".join(["x()"] * (MOST_TERMS // 5 + 1)))
 
 
 def test_views_of_views_are_followed_once() -> None:

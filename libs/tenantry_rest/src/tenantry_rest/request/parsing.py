@@ -138,8 +138,9 @@ def term(parser: Parser[T]) -> Parser[T]:
     """A parser of what is counted."""
 
     def run(text: Text) -> T:
+        found = parser(text)
         text.terms.take(1)
-        return parser(text)
+        return found
 
     return run
 

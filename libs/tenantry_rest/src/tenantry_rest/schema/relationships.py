@@ -18,6 +18,7 @@ from tenantry_rest.schema.model import (
 
 Columns = tuple[str, ...]
 MOST = 20_000  # relationships of a schema, those between what is not exposed among them
+MOST_OF_TABLE = 5_000  # exposed ones; an embed looks at all of them
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def all_relationships(
     for (table, foreign), some in detected.items():
         found[table, foreign.schema] += some
     for some in found.values():
+        _limit(len(some), MOST_OF_TABLE)
         some.sort(key=_order)
     return dict(found)
 
@@ -131,9 +133,10 @@ def _order(each: AnyRelationship) -> tuple[object, ...]:
     )
 
 
-def _limit(count: int) -> None:
-    if count > MOST:
-        raise schema_too_large(f"It has more than {MOST:,} relationships, with those of views.")
+def _limit(count: int, most: int = MOST) -> None:
+    if count > most:
+        of = "A table" if most == MOST_OF_TABLE else "It"
+        raise schema_too_large(f"{of} has more than {most:,} relationships, with those of views.")
 
 
 def _count(key: ForeignKey, views: ViewColumns) -> int:
