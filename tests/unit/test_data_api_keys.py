@@ -10,6 +10,7 @@ import pytest
 
 from tenantry.base.errors import Unavailable
 from tenantry.rest import keys
+from tenantry.rest.callers import Keys
 
 EC = {
     "kty": "EC",
@@ -29,7 +30,7 @@ def _rsa(bits: int, exponent: int = 65537, **more: object) -> dict[str, object]:
     return {"kty": "RSA", "n": _encoded(modulus), "e": _encoded(exponent), **more}
 
 
-def _parsed(*given: object) -> keys.Keys:
+def _parsed(*given: object) -> Keys:
     return keys.parse_keys(json.dumps({"keys": given}).encode())
 
 
