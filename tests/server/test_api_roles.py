@@ -11,8 +11,9 @@ import pytest
 from psycopg import AsyncConnection
 from tenants import PASSWORD, Connection, Tenant, make, rows, unmake
 
+from tenantry.base.events import Event, ReconciliationFailed
 from tenantry.base.secrets import scram_verifier
-from tenantry.pg import api_roles, logins, names, objects
+from tenantry.pg import api_roles, blockers, logins, names, objects
 from tenantry.pg.api_roles import SERVICE, SHARED, Authenticator
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.hardening import ensure_standing_roles
@@ -191,6 +192,50 @@ async def test_what_code_of_a_tenants_does_to_a_shared_role_is_undone(
     assert await ensure_standing_roles(address, shared=True) == []
     async with as_role(served, "anon") as session:  # the login's memberships have stayed
         assert await rows(session, "SELECT count(*) FROM todos") == [(0,)]
+
+
+OWN_CHANGES: tuple[LiteralString, ...] = (
+    "ALTER ROLE anon SET application_name = 'theirs'",
+    "ALTER ROLE anon PASSWORD 'theirs'",
+)
+
+
+@pytest.mark.parametrize("statement", OWN_CHANGES)
+async def test_a_session_that_holds_a_shared_role_is_ended(
+    served: Tenant, address: Address, statement: LiteralString
+) -> None:
+    async with await request(served) as holder:
+        await holder.execute("SET ROLE anon")
+        await holder.execute(statement)
+        await holder.execute("BEGIN")
+        await holder.execute(statement)
+        assert len(await ensure_standing_roles(address, shared=True)) == 1
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            await holder.execute("COMMIT")
+    assert await ensure_standing_roles(address, shared=True) == []
+
+
+@pytest.mark.parametrize("statement", OWN_CHANGES)
+async def test_a_shared_role_that_stays_blocked_holds_up_nothing_else(
+    served: Tenant,
+    address: Address,
+    monkeypatch: pytest.MonkeyPatch,
+    statement: LiteralString,
+) -> None:
+    reported: list[Event] = []
+    monkeypatch.setattr(blockers, "_TRIES", 1)
+    monkeypatch.setattr(blockers, "emit", reported.append)
+    async with await request(served) as holder, await request(served) as session:
+        await session.execute("SET ROLE service_role")
+        await session.execute("ALTER ROLE service_role SET work_mem = '1MB'")
+        await holder.execute("SET ROLE anon")
+        await holder.execute(statement)
+        async with holder.transaction():
+            await holder.execute(statement)
+            undone = await ensure_standing_roles(address, shared=True)
+    assert undone == ["settings of service_role"]
+    assert [each.subject for each in reported if isinstance(each, ReconciliationFailed)] == ["anon"]
+    assert len(await ensure_standing_roles(address, shared=True)) == 1
 
 
 async def test_what_a_shared_role_owns_becomes_its_tenants(

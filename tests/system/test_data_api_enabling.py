@@ -99,9 +99,20 @@ def test_its_login_takes_the_roles_that_tokens_name(
                 assert session.execute("SELECT id FROM todos").fetchall() == [(1,)]
         with session.transaction(), pytest.raises(psycopg.errors.InsufficientPrivilege):
             session.execute("SELECT set_config('role', %s, true)", (database["username"],))
-    direct = changed(database["connection_string"], user=f"{database['username']}__authenticator")
-    with pytest.raises(psycopg.OperationalError):
-        login(direct)
+
+
+@pytest.mark.parametrize("port", ["connection_string", "connection_string_pooled"])
+def test_no_password_opens_its_login_to_the_network(
+    platform: Installation, database: Row, enabled: Row, port: str
+) -> None:
+    """Code that runs as the login may change its own password."""
+    assert enabled
+    with as_service(platform, database) as session:
+        session.execute("SET password_encryption = 'scram-sha-256'")
+        session.execute("ALTER ROLE CURRENT_USER PASSWORD 'theirs'")
+        name = f"{database['username']}__authenticator"
+        with pytest.raises(psycopg.OperationalError, match="no pg_hba|not allowed|rejects|reject"):
+            login(changed(database[port], user=name, password="theirs"))
 
 
 def test_rotation_has_an_overlap(

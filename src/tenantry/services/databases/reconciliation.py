@@ -53,11 +53,14 @@ class Reconciliation:
                     passed.over(wanted)
                     for action in plan.differences(wanted, roles, databases, beside):
                         await passed.act("database", action, partial(self._act, cluster.id, action))
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            rotations = await passwords.unfinished_rotations(tx)
-        for database_id in rotations:
-            await self._undo_rotation(database_id)
-        await self._pooler.refresh(self._store)
+            with failures.deferred():
+                async with self._store.transaction(audit.PLATFORM) as tx:
+                    rotations = await passwords.unfinished_rotations(tx)
+                for database_id in rotations:
+                    with failures.deferred():
+                        await self._undo_rotation(database_id)
+            with failures.deferred():
+                await self._pooler.refresh(self._store)
 
     async def _act(  # noqa: C901 (one short case an action)
         self, cluster_id: uuid.UUID, action: plan.Action
