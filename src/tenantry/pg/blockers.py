@@ -45,7 +45,7 @@ async def unless_blocked(
     roles: Sequence[str] = (),
     databases: Sequence[str] = (),
 ) -> bool:
-    """Restore ``what`` of a standing or shared role ``without_blockers``. Returns whether it is done.
+    """Restore ``what`` of a standing role ``without_blockers``. Returns whether that is done.
 
     If it is blocked all the same, that is reported: the pass goes on, and the next one tries again.
     """

@@ -248,10 +248,8 @@ class DataApis:
             if (row := by_name.get(name)) is None:
                 continue
 
-            async def give(name: str = name, tenant: str = row.username) -> bool:
-                members = [tenant, *api_roles.SHARED]
-                async with logins.inside(cluster.address, name, members) as inside:
-                    await api_roles.give_away(inside, tenant)
+            async def give(name: str = name) -> bool:
+                await logins.give_away_shared(cluster.address, name)
                 return True
 
             await passed.act("data_api", plan.GiveAway(row.id), give)
