@@ -21,6 +21,7 @@ from tenantry.pg import api_roles, archives, blockers, dumps, logins, names, obj
 from tenantry.pg.api_roles import SERVICE, SHARED, Authenticator
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.hardening import ensure_standing_roles
+from tenantry.pg.ownership import foreign_objects
 from tenantry.services.restores import transfer
 from tenantry.services.side_clusters.model import SideCluster
 
@@ -274,6 +275,14 @@ async def test_what_a_shared_role_owns_becomes_its_tenants(
         assert await rows(owner, owners) == [(served.role,)]
     async with as_role(served, "anon") as session:  # what was granted to it has stayed
         await rows(session, "SELECT id FROM todos")
+
+
+async def test_what_a_shared_role_owns_is_no_trace_of_an_attack(served: Tenant) -> None:
+    await make_as_anon(served)
+    async with as_role(served, "anon") as session:  # which cannot be given away
+        await session.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO authenticated")
+    async with logins.inside(served.address, served.databases[0], [served.role]) as inside:
+        assert await foreign_objects(inside, [served.role]) == []
 
 
 async def test_what_a_shared_role_owned_at_a_past_time_is_dumped(

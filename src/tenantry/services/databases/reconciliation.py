@@ -11,6 +11,7 @@ from tenantry.control import audit, passwords, replaced
 from tenantry.control import databases as rows
 from tenantry.control.store import ControlStore
 from tenantry.pg import catalog, objects
+from tenantry.pg.blockers import without_blockers
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import plan, steps
 from tenantry.services.databases.service import Databases
@@ -129,7 +130,8 @@ class Reconciliation:
             if before is None:
                 return
             async with self._clusters.own_connection(row.cluster_id) as server:
-                await objects.set_verifier(server, row.username, before)
+                undo = partial(objects.set_verifier, server, row.username, before)
+                await without_blockers(server, undo, roles=[row.username])
             await passwords.remove_rotation(tx, database_id)
             await audit.record_on(
                 tx,
