@@ -43,11 +43,11 @@ def test_the_first_failure_is_raised_once_all_have_had_their_turn() -> None:
 async def test_a_step_that_fails_holds_up_no_other(
     monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    begun = []
+    started = []
 
     def step(name: str) -> Any:
         async def run(*_: object) -> None:
-            begun.append(name)
+            started.append(name)
             if name == failing:
                 raise psycopg.errors.LockNotAvailable("canceling statement due to lock timeout")
 
@@ -68,4 +68,4 @@ async def test_a_step_that_fails_holds_up_no_other(
     )
     with pytest.raises(psycopg.errors.LockNotAvailable):
         await worker.reconcile(cast(Platform, platform))
-    assert begun == [*STEPS]
+    assert started == [*STEPS]
