@@ -5,9 +5,10 @@ import contextlib
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from tenantry.base import logs, settings
-from tenantry.base.errors import TenantryError
+from tenantry.base.errors import Deferred, TenantryError
 from tenantry.base.events import JobCrashed, JobFailed, ReconciliationEnded, emit
 from tenantry.base.home import Home
 from tenantry.base.pausing import pause
@@ -84,37 +85,56 @@ async def clean_up(platform: Platform) -> None:
     there = platform.side_clusters.every()
     async with platform.store.transaction(audit.PLATFORM) as tx:
         busy = await operations.unfinished(tx)
-    for operation_id in there - busy:
-        await platform.side_clusters.remove(operation_id)
-    for cluster in Fleet(platform.settings).shared:
-        await drop_visitors(platform.store, cluster.address)
+    with Deferred() as failures:
+        for operation_id in there - busy:
+            with failures.deferred():
+                await platform.side_clusters.remove(operation_id)
+        for cluster in Fleet(platform.settings).shared:
+            with failures.deferred():
+                await drop_visitors(platform.store, cluster.address)
 
 
 async def drop_visitors(store: ControlStore, address: Address) -> None:
     """Drop the logins on a shared cluster that ended operations and sessions have left."""
-    await visitors.drop_abandoned(address)
-    found = await visitors.purposes(address)  # before the operations, as in ``clean_up``
-    if not found:
-        return
-    async with store.transaction(audit.PLATFORM) as tx:
-        busy = {each.hex for each in await operations.unfinished(tx)}
-    left = [each for each in found if each.partition("_")[0] not in busy]
-    for purpose in visitors.in_time(left):
-        await visitors.drop(address, purpose)
+    with Deferred() as failures:
+        with failures.deferred():
+            await visitors.drop_abandoned(address)
+        found = await visitors.purposes(address)  # before the operations, as in ``clean_up``
+        if not found:
+            return
+        async with store.transaction(audit.PLATFORM) as tx:
+            busy = {each.hex for each in await operations.unfinished(tx)}
+        left = [each for each in found if each.partition("_")[0] not in busy]
+        for purpose in visitors.in_time(left):
+            with failures.deferred():
+                await visitors.drop(address, purpose)
 
 
 async def reconcile(platform: Platform) -> None:
-    """Reconcile clusters with the control database, and delete expired rows."""
-    await ensure_server_files(platform)
+    """Reconcile clusters with the control database, and delete expired rows.
+
+    A step that fails, whatever the error, holds up none of the others.
+    """
     passed = Pass()
-    await platform.reconciliation.reconcile(passed)
-    await platform.roles.reconcile(passed)
-    await platform.data_apis.reconcile(passed)
-    await passed.record(platform.store)
-    await clean_up(platform)
-    await platform.backups.reconcile()
-    await platform.restores.reconcile()
-    await platform.databases.warm_pool.refill()
+    with Deferred() as failures:
+        for step in (
+            partial(ensure_server_files, platform),
+            partial(platform.reconciliation.reconcile, passed),
+            partial(platform.roles.reconcile, passed),
+            partial(platform.data_apis.reconcile, passed),
+            partial(passed.record, platform.store),
+            partial(clean_up, platform),
+            platform.backups.reconcile,
+            platform.restores.reconcile,
+            platform.databases.warm_pool.refill,
+            partial(_forget_old, platform),
+        ):
+            with failures.deferred():
+                await step()
+    emit(ReconciliationEnded(len(passed.done), len(passed.failed)))
+
+
+async def _forget_old(platform: Platform) -> None:
     async with platform.store.transaction(audit.PLATFORM) as tx:
         await idempotency.forget_old(tx)
         await audit.forget_old(tx, days=platform.settings.audit_days)
@@ -125,7 +145,6 @@ async def reconcile(platform: Platform) -> None:
         await proofs.forget_old(tx)
         await alerts.forget_old(tx)
         await alert_channels.forget_old(tx)
-    emit(ReconciliationEnded(len(passed.done), len(passed.failed)))
 
 
 async def _every(seconds: float, what: str, job: Callable[[], Awaitable[object]]) -> None:

@@ -4,18 +4,26 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import LiteralString
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import AsyncConnection
 from tenants import PASSWORD, Connection, Tenant, make, rows, unmake
 
+from conftest import Server
+from tenantry.base.events import Event, ReconciliationFailed
 from tenantry.base.secrets import scram_verifier
-from tenantry.pg import api_roles, logins, names, objects
+from tenantry.host.commands import CommandFailed
+from tenantry.pg import api_roles, archives, blockers, dumps, logins, names, objects, visitors
 from tenantry.pg.api_roles import SERVICE, SHARED, Authenticator
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.hardening import ensure_standing_roles
+from tenantry.pg.ownership import foreign_objects
+from tenantry.services.restores import transfer
+from tenantry.services.side_clusters.model import SideCluster
 
 DENIED = psycopg.errors.InsufficientPrivilege
 TODOS: LiteralString = """
@@ -193,23 +201,110 @@ async def test_what_code_of_a_tenants_does_to_a_shared_role_is_undone(
         assert await rows(session, "SELECT count(*) FROM todos") == [(0,)]
 
 
+OWN_CHANGES: tuple[LiteralString, ...] = (
+    "ALTER ROLE anon SET application_name = 'theirs'",
+    "ALTER ROLE anon PASSWORD 'theirs'",
+)
+
+
+@pytest.mark.parametrize("statement", OWN_CHANGES)
+async def test_a_session_that_holds_a_shared_role_is_ended(
+    served: Tenant, address: Address, statement: LiteralString
+) -> None:
+    async with await request(served) as holder:
+        await holder.execute("SET ROLE anon")
+        await holder.execute(statement)
+        await holder.execute("BEGIN")
+        await holder.execute(statement)
+        assert len(await ensure_standing_roles(address, shared=True)) == 1
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            await holder.execute("COMMIT")
+    assert await ensure_standing_roles(address, shared=True) == []
+
+
+@pytest.mark.parametrize("statement", OWN_CHANGES)
+async def test_a_shared_role_that_stays_blocked_holds_up_nothing_else(
+    served: Tenant,
+    address: Address,
+    monkeypatch: pytest.MonkeyPatch,
+    statement: LiteralString,
+) -> None:
+    reported: list[Event] = []
+    monkeypatch.setattr(blockers, "_TRIES", 1)
+    monkeypatch.setattr(blockers, "emit", reported.append)
+    async with await request(served) as holder, await request(served) as session:
+        await session.execute("SET ROLE service_role")
+        await session.execute("ALTER ROLE service_role SET work_mem = '1MB'")
+        await holder.execute("SET ROLE anon")
+        await holder.execute(statement)
+        async with holder.transaction():
+            await holder.execute(statement)
+            undone = await ensure_standing_roles(address, shared=True)
+    assert undone == ["settings of service_role"]
+    assert [each.subject for each in reported if isinstance(each, ReconciliationFailed)] == ["anon"]
+    assert len(await ensure_standing_roles(address, shared=True)) == 1
+
+
+async def make_as_anon(tenant: Tenant) -> None:
+    async with await tenant.session() as owner:
+        await owner.execute("GRANT CREATE ON SCHEMA public TO anon")
+    async with as_role(tenant, "anon") as session:
+        await session.execute("CREATE TABLE made (i int); SELECT lo_create(0)")
+
+
 async def test_what_a_shared_role_owns_becomes_its_tenants(
-    platform: Connection, served: Tenant
+    platform: Connection, server: Server, served: Tenant, tmp_path: Path
 ) -> None:
     main = served.databases[0]
-    async with await served.session() as owner:
-        await owner.execute("GRANT CREATE ON SCHEMA public TO anon")
-    async with as_role(served, "anon") as session:
-        await session.execute("CREATE TABLE made (i int); SELECT lo_create(0)")
+
+    async def dump() -> None:
+        async with visitors.visitor(
+            served.address, uuid4().hex, [served.role], folder=tmp_path
+        ) as visitor:
+            await dumps.dump(server.bin_dir, visitor, main, tmp_path / "dump")
+
+    await make_as_anon(served)
     assert await api_roles.databases_with_objects(platform) == [main]
-    async with logins.inside(served.address, main, [served.role, *SHARED]) as inside:
-        await api_roles.give_away(inside, served.role)
+    with pytest.raises(CommandFailed, match="permission denied"):
+        await dump()
+    await logins.give_away_shared(served.address, main)
     assert await api_roles.databases_with_objects(platform) == []
+    await dump()
     async with await served.session() as owner:
         owners = "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'made'"
         assert await rows(owner, owners) == [(served.role,)]
     async with as_role(served, "anon") as session:  # what was granted to it has stayed
         await rows(session, "SELECT id FROM todos")
+
+
+async def test_what_a_shared_role_owns_is_no_trace_of_an_attack(served: Tenant) -> None:
+    await make_as_anon(served)
+    async with as_role(served, "anon") as session:  # which cannot be given away
+        await session.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO authenticated")
+    async with logins.inside(served.address, served.databases[0], [served.role]) as inside:
+        assert await foreign_objects(inside, [served.role]) == []
+
+
+async def test_what_a_shared_role_owned_at_a_past_time_is_dumped(
+    server: Server, served: Tenant, tmp_path: Path
+) -> None:
+    await make_as_anon(served)
+    side = SideCluster(served.address, server.bin_dir, tmp_path, ())
+
+    async def report(*_: object) -> None: ...
+
+    dumped = await transfer.dump_out(
+        side,
+        uuid4().hex,
+        served.databases[0],
+        first=served.role,
+        new_owner=served.role,
+        report=report,
+    )
+    items = await archives.contents(server.bin_dir, dumped)
+    assert [each for each in items if each.endswith(" anon")] == []
+    for wanted in (f"TABLE public made {served.role}", "ACL public TABLE todos"):
+        assert any(wanted in each for each in items), wanted
 
 
 async def test_the_login_is_compared_and_restored(

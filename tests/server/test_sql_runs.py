@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import time
 from dataclasses import replace
 from typing import Any
@@ -319,3 +320,48 @@ async def test_what_it_creates_as_its_login_becomes_its_tenants(tenant: Tenant) 
         )
     assert owner == tenant.role
     assert await visitors(tenant) == 0
+
+
+NOTICES = "DO $$ BEGIN FOR i IN 1..100 LOOP RAISE NOTICE '%', repeat(chr(1), 980); END LOOP; END $$"
+WIDE = f"SELECT {', '.join(f'1 AS {chr(97 + n % 26) * 60}{n}' for n in range(1600))}"
+
+
+@pytest.mark.usefixtures("orders")
+async def test_what_comes_besides_rows_is_bounded_for_the_whole_run(tenant: Tenant) -> None:
+    done = await results(tenant, *[NOTICES] * 20, how=WRITES)
+    assert sum(len(each["notices"]) for each in done) == 100
+    with pytest.raises(Conflict, match="Nothing was changed"):
+        await results(tenant, "DELETE FROM orders", *[WIDE] * 40, how=WRITES)
+    assert await count(tenant) == 3
+    [one] = await results(tenant, WIDE)
+    assert len(one["columns"]) == 1600
+
+
+STARTER = """
+import asyncio, sys
+from pathlib import Path
+from tenantry.pg import sql_runs
+from tenantry.pg.connections import Address
+wanted = sql_runs.Wanted(
+    ["DELETE FROM orders", "SELECT pg_sleep(2)"], read_only=False, alone=False, seconds=30, rows=9
+)
+address = Address(Path(sys.argv[1]), int(sys.argv[2]))
+asyncio.run(sql_runs.run(address, sys.argv[3], sys.argv[4], wanted))
+"""
+
+
+@pytest.mark.usefixtures("orders")
+async def test_a_run_ends_with_the_process_that_began_it(tenant: Tenant) -> None:
+    address, name = tenant.address, tenant.databases[0]
+    program = [sys.executable, "-c", STARTER, str(address.socket_dir), str(address.port)]
+    starter = await asyncio.create_subprocess_exec(*program, name, tenant.role)
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(2)'"
+    async with connect(address, user=ADMIN) as admin:
+        while not await fetch_value(admin, sleeping):
+            assert starter.returncode is None
+            await asyncio.sleep(0.05)
+        starter.kill()
+        await starter.wait()
+        while await fetch_value(admin, f"{sleeping} AND state <> 'idle'"):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert await count(tenant) == 3

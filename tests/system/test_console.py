@@ -663,3 +663,9 @@ def test_everything_can_be_perceived_and_fits_a_phone(
         expect(page.get_by_role("dialog")).to_be_visible()
         assert faults(page) == [], button
         page.keyboard.press("Escape")
+
+
+def test_the_reference_of_the_api_is_rendered(platform: Installation, page: Page) -> None:
+    page.goto(f"{platform.url}/docs")
+    expect(page.get_by_text("/api/databases", exact=True).first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Unable to render")).to_have_count(0)

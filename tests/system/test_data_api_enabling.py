@@ -12,6 +12,7 @@ import pytest
 from answers import data, problem
 from clients import changed, do, eventually, login
 from harness import Installation
+from imported import ended
 from tenantry.base.secrets import Seal
 
 Row = dict[str, Any]
@@ -99,9 +100,56 @@ def test_its_login_takes_the_roles_that_tokens_name(
                 assert session.execute("SELECT id FROM todos").fetchall() == [(1,)]
         with session.transaction(), pytest.raises(psycopg.errors.InsufficientPrivilege):
             session.execute("SELECT set_config('role', %s, true)", (database["username"],))
-    direct = changed(database["connection_string"], user=f"{database['username']}__authenticator")
-    with pytest.raises(psycopg.OperationalError):
-        login(direct)
+
+
+@pytest.mark.parametrize("port", ["connection_string", "connection_string_pooled"])
+def test_no_password_opens_its_login_to_the_network(
+    platform: Installation, database: Row, enabled: Row, port: str
+) -> None:
+    """Code that runs as the login may change its own password."""
+    assert enabled
+    with as_service(platform, database) as session:
+        session.execute("SET password_encryption = 'scram-sha-256'")
+        session.execute("ALTER ROLE CURRENT_USER PASSWORD 'theirs'")
+        name = f"{database['username']}__authenticator"
+        with pytest.raises(psycopg.OperationalError, match=r"no pg_hba.conf entry|login rejected"):
+            login(changed(database[port], user=name, password="theirs"))
+
+
+def test_what_requests_ran_is_shown_to_the_owner(
+    platform: Installation, api: httpx.Client, database: Row, enabled: Row
+) -> None:
+    assert enabled
+    do(database["connection_string"], "GRANT SELECT ON todos TO anon")
+    with as_service(platform, database) as session, session.transaction():
+        session.execute("SELECT set_config('role', 'anon', true)")
+        session.execute("SELECT id AS of_a_request FROM todos")
+        sessions = data(api.get(f"/api/databases/{database['id']}/sessions"))
+        assert f"{database['username']}__authenticator" in {each["role"] for each in sessions}
+    found = data(api.get(f"/api/databases/{database['id']}/queries?search=of_a_request"))
+    assert [(each["calls"], each["rows"]) for each in found] == [(1, 1)]
+
+
+def test_what_requests_made_is_backed_up_and_copied_at_once(
+    platform: Installation, api: httpx.Client, database: Row, enabled: Row
+) -> None:
+    assert enabled
+
+    def make() -> None:
+        with as_service(platform, database) as session, session.transaction():
+            session.execute("SELECT set_config('role', 'anon', true)")
+            session.execute("SELECT lo_create(0)")
+
+    make()
+    backup = api.post(f"/api/databases/{database['id']}/backups", json={})
+    assert ended(api, data(backup, 202))["status"] == "succeeded"
+    make()
+    branch = data(api.post(f"/api/databases/{database['id']}/branches", json={"name": "b"}), 202)
+    assert ended(api, branch["operation"])["status"] == "succeeded"
+    do(
+        branch["connection_string"],
+        "SELECT lo_get(oid) FROM pg_largeobject_metadata WHERE lomowner = current_user::regrole",
+    )
 
 
 def test_rotation_has_an_overlap(

@@ -12,6 +12,7 @@ import httpx
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from answers import data, problem
 from clients import ENDPOINTS, do, eventually, login
@@ -72,7 +73,7 @@ def both(platform: Installation) -> Iterator[tuple[Owned, Owned]]:
             # What a session did may be reported only when it ends.
             with login(direct) as session:
                 session.execute("BEGIN; SELECT 1")
-                eventually(lambda: _is_sampled(busy))
+                eventually(lambda: _works(session) and _is_sampled(busy))
             yield busy, idle
 
 
@@ -80,7 +81,14 @@ def _is_sampled(one: Owned) -> bool:
     found = one.values()
     inserted = max(found.get("rows_inserted", ()), default=0) > INSERTED
     pooled = any(found.get("pooled_queries", ()))
-    return inserted and pooled and any(found.get("direct_in_transaction", ()))
+    computed = any(found.get("cpu_percent", ()))
+    return inserted and pooled and computed and any(found.get("direct_in_transaction", ()))
+
+
+def _works(session: psycopg.Connection[TupleRow]) -> bool:
+    """Use a processor for a moment: only that of sessions that two samples see is counted."""
+    session.execute("SELECT count(*) FROM generate_series(1, 300000)")
+    return True
 
 
 def test_what_a_database_did_is_in_its_series(both: tuple[Owned, Owned]) -> None:

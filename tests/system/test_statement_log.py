@@ -397,11 +397,11 @@ def test_who_floods_the_log_is_not_logged_for_a_while(
     large = f"SELECT length('{'x' * 300_000}')".encode()
 
     def is_paused() -> bool:
+        do(neighbour.made["connection_string"], "SELECT 'a neighbour''s'")
         with login(logged.made["connection_string"]) as session:
             try:
                 for _ in range(10):
                     session.execute(large)
-                do(neighbour.made["connection_string"], "SELECT 'a neighbour''s'")
             except psycopg.OperationalError:
                 pass  # its sessions are ended: they would go on
         return data(logged.api.get(f"{logged.path}/settings"))["paused_until"] is not None

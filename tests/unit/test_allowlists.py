@@ -109,6 +109,17 @@ def test_the_platform_roles_come_by_no_network(
             assert verdict(text, role, address) == "reject"
 
 
+@given(LISTS, ADDRESSES)
+def test_the_login_of_a_data_api_comes_by_no_network(
+    lists: dict[str, list[Network]], address: ipaddress.IPv4Address
+) -> None:
+    name = "user_a__authenticator"
+    rulebook = plan.compile_lists([*admissions(lists), Admission(name, None)])
+    assert verdict(plan.render_pooler_rules(rulebook), name, address) == "reject"
+    direct = hba.render(hba.shared_rules(ROLES_OF_OURS, rulebook.lines()))
+    assert verdict(direct, name, address, open_roles={*ROLES} - {*lists}) == "reject"
+
+
 @given(st.permutations(ROLES))
 def test_the_same_lists_give_the_same_files(order: list[str]) -> None:
     home = ipaddress.ip_network("203.0.113.0/24")

@@ -60,6 +60,9 @@ def test_only_a_tenants_own_statements_in_its_databases_are_its() -> None:
         entry(ROW.database_name, ROW.username, 1, did(2)),
         entry(ROW.database_name, additional, 1, did(3)),
         entry(ROW.shadow_name, ROW.username, 1, did(4), oid=2),
+        entry(ROW.database_name, names.authenticator(ROW.username), 1, did(1)),
+        entry(ROW.database_name, "anon", 1, did(1)),
+        entry(ROW.database_name, "service_role", 1, did(1)),
         entry(ROW.database_name, "tenantry_visitor_x", 2, did(5)),
         entry(ROW.database_name, OTHER.username, 2, did(6)),
         entry("postgres", ROW.username, 2, did(7), oid=3),
@@ -68,9 +71,9 @@ def test_only_a_tenants_own_statements_in_its_databases_are_its() -> None:
     found = counting.done_since({}, entries, DATABASES)
     assert found == {
         ROW.id: {
-            (False, 1): did(5, 2.0),
+            (False, 1): did(8, 5.0),
             (True, 1): did(4),
-            (False, WHOLE): did(9, 3.0),
+            (False, WHOLE): did(12, 6.0),
         }
     }
 

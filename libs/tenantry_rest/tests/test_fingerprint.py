@@ -4,7 +4,10 @@ import psycopg
 import pytest
 from rest_server import Server
 
-from tenantry_rest import load_fingerprint, measure_schema
+from tenantry_rest import Config, load_fingerprint, load_schema, measure_schema
+from tenantry_rest.catalog.fetching import fetch
+from tenantry_rest.catalog.queries import FUNCTIONS
+from tenantry_rest.schema.model import Name
 
 CHANGES = """
 CREATE TABLE changing (id int PRIMARY KEY, name text)
@@ -72,10 +75,77 @@ async def test_it_differs_after_changes_of_the_schema_only(server: Server, chang
             before = after
 
 
-async def test_the_size_counts_comments_of_any_length(server: Server) -> None:
+SIZES = [
+    (400_000, "COMMENT ON TABLE test.tasks IS '{long}'", "COMMENT ON TABLE test.tasks IS NULL"),
+    (399_000, "COMMENT ON SCHEMA public IS '{long}'", "COMMENT ON SCHEMA public IS NULL"),
+    (
+        400_000,
+        "ALTER FUNCTION test.adds SET application_name = '{long}'",
+        "ALTER FUNCTION test.adds RESET ALL",
+    ),
+    (
+        50_000,
+        "CREATE FUNCTION many({parameters}) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "DROP FUNCTION many",
+    ),
+    (
+        800_000,
+        "CREATE DOMAIN long AS text DEFAULT '{long}'; CREATE TABLE longs (a long, b long)",
+        "DROP TABLE longs; DROP DOMAIN long",
+    ),
+    (
+        10_000,
+        "CREATE TABLE self (id int PRIMARY KEY, {references})",
+        "DROP TABLE self",
+    ),
+    (400_000, "ALTER ROLE author SET application_name = '{long}'", "ALTER ROLE author RESET ALL"),
+]
+
+
+@pytest.mark.parametrize(("least", "making", "undoing"), SIZES)
+async def test_the_size_counts_what_has_no_limit(
+    server: Server, least: int, making: str, undoing: str
+) -> None:
+    given = {
+        "long": "long" * 100_000,
+        "parameters": ", ".join(f"a{number} int" for number in range(100)),
+        "references": ", ".join("FOREIGN KEY (id) REFERENCES self" for _ in range(20)),
+    }
     async with await psycopg.AsyncConnection.connect(server.dsn("authenticator")) as reader:
         before = await measure_schema(reader)
         assert before > 1000
-        server.execute("COMMENT ON TABLE test.tasks IS '" + "long" * 100_000 + "'")
-        assert await measure_schema(reader) >= before + 400_000
-        server.execute("COMMENT ON TABLE test.tasks IS NULL")
+        server.execute(making.format(**given))
+        try:
+            assert await measure_schema(reader) >= before + least
+            if "ROLE author" in making:
+                assert await measure_schema(reader, ["author"]) < before + least
+        finally:
+            server.execute(undoing)
+
+
+async def test_settings_of_excluded_roles_are_not_read(server: Server) -> None:
+    async with await psycopg.AsyncConnection.connect(server.dsn("authenticator")) as reader:
+        before = await load_fingerprint(reader, ["author"])
+        server.execute("ALTER ROLE author SET statement_timeout = '7s'")
+        try:
+            assert await load_fingerprint(reader, ["author"]) == before
+            everything = await load_schema(reader, Config())
+            assert everything.roles["author"].settings == (("statement_timeout", "7s"),)
+            assert "author" not in (await load_schema(reader, Config(), ["author"])).roles
+        finally:
+            server.execute("ALTER ROLE author RESET ALL")
+
+
+async def test_of_functions_only_settings_of_the_transaction_are_read(server: Server) -> None:
+    config = Config(db_schemas=("test",))
+    server.execute("ALTER FUNCTION test.adds SET application_name = 'x'")
+    server.execute("ALTER FUNCTION test.adds SET statement_timeout = '7s'")
+    try:
+        connecting = psycopg.AsyncConnection.connect(server.dsn("authenticator"))
+        async with await connecting as reader:
+            [[rows]] = [await fetch(reader, [(FUNCTIONS, [["test"], ["statement_timeout"]])])]
+            assert ["statement_timeout=7s"] in [row[9] for row in rows]
+            [adds] = (await load_schema(reader, config)).functions[Name("test", "adds")]
+            assert adds.settings == (("statement_timeout", "7s"),)
+    finally:
+        server.execute("ALTER FUNCTION test.adds RESET ALL")

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 from typing import Any
 
 import jwt
@@ -12,7 +13,7 @@ from rest_clients import SECRET, Client
 from rest_server import Server
 
 from tenantry_rest import ClientGone, receive_request
-from tenantry_rest.auth import Authenticator
+from tenantry_rest.auth import Authenticator, read_keys
 from tenantry_rest.config import BadConfig, Config, parse_file, read_config
 from tenantry_rest.errors import ApiError
 from tenantry_rest.request import media
@@ -50,8 +51,18 @@ def authenticate(header: str | None, **changed: Any) -> Any:
     return Authenticator(config, clock=lambda: NOW).caller(header)
 
 
-def bearer(claims: dict[str, Any], key: str = SECRET, algorithm: str = "HS256") -> str:
-    return f"Bearer {jwt.encode(claims, key, algorithm=algorithm)}"
+def bearer(
+    claims: dict[str, Any],
+    key: str = SECRET,
+    algorithm: str = "HS256",
+    headers: dict[str, Any] | None = None,
+) -> str:
+    """A token; PyJWT makes none with a name of a key that is no text."""
+    if headers is None:
+        return f"Bearer {jwt.encode(claims, key, algorithm=algorithm)}"
+    parts = ({"alg": algorithm, **headers}, claims)
+    encoded = (base64.urlsafe_b64encode(json.dumps(each).encode()).decode() for each in parts)
+    return f"Bearer {'.'.join(each.rstrip('=') for each in encoded)}.AAAA"
 
 
 def test_callers() -> None:
@@ -68,6 +79,8 @@ def test_callers() -> None:
     ("claims", "message"),
     [
         ({"exp": NOW - 31}, "JWT expired"),
+        ({"exp": -(10**400)}, "JWT expired"),
+        ({"nbf": 10**400}, "JWT not yet valid"),
         ({"nbf": NOW + 31}, "JWT not yet valid"),
         ({"iat": NOW + 31}, "JWT issued at future"),
         ({"exp": NOW - 29, "nbf": NOW + 29, "aud": "them"}, "JWT not in audience"),
@@ -91,6 +104,9 @@ def test_claims(claims: dict[str, Any], message: str) -> None:
             "JWT cryptographic operation failed",
         ),
         (bearer({}, "another secret of the same length"), "No suitable key or wrong key type"),
+        (bearer({}, headers={"kid": ["a"]}), "JWT cryptographic operation failed"),
+        (bearer({}, headers={"alg": "\ud800"}), "Wrong or unsupported encoding algorithm"),
+        (bearer({}, headers={"kid": {}}), "JWT cryptographic operation failed"),
         (bearer({}, "", "none"), "Wrong or unsupported encoding algorithm"),
     ],
 )
@@ -99,12 +115,29 @@ def test_unreadable_tokens(header: str, message: str) -> None:
         authenticate(header)
     assert (raised.value.status, raised.value.code) == (401, "PGRST301")
     assert raised.value.message == message
+    assert raised.value.body()
+
+
+def test_claims_are_of_whole_characters() -> None:
+    with pytest.raises(ApiError, match="Parsing claims failed"):
+        authenticate(bearer({"sub": "\ud800"}))
 
 
 @given(st.text())
 def test_any_token_is_refused(token: str) -> None:
     with pytest.raises(ApiError):
         authenticate(f"Bearer {token}")
+
+
+@pytest.mark.parametrize("name", [["a"], {}, 1])
+def test_a_key_has_a_text_for_a_name(name: object) -> None:
+    key = {"kty": "oct", "k": "c" * 43, "kid": name}
+    with pytest.raises(BadConfig):
+        read_keys(json.dumps(key).encode())
+
+
+def test_a_secret_may_look_like_deep_json() -> None:
+    assert len(read_keys(b"[" * 100_000)) == 1
 
 
 def test_without_a_secret_or_an_anonymous_role() -> None:

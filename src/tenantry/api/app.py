@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import swagger_ui_bundle
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
@@ -49,6 +48,7 @@ from tenantry.api import (
 from tenantry.api.answers import Problem
 from tenantry.api.frame import Frame
 from tenantry.base.settings import Settings
+from tenantry.host import wheels
 from tenantry.services.platform import open_platform
 
 _ASSETS = "/docs/assets"
@@ -123,9 +123,7 @@ def create_app(settings: Settings) -> FastAPI:
     for resource in _RESOURCES:
         app.include_router(resource.router)
     # The documentation works without a network: its scripts are served from here.
-    app.mount(
-        _ASSETS, StaticFiles(directory=swagger_ui_bundle.swagger_ui_path), name="documentation"
-    )
+    app.mount(_ASSETS, StaticFiles(directory=wheels.swagger_ui()), name="documentation")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

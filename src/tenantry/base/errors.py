@@ -160,7 +160,7 @@ class Deferred:
     """
 
     def __init__(self) -> None:
-        self._first: TenantryError | None = None
+        self._first: Exception | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -171,8 +171,8 @@ class Deferred:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Run a piece of work; its TenantryError is raised at the end."""
+        """Run a piece of work; its error is raised at the end."""
         try:
             yield
-        except TenantryError as error:
+        except Exception as error:  # what is unexpected for one must not stop the others, either
             self._first = self._first or error

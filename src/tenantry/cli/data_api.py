@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from tenantry.cli import output, times
-from tenantry.cli.client import Api, Row, connect
+from tenantry.cli.client import Api, ApiError, Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
 
@@ -32,17 +32,25 @@ def enable(
         typer.Option(metavar="SCHEMA", help="A schema to expose; public if none is given."),
     ] = None,
     anonymous: Annotated[
-        bool, typer.Option(help="Whether requests without a token are answered.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--anonymous/--no-anonymous", help="Whether requests without a token are answered."
+        ),
+    ] = None,
     open_: Annotated[
-        bool, typer.Option("--open", help="Let requests without a token write: for demos.")
-    ] = False,
+        bool | None,
+        typer.Option("--open/--no-open", help="Let requests without a token write: for demos."),
+    ] = None,
     max_rows: Annotated[
-        int, typer.Option(min=0, help="The most rows in an answer; 0: no limit.")
-    ] = 1000,
+        int | None,
+        typer.Option(min=0, help="The most rows in an answer; 0: no limit. Default: 1000."),
+    ] = None,
     timeout: Annotated[
-        int, typer.Option(min=1, metavar="MS", help="The longest that a statement runs.")
-    ] = 15_000,
+        int | None,
+        typer.Option(
+            min=1, metavar="MS", help="The longest that a statement runs. Default: 15000."
+        ),
+    ] = None,
     jwks_url: Annotated[
         str | None, typer.Option(help="Where public keys for further tokens are.")
     ] = None,
@@ -53,24 +61,30 @@ def enable(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Enable the REST API of a database, or replace its settings; its keys are shown once.
+    """Enable the REST API of a database, whose keys are shown once, or change its settings.
+
+    What you omit keeps its value. `--jwks-url ""` and `--origin ""` remove what there is.
 
     Example:
 
         tenantry data-api enable shop --schema api
     """
-    wanted: dict[str, object] = {
-        "schemas": schema or ["public"],
+    said: dict[str, object] = {
+        "schemas": schema,
         "anonymous": anonymous,
         "open": open_,
-        "max_rows": max_rows or None,
+        "max_rows": max_rows,
         "statement_timeout_ms": timeout,
         "jwks_url": jwks_url,
-        "allowed_origins": origin or [],
+        "allowed_origins": origin and [each for each in origin if each],
     }
+    changes = {name: value for name, value in said.items() if value is not None}
+    for name, nothing in (("max_rows", 0), ("jwks_url", "")):
+        if changes.get(name) == nothing:
+            changes[name] = None
     with connect() as api:
         row = find(api, database, env)
-        made = api.put(_path(row), wanted)
+        made = api.put(_path(row), _present(api, row, list(said)) | changes)
     if as_json:
         output.as_json(made)
         return
@@ -82,6 +96,17 @@ def enable(
         )
     output.facts([("url", made["rest_url"])])
     _show_keys(made)
+
+
+def _present(api: Api, row: Row, names: list[str]) -> dict[str, object]:
+    """Return the settings of a database's API; none if it has no API."""
+    try:
+        found = api.get(_path(row))
+    except ApiError as error:
+        if error.problem.get("code") != "not_found":
+            raise
+        return {}
+    return {name: found[name] for name in names}
 
 
 @app.command()

@@ -123,7 +123,8 @@ async def admissions(tx: Tx) -> list[Admission]:
     """Return the allowed networks of all roles whose database has an allowlist.
 
     A database whose entries have all expired allows no address: it has a list, and only its owner
-    may open it again. An allowlist applies to all the database's roles.
+    may open it again. An allowlist applies to all the database's roles. The login of a data API is
+    admitted from no address, with or without a list: it comes by the pooler's socket.
     """
     async with tx.cursor(row_factory=class_row(Admission)) as cursor:
         await cursor.execute(
@@ -134,9 +135,9 @@ async def admissions(tx: Tx) -> list[Admission]:
             CROSS JOIN LATERAL (
                 SELECT d.username
                 UNION ALL SELECT r.username FROM database_roles r WHERE r.database_id = d.id
-                UNION ALL SELECT a.authenticator FROM data_apis a WHERE a.database_id = d.id
             ) login
             WHERE d.status IN ('active', 'branching')
+            UNION ALL SELECT authenticator, NULL FROM data_apis
             """
         )
         return await cursor.fetchall()

@@ -10,12 +10,14 @@ without a login, and the service must not apply the settings of shared roles.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import LiteralString
+from functools import partial
+from typing import Literal, LiteralString
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.pg import names
+from tenantry.pg.blockers import unless_blocked
 from tenantry.pg.connections import fetch_value
 
 ANONYMOUS = "anon"
@@ -43,53 +45,53 @@ async def _exists(connection: Connection, name: str) -> bool:
 
 
 async def ensure_shared(admin: Connection) -> None:
-    """Create the shared roles where they are missing."""
-    for name in SHARED:
+    """Create the shared roles where they are missing. ``restore`` corrects those that exist."""
+    for name, attribute in SHARED.items():
         if not await _exists(admin, name):
-            await admin.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
-    await restore(admin)
+            await admin.execute(_with_attributes("CREATE", name, attribute))
+
+
+def _with_attributes(
+    verb: Literal["CREATE", "ALTER"], name: str, attribute: LiteralString
+) -> sql.Composed:
+    return sql.SQL("{} ROLE {} {} {}").format(
+        sql.SQL(verb), sql.Identifier(name), sql.SQL(_ATTRIBUTES), sql.SQL(attribute)
+    )
 
 
 async def restore(admin: Connection) -> list[str]:
-    """Restore the invariants of the shared roles on a cluster. Returns what was undone."""
-    return [
-        *await _reset_attributes(admin),
-        *await _reset_settings(admin),
-        *await _end_memberships(admin),
-    ]
+    """Restore the invariants of the shared roles on a cluster. Returns what was undone.
+
+    Code of any tenant can hold locks on these roles: its session is ended, and what is blocked all
+    the same is left to the next call.
+    """
+    undone: list[str] = []
+    for name in SHARED:
+        work = partial(_restore, admin, name, undone)
+        await unless_blocked(admin, name, work, roles=[name])
+    return [*undone, *await _end_memberships(admin)]
 
 
-async def _reset_attributes(admin: Connection) -> list[str]:
-    cursor = await admin.execute(
-        """
-        SELECT rolname FROM pg_authid
-        WHERE rolname = ANY (%(shared)s)
+async def _restore(admin: Connection, name: str, undone: list[str]) -> None:
+    changed = """
+        SELECT FROM pg_authid
+        WHERE rolname = %(name)s
           AND (rolcanlogin OR rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication
                OR rolinherit OR rolconnlimit <> 0 OR rolpassword IS NOT NULL
                OR coalesce(rolvaliduntil, '-infinity') <> 'infinity'
                OR rolbypassrls <> (rolname = %(service)s))
-        """,
-        {"shared": list(SHARED), "service": SERVICE},
-    )
-    changed = [name for (name,) in await cursor.fetchall()]
-    for name in changed:
-        await admin.execute(
-            sql.SQL("ALTER ROLE {} {} {}").format(
-                sql.Identifier(name), sql.SQL(_ATTRIBUTES), sql.SQL(SHARED[name])
-            )
-        )
-    return [f"attributes of {name}" for name in changed]
-
-
-async def _reset_settings(admin: Connection) -> list[str]:
-    cursor = await admin.execute(
         """
-        DELETE FROM pg_db_role_setting USING pg_roles r
-        WHERE r.oid = setrole AND r.rolname = ANY (%s) RETURNING r.rolname
-        """,
-        (list(SHARED),),
+    cursor = await admin.execute(changed, {"name": name, "service": SERVICE})
+    if cursor.rowcount:
+        await admin.execute(_with_attributes("ALTER", name, SHARED[name]))
+        undone.append(f"attributes of {name}")
+    cursor = await admin.execute(
+        "DELETE FROM pg_db_role_setting"
+        " WHERE setrole = (SELECT oid FROM pg_roles WHERE rolname = %s)",
+        (name,),
     )
-    return [f"settings of {name}" for (name,) in await cursor.fetchall()]
+    if cursor.rowcount:
+        undone.append(f"settings of {name}")
 
 
 async def _end_memberships(admin: Connection) -> list[str]:
@@ -111,12 +113,12 @@ async def _end_memberships(admin: Connection) -> list[str]:
     for role, member, grantor, may_grant in await cursor.fetchall():
         if names.is_authenticator(member) and not may_grant:
             continue
-        await admin.execute(
-            sql.SQL("REVOKE {} FROM {} GRANTED BY {} CASCADE").format(
-                sql.Identifier(role), sql.Identifier(member), sql.Identifier(grantor)
-            )
+        what = f"membership of {member} in {role}"
+        revoke = sql.SQL("REVOKE {} FROM {} GRANTED BY {} CASCADE").format(
+            sql.Identifier(role), sql.Identifier(member), sql.Identifier(grantor)
         )
-        undone.append(f"membership of {member} in {role}")
+        if await unless_blocked(admin, what, partial(admin.execute, revoke), roles=[role, member]):
+            undone.append(what)
     return undone
 
 

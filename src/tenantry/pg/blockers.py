@@ -7,7 +7,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from tenantry.base.events import BlockersEnded, emit
+from tenantry.base.events import BlockersEnded, ReconciliationFailed, emit
 from tenantry.pg import names
 
 _Result = TypeVar("_Result")
@@ -37,6 +37,26 @@ async def without_blockers(
     return await do()
 
 
+async def unless_blocked(
+    server: AsyncConnection[TupleRow],
+    what: str,
+    do: Callable[[], Awaitable[object]],
+    *,
+    roles: Sequence[str] = (),
+    databases: Sequence[str] = (),
+) -> bool:
+    """Restore ``what`` of a standing role ``without_blockers``. Returns whether that is done.
+
+    If it is blocked all the same, that is reported: the pass goes on, and the next one tries again.
+    """
+    try:
+        await without_blockers(server, do, roles=roles, databases=databases)
+    except (psycopg.errors.LockNotAvailable, psycopg.InternalError) as error:
+        emit(ReconciliationFailed("standing_roles.restore", what, str(error)))
+        return False
+    return True
+
+
 async def _end_holders(
     server: AsyncConnection[TupleRow], roles: Sequence[str], databases: Sequence[str]
 ) -> None:
@@ -60,13 +80,17 @@ async def _end_holders(
                        AND l.objid IN (SELECT oid FROM pg_database WHERE datname = ANY (%(names)s))
                   OR l.locktype = 'object' AND l.classid = 'pg_authid'::regclass
                        AND l.objid IN (SELECT oid FROM pg_roles WHERE rolname = ANY (%(roles)s))
-                  -- A role's own row is changed by nobody else but the platform.
-                  OR a.usename = ANY (%(roles)s)
+                  -- A role's own row is changed by nobody else but the platform; that of a role
+                  -- that tenants share, by any session of a data API's login.
+                  OR (a.usename = ANY (%(roles)s) OR {is_authenticator})
                        AND l.locktype = 'relation' AND l.mode <> 'AccessShareLock'
                        AND l.relation IN (
                            'pg_authid'::regclass, 'pg_auth_members'::regclass,
                            'pg_db_role_setting'::regclass, 'pg_database'::regclass)))
-        """).format(is_tenants=names.sql_tenants_role("a.usename")),
+        """).format(
+            is_tenants=names.sql_tenants_role("a.usename"),
+            is_authenticator=names.sql_authenticator("a.usename"),
+        ),
         {"roles": list(roles), "names": list(databases)},
     )
     if cursor.rowcount:

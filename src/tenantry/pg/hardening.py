@@ -5,17 +5,15 @@ is idempotent and runs as the bootstrap superuser, in databases that no tenant c
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from typing import LiteralString
 
-import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.events import StandingRoleRestored, emit
 from tenantry.pg import api_roles, names, statement_statistics, visibility
-from tenantry.pg.blockers import without_blockers
+from tenantry.pg.blockers import unless_blocked
 from tenantry.pg.connections import (
     ADMIN,
     CUSTOMER,
@@ -28,7 +26,7 @@ from tenantry.pg.connections import (
     fetch_value,
 )
 
-_LOCK_SECONDS = 2  # a tenant's open transaction may hold the lock
+_LOCK_SECONDS = 1  # a tenant's open transaction may hold the lock
 TEMPLATE = "tenantry_template"
 AUTH_DATABASE = "tenantry_auth"
 # The parameters that decide what a database's sessions write to the server's log.
@@ -109,7 +107,8 @@ async def ensure_standing_roles(address: Address, *, shared: bool) -> list[str]:
 
     They have no settings but the platform's, for no database; none of them is a member of a
     tenant's or a visitor's role; and neither they nor PUBLIC may connect to a tenant's database.
-    The same for the roles that requests of data APIs take.
+    The same for the roles that requests of data APIs take. What sessions of tenants block is left
+    to the next call.
     """
     async with connect(address, user=ADMIN, lock_seconds=_LOCK_SECONDS) as admin:
         # In spite of any setting of this database or role.
@@ -183,12 +182,13 @@ async def _end_memberships(admin: AsyncConnection[TupleRow]) -> list[str]:
             is_standing=names.sql_standing_role("m.rolname"),
         )
     )
-    found = await cursor.fetchall()
-    for role, member in found:
-        await admin.execute(
-            sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(member))
-        )
-    return [f"membership of {member} in {role}" for role, member in found]
+    undone = []
+    for role, member in await cursor.fetchall():
+        what = f"membership of {member} in {role}"
+        revoke = sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(member))
+        if await unless_blocked(admin, what, partial(admin.execute, revoke), roles=[role, member]):
+            undone.append(what)
+    return undone
 
 
 async def _revoke_standing_access(admin: AsyncConnection[TupleRow]) -> list[str]:
@@ -209,10 +209,10 @@ async def _revoke_standing_access(admin: AsyncConnection[TupleRow]) -> list[str]
         revoke = sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(
             sql.Identifier(database), sql.SQL("PUBLIC") if role is None else sql.Identifier(role)
         )
-        # A tenant that locks its database's row delays no other one; the next pass tries again.
-        with suppress(psycopg.errors.LockNotAvailable, psycopg.InternalError):
-            await without_blockers(admin, partial(admin.execute, revoke), databases=[database])
-            undone.append(f"rights of {role or 'PUBLIC'} in {database}")
+        what = f"rights of {role or 'PUBLIC'} in {database}"
+        work = partial(admin.execute, revoke)
+        if await unless_blocked(admin, what, work, databases=[database]):
+            undone.append(what)
     return undone
 
 

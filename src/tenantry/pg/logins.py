@@ -16,7 +16,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.errors import Conflict, Unavailable
-from tenantry.pg import catalog, names, objects, visitors
+from tenantry.pg import api_roles, catalog, names, objects, visitors
 from tenantry.pg.connections import PLATFORM, Address, connect, fetch_value
 from tenantry.pg.hardening import AUTH_DATABASE
 
@@ -204,6 +204,23 @@ async def _grant_on(
                 who,
             )
         )
+
+
+# ── what shared roles own ────────────────────────────────────────────────────
+
+
+async def give_away_shared(address: Address, database: str) -> None:
+    """Give what ``anon`` and its like own in a database to its tenant, where that is anything.
+
+    Before a dump or a copy, since neither the tenant nor its visitors may read it. Raises Conflict
+    as ``inside``.
+    """
+    async with connect(address, user=PLATFORM) as server:
+        if database not in await api_roles.databases_with_objects(server):
+            return
+    tenant = names.owner_of(database)
+    async with inside(address, database, [tenant, *api_roles.SHARED]) as session:
+        await api_roles.give_away(session, tenant)
 
 
 # ── removing ─────────────────────────────────────────────────────────────────

@@ -219,6 +219,13 @@ def sql_tenants_role(of: LiteralString) -> sql.Composed:
     return _starts_with(of, _ROLE)
 
 
+def sql_authenticator(of: LiteralString) -> sql.Composed:
+    ending = f"_{_AUTHENTICATOR}"
+    return sql.SQL("({} AND right({}, {}) = {})").format(
+        sql_tenants_role(of), sql.SQL(of), sql.Literal(len(ending)), sql.Literal(ending)
+    )
+
+
 def sql_visitor(of: LiteralString) -> sql.Composed:
     return _starts_with(of, _VISITOR)
 

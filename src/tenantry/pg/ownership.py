@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
 from tenantry.pg import visibility
+from tenantry.pg.api_roles import SHARED
 from tenantry.pg.connections import ADMIN
 
 _BOOTSTRAP = 10  # BOOTSTRAP_SUPERUSERID, the oid of the first superuser (pg_authid.dat)
@@ -83,16 +84,17 @@ async def foreign_objects(
 ) -> list[Foreign]:
     """Return the objects that neither these roles own nor PostgreSQL itself; 100 at most.
 
-    Functions that every database has from the template are left out. Members of a tenant's
-    extension may belong to the bootstrap superuser, and to nobody else: a tenant can add what it
-    owns to an extension of its own.
+    What shared roles own is left out: reconciliation gives it away, and it has no rights that the
+    tenant did not grant. So are functions that every database has from the template. Members of a
+    tenant's extension may belong to the bootstrap superuser, and to nobody else: a tenant can add
+    what it owns to an extension of its own.
     """
     async with session.cursor(row_factory=class_row(Foreign)) as cursor:
         await cursor.execute(
             _FOREIGN,
             {
                 "first": _FIRST_OID,
-                "tenants": list(tenants),
+                "tenants": [*tenants, *SHARED],
                 "bootstrap": _BOOTSTRAP,
                 "admin": ADMIN,
                 "of_the_template": list(of_the_template),

@@ -11,8 +11,10 @@ has taken a snapshot before the first: from then on it refuses to make the trans
 in the end it is rolled back.
 """
 
+import ctypes
 import json
 import select
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -22,10 +24,11 @@ from typing import Any, Literal
 import psycopg
 from psycopg import pq
 
-Kind = Literal["sql", "time", "memory", "connection", "copy", "transaction"]
+Kind = Literal["sql", "time", "memory", "size", "connection", "copy", "transaction"]
 
 MOST_FIELD_BYTES = 64 * 1024  # of one value; the rest is cut
-_MOST_NOTICES, _MOST_NOTICE = 100, 1000
+_MOST_NOTICES, _MOST_NOTICE = 100, 1000  # of a run, and bytes of each
+_BESIDES = 4  # one part in so many of the bytes is for what is not rows: columns, notices
 _CANCELLED_SECONDS = 3.0  # for a statement to end that was cancelled
 _SAFE = 2**53  # integers beyond it are text: JavaScript has no others
 _BOOLEAN, _INTEGERS = 16, frozenset({20, 21, 23})  # object identifiers of their types
@@ -41,7 +44,7 @@ _TYPES = (
 class Task:
     """What to run: ``statements`` are texts; ``alone`` is whether the only one has no transaction.
 
-    ``seconds`` is for all of it, ``rows`` the most of each result, ``bytes`` the most of all.
+    ``seconds`` is for all of it, ``rows`` the most of each result, ``bytes`` the most of all rows.
     """
 
     conninfo: str = field(repr=False)  # with a password
@@ -90,6 +93,8 @@ class Session:
         self._task = task
         self._ends = time.monotonic() + task.seconds
         self._left = task.bytes
+        self._left_besides = task.bytes // _BESIDES
+        self._left_notices = _MOST_NOTICES
         self._notices: list[str] = []
         self.rows = 0
         self.results: list[bytes] = []
@@ -140,16 +145,21 @@ class Session:
         milliseconds = (time.monotonic() - began) * 1000
         self._left = found.left
         self.rows += found.count
-        about = {
-            "command": found.command,
-            "columns": self._columns(found.described),
-            "row_count": found.count,
-            "truncated": found.is_full,
-            "cut": found.cut,
-            "notices": self._notices,
-            "duration_ms": round(milliseconds, 1),
-        }
-        self.results.append(_encoded(about)[:-1] + b',"rows":[' + b",".join(found.rows) + b"]}")
+        about = _encoded(
+            {
+                "command": found.command,
+                "columns": self._columns(found.described),
+                "row_count": found.count,
+                "truncated": found.is_full,
+                "cut": found.cut,
+                "notices": self._notices,
+                "duration_ms": round(milliseconds, 1),
+            }
+        )
+        self._left_besides -= len(about)
+        if self._left_besides < 0:
+            raise Stop(_TOO_LARGE)
+        self.results.append(about[:-1] + b',"rows":[' + b",".join(found.rows) + b"]}")
 
     def _own(self, query: bytes) -> None:
         self._server.send_query(query)
@@ -206,11 +216,13 @@ class Session:
             raise Stop(_TOO_LONG)
 
     def _noticed(self, result: pq.abc.PGresult) -> None:
-        if len(self._notices) < _MOST_NOTICES:
+        if self._left_notices:
+            self._left_notices -= 1
             self._notices.append(_text(result.error_message[:_MOST_NOTICE]).strip())
 
 
 _TOO_LONG = Failure("time", "it took too long")
+_TOO_LARGE = Failure("size", "the columns and notices of the results are too many")
 
 
 class _Result:
@@ -299,8 +311,17 @@ def _of_libpq(message: str) -> tuple[Kind, str]:
     return ("memory" if "memory" in message else "connection"), message.strip()
 
 
+def _end_with_parent() -> None:
+    """Be killed when the parent is, so that nothing is committed of which nobody learns.
+
+    PR_SET_PDEATHSIG (prctl(2)); the transaction of a session that was lost is rolled back.
+    """
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 def main() -> None:
     """Run the task of standard input, and print its outcome and its document."""
+    _end_with_parent()
     task = Task(**json.load(sys.stdin))
     session: Session | None = None
     failure: Failure | None = None

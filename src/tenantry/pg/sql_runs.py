@@ -15,7 +15,7 @@ from tenantry.pg.long_statements import StatementTooLong
 from tenantry.pg.sql_program import Failure, Outcome, Task
 
 MEMORY_BYTES = 256 * 1024 * 1024  # of the process: a value of some 50 MB can be cut, but not 300 MB
-MOST_BYTES = 8 * 1024 * 1024  # of all results, as JSON
+MOST_BYTES = 8 * 1024 * 1024  # of the rows of all results, as JSON
 _START_SECONDS = 15.0  # for the process to begin
 _READ_ONLY = "25006"
 
@@ -60,7 +60,7 @@ async def run(address: Address, database: str, role: str, wanted: Wanted) -> Ran
     Names resolve, and values are shown, by the settings that the role has of its own.
 
     Raises StatementFailed, StatementTooLong, Unavailable; Conflict if a value has no room in
-    memory, or if the database's connections are all taken.
+    memory, if there are too many results, or if the database's connections are all taken.
     """
     settings = await tenant_settings.settings_of(address, role, database)
     settings["role"] = role
@@ -119,6 +119,11 @@ def _error(failure: Failure, nth: int, database: str, wanted: Wanted) -> Excepti
             return Conflict(
                 "A value of the result is too large to be read.",
                 hint="Select a part of it, such as left(column, 1000) or octet_length(column).",
+            )
+        case "size":
+            return Conflict(
+                "The columns and notices of the results are too many. Nothing was changed.",
+                hint="Run fewer statements at once.",
             )
         case "connection":
             if "too many connections for database" in failure.message:

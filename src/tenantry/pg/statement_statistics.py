@@ -16,6 +16,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow, class_row
 
 from tenantry.base.errors import Unavailable
+from tenantry.pg.api_roles import SHARED
 from tenantry.pg.connections import ADMIN, PLATFORM, Address, connect
 from tenantry.pg.sessions import Whose
 
@@ -131,7 +132,8 @@ async def of_tenant(
 ) -> list[StatementStatistics]:
     """Return a tenant's statements, those first that have most of ``order``.
 
-    With ``search`` only those with that text, in any case. Raises Unavailable.
+    Those of shared roles in its databases are its own: only its data API's login takes these. With
+    ``search`` only those with that text, in any case. Raises Unavailable.
     """
     query = sql.SQL(
         """
@@ -139,7 +141,8 @@ async def of_tenant(
             SELECT {columns} FROM {schema}.pg_stat_statements s
                 JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.userid
             WHERE d.datname = ANY (%(databases)s) AND s.queryid IS NOT NULL
-              AND (r.rolname = %(owner)s OR starts_with(r.rolname, %(additional)s))
+              AND (r.rolname = %(owner)s OR starts_with(r.rolname, %(additional)s)
+                   OR r.rolname = ANY (%(shared)s))
             GROUP BY s.queryid, d.datname) found
         WHERE %(search)s::text IS NULL OR strpos(lower(query), lower(%(search)s)) > 0
         ORDER BY {order} DESC, query_id LIMIT %(limit)s
@@ -147,7 +150,8 @@ async def of_tenant(
     ).format(columns=_COLUMNS, schema=sql.Identifier(SCHEMA), order=sql.Identifier(order))
     with loaded():
         async with connection.cursor(row_factory=class_row(StatementStatistics)) as cursor:
-            await cursor.execute(query, whose.parameters | {"search": search, "limit": limit})
+            more = {"shared": [*SHARED], "search": search, "limit": limit}
+            await cursor.execute(query, whose.parameters | more)
             return await cursor.fetchall()
 
 

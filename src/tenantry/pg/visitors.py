@@ -28,6 +28,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
+from tenantry.base.errors import Deferred
 from tenantry.base.events import SessionAnnounced, VisitorDropped, emit
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.host import files
@@ -347,9 +348,11 @@ async def drop_abandoned(address: Address) -> None:
         "rolvaliduntil < 'infinity' AND rolvaliduntil < now() + make_interval(secs => {})"
         " AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usename = rolname)"
     ).format(sql.Literal(_SHORT_VISIT_SECONDS - _ARRIVAL_SECONDS))
-    for purpose in in_time(await _names(address, which)):
-        if await _remove(address, purpose):
-            emit(VisitorDropped("abandoned"))
+    with Deferred() as failures:
+        for purpose in in_time(await _names(address, which)):
+            with failures.deferred():
+                if await _remove(address, purpose):
+                    emit(VisitorDropped("abandoned"))
 
 
 def in_time(purposes: Collection[str]) -> Iterator[str]:

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -208,7 +207,7 @@ class DatabaseApi:
             async with asyncio.timeout(_CHECK_SECONDS):
                 await _LOADS.idle(self.served.database_name)  # of one that was given up
                 async with self._connection() as connection:
-                    fingerprint = await load_fingerprint(connection)
+                    fingerprint = await load_fingerprint(connection, SHARED)
                     if self._state is None or fingerprint != self._fingerprint:
                         self._state = await self._load(connection)
                         self._fingerprint = fingerprint
@@ -221,15 +220,13 @@ class DatabaseApi:
         return self._state
 
     async def _load(self, connection: AsyncConnection[Any]) -> State:
-        size = await measure_schema(connection)
+        # Other tenants' code can set parameters for the roles that all databases share.
+        size = await measure_schema(connection, SHARED)
         if size > MOST_SCHEMA_BYTES:
             message = "The schema is too large to be served"
             details = f"Its definitions and comments have about {size:,} bytes"
             raise ApiError(503, "PGRST002", message, details)
-        schema = await load_schema(connection, self.config, self._measured)
-        # Other tenants' code can set parameters for the roles that all databases share.
-        own = {name: each for name, each in schema.roles.items() if name not in SHARED}
-        schema = replace(schema, roles=own)
+        schema = await load_schema(connection, self.config, SHARED, aside=self._measured)
         return State(self.config, schema, self._callers, Shapes(_SHAPES), self._planned)
 
     async def _measured(self, compute: Callable[[], Schema]) -> Schema:

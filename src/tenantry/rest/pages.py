@@ -6,6 +6,7 @@ It works without a network: its files are served from here.
 from functools import cache
 from pathlib import Path
 
+from tenantry.host import wheels
 from tenantry.services.requests.proxies import Scope
 from tenantry_rest import Answer
 
@@ -57,6 +58,4 @@ def page(scope: Scope, path: str) -> Answer | None:
 
 @cache
 def _folder() -> Path:
-    import swagger_ui_bundle  # noqa: PLC0415 (it needs memory that most never use)
-
-    return Path(swagger_ui_bundle.swagger_ui_path)
+    return wheels.swagger_ui()

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenantry.base.errors import TenantryError
+from tenantry.base.errors import Deferred, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.secrets import Seal, Secret, SecretSource
 from tenantry.base.settings import Settings
@@ -100,12 +100,17 @@ async def _ready_repositories(settings: Settings, say: Say) -> None:
 async def ensure_server_files(platform: Platform) -> None:
     """Revert manual changes to the files of running servers."""
     fleet = Fleet(platform.settings)
-    for cluster in fleet.every:
-        if cluster.pid() is not None:
-            await fleet.ensure_files(cluster)
-    await fleet.ensure_standing_roles()
-    platform.pooler.ensure_files()
-    await platform.network.keep()
+    with Deferred() as failures:
+        for cluster in fleet.every:
+            if cluster.pid() is not None:
+                with failures.deferred():
+                    await fleet.ensure_files(cluster)
+        with failures.deferred():
+            await fleet.ensure_standing_roles()
+        with failures.deferred():
+            platform.pooler.ensure_files()
+        with failures.deferred():
+            await platform.network.keep()
 
 
 def _ensure_seal_key(home: Home) -> None:

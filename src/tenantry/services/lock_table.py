@@ -30,7 +30,7 @@ from tenantry.pg.connections import PLATFORM, Address, connect
 _LOOK_SECONDS = 0.5
 _LOOKS = 1200  # before a new cursor, as an old one keeps shared catalogs from being vacuumed
 _PART = 4
-_TRIES = 40
+_TRIES = 100  # to log in, once the sessions have ended that held the locks
 
 
 async def keep_free(address: Address, postmaster: int | None) -> None:

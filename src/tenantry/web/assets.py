@@ -5,7 +5,6 @@ Scripts of others come from wheels that are pinned in requirements/web-assets.tx
 
 import gzip
 import hashlib
-import importlib.util
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
 from tenantry.base.errors import MachineError
+from tenantry.host import wheels
 
 router = APIRouter()
 
@@ -66,17 +66,7 @@ def _names() -> dict[str, str]:
 
 def _sources() -> dict[str, Path]:
     own = {path.name: path for path in sorted(_OWN.iterdir())}
-    return own | {_HTMX: _wheel("django_htmx") / "static/django_htmx/htmx-2.min.js"}
-
-
-def _wheel(package: str) -> Path:
-    """Return the folder of an installed package without importing it: what it needs is missing."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise MachineError(
-            f"The console's package {package} is not installed.", hint="Run ./tenantry up."
-        )
-    return Path(spec.submodule_search_locations[0])
+    return own | {_HTMX: wheels.folder("django_htmx") / "static/django_htmx/htmx-2.min.js"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +91,7 @@ class Editor:
 def editor() -> Editor | None:
     """Return the editor of SQL; None if it is not installed: a text field does without."""
     try:
-        folder = _wheel("nicegui") / _EDITOR
+        folder = wheels.folder("nicegui") / _EDITOR
         found = {path.name: path.read_bytes() for path in folder.glob("*.js")}
     except (MachineError, OSError):
         return None

@@ -27,7 +27,9 @@ class Answer:
 
 
 def proxy_status(error: ApiError) -> tuple[str, str]:
-    return "Proxy-Status", f"PostgREST; error={error.code}"
+    # A function can raise any code; what ends a header must not be in one.
+    code = error.code if is_header("Proxy-Status", error.code) else "PGRST"
+    return "Proxy-Status", f"PostgREST; error={code}"
 
 
 def error_answer(error: ApiError, *, minimal: bool) -> Answer:

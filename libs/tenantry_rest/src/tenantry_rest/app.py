@@ -14,6 +14,7 @@ from tenantry_rest.answer import Answer
 from tenantry_rest.asgi import ClientGone, Receive, Scope, Send, receive_request, send_answer
 from tenantry_rest.catalog.loading import load_config, load_schema
 from tenantry_rest.config import Config
+from tenantry_rest.errors import ApiError
 from tenantry_rest.serving import State, respond
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class Application:
                 if self._reads_config:
                     config = await load_config(connection, self._given)
                 schema = await load_schema(connection, config)
-        except psycopg.Error as error:
+        except (psycopg.Error, ApiError) as error:
             log.warning("The schema cache could not be read: %s", error)
             return False
         self._reads_config = False

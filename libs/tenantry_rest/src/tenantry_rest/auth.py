@@ -60,7 +60,7 @@ def read_keys(secret: bytes) -> tuple[Key, ...]:
         return ()
     try:
         given = json.loads(secret)
-    except ValueError:
+    except UNREADABLE:
         given = None
     if not isinstance(given, dict):
         if len(secret) < LEAST_SECRET:
@@ -68,7 +68,7 @@ def read_keys(secret: bytes) -> tuple[Key, ...]:
         return (Key(secret, HMAC),)
     try:
         return tuple(_key(each) for each in given.get("keys", [given]))
-    except (jwt.PyJWTError, ValueError, KeyError, TypeError) as error:
+    except (jwt.PyJWTError, *UNREADABLE) as error:
         raise BadConfig(f"jwt-secret is not a JWK or a JWK set: {error}") from error
 
 
@@ -77,8 +77,10 @@ def _key(given: dict[str, Any]) -> Key:
     algorithms = CURVES.get(given.get("crv", ""), KINDS[kind]) if kind == "EC" else KINDS[kind]
     if (named := given.get("alg")) is not None:
         algorithms = tuple(each for each in algorithms if each == named)
-    material = _algorithms()[KINDS[kind][0]].from_jwk(given)
-    return Key(material, algorithms, given.get("kid"))
+    name = given.get("kid")
+    if name is not None and not isinstance(name, str):
+        raise ValueError("its kid is no text")
+    return Key(_algorithms()[KINDS[kind][0]].from_jwk(given), algorithms, name)
 
 
 def _algorithms() -> dict[str, Algorithm]:
@@ -138,6 +140,8 @@ class Authenticator:
             header = json.loads(_unpacked(parts[0]))
             content, signature = _unpacked(parts[1]), _unpacked(parts[2])
             algorithm, name = str(header["alg"]), header.get("kid")
+            if name is not None and not isinstance(name, str):
+                raise TypeError(name)
         except UNREADABLE:
             raise bad_token("PGRST301", "JWT cryptographic operation failed") from None
         if algorithm not in {each for some in KINDS.values() for each in some}:
@@ -156,6 +160,8 @@ class Authenticator:
             )
         try:
             claims = json.loads(content)
+            # They are written again for PostgreSQL, which has no halves of characters.
+            json.dumps(claims, ensure_ascii=False).encode()
         except UNREADABLE:
             claims = None
         if not isinstance(claims, dict):
@@ -187,7 +193,7 @@ def _time(claims: dict[str, Any], name: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise bad_token("PGRST303", f"The JWT '{name}' claim must be a number")
-    return float(value)
+    return value  # as it is: an integer may be larger than any float
 
 
 def _unpacked(part: str) -> bytes:

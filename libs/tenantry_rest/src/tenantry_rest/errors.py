@@ -8,17 +8,34 @@ JSON = "application/json; charset=utf-8"
 # What reading a text as JSON of some form raises, if it is not.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_NO_HEADER_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NO_HEADER_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+# Those that say where an answer ends, and those of a connection that serves other requests too, are
+# the server's own (RFC 9110, sections 6.6.1, 7.6.1 and 8.6).
+_FRAMING = {
+    "connection",
+    "content-length",
+    "date",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
 
 
 def is_status(number: int) -> bool:
-    """Whether a status can be sent; servers know none above."""
-    return 100 <= number <= 599  # noqa: PLR2004
+    """Whether a status can be that of an answer: none below ends one, servers know none above."""
+    return 200 <= number <= 599  # noqa: PLR2004
 
 
 def is_header(name: str, value: str) -> bool:
-    """Whether a header can be sent, and ends where it should."""
-    return bool(_HEADER_NAME.fullmatch(name)) and not _NO_HEADER_VALUE.search(value)
+    """Whether a database may set a header: it ends where it should, and the answer does."""
+    return (
+        bool(_HEADER_NAME.fullmatch(name))
+        and name.lower() not in _FRAMING
+        and not _NO_HEADER_VALUE.search(value)
+    )
 
 
 @dataclass
@@ -41,7 +58,9 @@ class ApiError(Exception):
         if not minimal:
             content |= {"details": self.details, "hint": self.hint}
         content["message"] = self.message
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        # JSON can have halves of characters, UTF-8 cannot: they stay escaped.
+        return text.encode(errors="backslashreplace")
 
 
 def bad_query(message: str, details: str) -> ApiError:
@@ -52,12 +71,20 @@ def bad_body(message: str) -> ApiError:
     return ApiError(400, "PGRST102", message)
 
 
+def too_many_values(what: str, most: int, hint: str) -> ApiError:
+    return ApiError(413, "too_many_values", f"The body has more than {most:,} {what}", None, hint)
+
+
 def bad_range(details: str) -> ApiError:
     return ApiError(416, "PGRST103", "Requested range not satisfiable", details)
 
 
 def beyond_end(offset: int, total: int) -> ApiError:
     return bad_range(f"An offset of {offset} was requested, but there are only {total} rows.")
+
+
+def schema_too_large(details: str) -> ApiError:
+    return ApiError(503, "PGRST002", "The schema is too large to be served", details)
 
 
 def unknown_schema(name: str, exposed: tuple[str, ...]) -> ApiError:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from tenantry_rest.answer import VERSION, Answer, profile
 from tenantry_rest.catalog import queries
 from tenantry_rest.config import Config
-from tenantry_rest.errors import no_media_type
+from tenantry_rest.errors import UNREADABLE, no_media_type
 from tenantry_rest.request import media
 from tenantry_rest.request.model import ApiRequest
 from tenantry_rest.schema.model import Column, Function, Parameter, Relationship, Schema, Table
@@ -150,11 +150,12 @@ def _default(column: Column) -> Any:
         return column.default if constant == column.default else constant.strip("'")
     try:
         return json.loads(column.default)
-    except ValueError:
+    except UNREADABLE:
         return None
 
 
 def _definition(table: Table, schema: Schema) -> Json:
+    references = _references_of(table, schema)
     properties = {
         column.name: _without_none(
             {
@@ -163,7 +164,7 @@ def _definition(table: Table, schema: Schema) -> Json:
                 "default": _default(column),
                 "enum": list(column.enum) or None,
                 "maxLength": column.max_length,
-                "description": _notes(table, column, schema),
+                "description": _notes(table, column, references.get(column.name)),
             }
         )
         for column in table.columns.values()
@@ -179,21 +180,28 @@ def _definition(table: Table, schema: Schema) -> Json:
     )
 
 
-def _notes(table: Table, column: Column, schema: Schema) -> str | None:
+def _references_of(table: Table, schema: Schema) -> dict[str, Relationship]:
+    """The foreign keys of one column, by this column: its first to a table, or else to a view."""
+    related = schema.relationships.get((table.name, table.name.schema), [])
+    keyed = [each for each in related if isinstance(each, Relationship) and each.has_key]
+    found: dict[str, Relationship] = {}
+    for each in sorted(keyed, key=lambda each: each.foreign_is_view):
+        if len(each.columns) == 1:
+            found.setdefault(each.columns[0][0], each)
+    return found
+
+
+def _notes(table: Table, column: Column, reference: Relationship | None) -> str | None:
     """A column's comment, and of which keys it is a part."""
     notes = []
     if column.name in table.key:
         notes.append("This is a Primary Key.<pk/>")
-    related = schema.relationships.get((table.name, table.name.schema), [])
-    keyed = [each for each in related if isinstance(each, Relationship) and each.has_key]
-    for each in sorted(keyed, key=lambda each: each.foreign_is_view):
-        if [own for own, _ in each.columns] == [column.name]:
-            target, foreign = each.foreign.name, each.columns[0][1]
-            notes.append(
-                f"This is a Foreign Key to `{target}.{foreign}`."
-                f"<fk table='{target}' column='{foreign}'/>"
-            )
-            break
+    if reference is not None:
+        target, foreign = reference.foreign.name, reference.columns[0][1]
+        notes.append(
+            f"This is a Foreign Key to `{target}.{foreign}`."
+            f"<fk table='{target}' column='{foreign}'/>"
+        )
     if not notes:
         return column.description
     start = f"{column.description}\n\n" if column.description is not None else ""

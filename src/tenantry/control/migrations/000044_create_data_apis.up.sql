@@ -4,7 +4,7 @@ CREATE TABLE data_apis (
     database_id uuid PRIMARY KEY REFERENCES databases ON DELETE CASCADE,
     authenticator text NOT NULL,
     status text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'disabling')),
-    schemas text[] NOT NULL CHECK (cardinality(schemas) BETWEEN 1 AND 20),
+    schemas text[] NOT NULL DEFAULT '{public}' CHECK (cardinality(schemas) BETWEEN 1 AND 20),
     anonymous boolean NOT NULL,
     open boolean NOT NULL,
     max_rows integer CHECK (max_rows > 0),

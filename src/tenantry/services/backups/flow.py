@@ -25,7 +25,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.host import files
 from tenantry.host.packages import find_postgres
-from tenantry.pg import catalog, dump_files, dumps, visitors
+from tenantry.pg import catalog, dump_files, dumps, logins, visitors
 from tenantry.pg.connections import fetch_value
 from tenantry.services.backups.model import file_of, unfinished
 from tenantry.services.clusters.pools import ClusterPools
@@ -117,6 +117,7 @@ class BackupFlow:
         async def report(done: int, _: int | None) -> None:
             await run.report(done / max(done, expected, 1), done_bytes=done, total_bytes=before)
 
+        await logins.give_away_shared(cluster.address, database.database_name)
         async with (
             self._scratch(run) as scratch,
             visitors.visitor(

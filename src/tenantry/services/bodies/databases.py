@@ -19,6 +19,7 @@ from tenantry.control.attributes import Attributes, Environment, PoolMode
 from tenantry.control.log_settings import LoggedStatements, LogSettings
 from tenantry.control.whitelist import NewEntry
 from tenantry.pg import sources
+from tenantry.pg.api_roles import SHARED
 from tenantry.services.bodies.fields import (
     BlueprintReference,
     Body,
@@ -240,6 +241,8 @@ def _role_name(text: str) -> str:
             "may hold lower-case letters, digits and, between them, underscores, "
             "and begins with a letter (reporting, app_2)"
         )
+    if text in SHARED:  # a token names these and additional roles alike
+        raise ValueError(f"must not be that of a role of data APIs ({', '.join(SHARED)})")
     return text
 
 

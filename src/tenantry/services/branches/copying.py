@@ -18,6 +18,7 @@ from tenantry.host import files
 from tenantry.pg import catalog, dumps, objects, reloading, replacing, visitors
 from tenantry.pg.connections import Address
 from tenantry.pg.handover import hand_over
+from tenantry.pg.logins import give_away_shared
 from tenantry.pg.long_statements import bounded
 from tenantry.pg.reloading import Reloaded
 from tenantry.pg.tenant_settings import settings_of
@@ -109,6 +110,7 @@ class Copying:
 
     async def _copy_now(self, run: BranchRun, source: DatabaseRow, target: Target) -> Method:
         address = (await self.clusters.cluster(source.cluster_id)).address
+        await give_away_shared(address, source.database_name)
         async with self.clusters.own_connection(source.cluster_id) as server:
             await objects.drop_database(server, target.name)
             roles = await catalog.roles_of(server, source.username)

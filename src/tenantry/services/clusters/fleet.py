@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from tenantry.base.errors import MachineError, NotFound
+from tenantry.base.errors import Deferred, MachineError, NotFound
 from tenantry.base.events import ClusterFilesWritten, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
@@ -294,14 +294,16 @@ class Fleet:
 
     async def ensure_standing_roles(self) -> None:
         """Revert changes to the platform's own roles on running clusters."""
-        for cluster in self.every:
-            if cluster.pid() is None:
-                continue
-            undone = await hardening.ensure_standing_roles(
-                cluster.address, shared=cluster.name != CONTROL
-            )
-            if undone:
-                log.error("standing_roles.restored", cluster=cluster.name, undone=undone)
+        with Deferred() as failures:
+            for cluster in self.every:
+                if cluster.pid() is None:
+                    continue
+                with failures.deferred():
+                    undone = await hardening.ensure_standing_roles(
+                        cluster.address, shared=cluster.name != CONTROL
+                    )
+                    if undone:
+                        log.error("standing_roles.restored", cluster=cluster.name, undone=undone)
 
     async def ensure_control_database(self) -> None:
         """Create the platform's role and the empty database on the running control cluster."""

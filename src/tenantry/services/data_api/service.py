@@ -12,7 +12,7 @@ import structlog
 from tenantry.base.errors import Deferred, InvalidInput, NotFound, TenantryError
 from tenantry.base.events import StepDone, emit
 from tenantry.base.secrets import Seal, Secret, SecretSource, scram_verifier
-from tenantry.control import audit, data_apis, databases, roles, whitelist
+from tenantry.control import audit, data_apis, databases, roles
 from tenantry.control.audit import Actor
 from tenantry.control.data_apis import DataApiRow
 from tenantry.control.databases import DatabaseRow
@@ -97,9 +97,8 @@ class DataApis:
         if is_new:
             # What an unfinished one left may have other rights.
             await self._drop_login(database)
+            await self._network.apply(tx)  # which closes the ports to its login
             await self._build(database, row, additional)
-            if await whitelist.of_database(tx, database.id):
-                await self._network.apply(tx)
             tx.in_background(self._databases.refresh_pooler)
         details: dict[str, object] = _columns(configuration) | (
             {} if secret is None else {"secret": "set by the caller" if made is None else "made"}
@@ -249,10 +248,8 @@ class DataApis:
             if (row := by_name.get(name)) is None:
                 continue
 
-            async def give(name: str = name, tenant: str = row.username) -> bool:
-                members = [tenant, *api_roles.SHARED]
-                async with logins.inside(cluster.address, name, members) as inside:
-                    await api_roles.give_away(inside, tenant)
+            async def give(name: str = name) -> bool:
+                await logins.give_away_shared(cluster.address, name)
                 return True
 
             await passed.act("data_api", plan.GiveAway(row.id), give)

@@ -11,6 +11,7 @@ from tenantry.control import audit, passwords, replaced
 from tenantry.control import databases as rows
 from tenantry.control.store import ControlStore
 from tenantry.pg import catalog, objects
+from tenantry.pg.blockers import without_blockers
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import plan, steps
 from tenantry.services.databases.service import Databases
@@ -53,11 +54,14 @@ class Reconciliation:
                     passed.over(wanted)
                     for action in plan.differences(wanted, roles, databases, beside):
                         await passed.act("database", action, partial(self._act, cluster.id, action))
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            rotations = await passwords.unfinished_rotations(tx)
-        for database_id in rotations:
-            await self._undo_rotation(database_id)
-        await self._pooler.refresh(self._store)
+            with failures.deferred():
+                async with self._store.transaction(audit.PLATFORM) as tx:
+                    rotations = await passwords.unfinished_rotations(tx)
+                for database_id in rotations:
+                    with failures.deferred():
+                        await self._undo_rotation(database_id)
+            with failures.deferred():
+                await self._pooler.refresh(self._store)
 
     async def _act(  # noqa: C901 (one short case an action)
         self, cluster_id: uuid.UUID, action: plan.Action
@@ -126,7 +130,8 @@ class Reconciliation:
             if before is None:
                 return
             async with self._clusters.own_connection(row.cluster_id) as server:
-                await objects.set_verifier(server, row.username, before)
+                undo = partial(objects.set_verifier, server, row.username, before)
+                await without_blockers(server, undo, roles=[row.username])
             await passwords.remove_rotation(tx, database_id)
             await audit.record_on(
                 tx,

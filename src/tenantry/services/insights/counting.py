@@ -18,6 +18,7 @@ from tenantry.control.query_history import (
     hour_of,
 )
 from tenantry.pg import names
+from tenantry.pg.api_roles import SHARED
 from tenantry.pg.statement_counters import Counters, Entry, Key
 from tenantry.pg.statement_statistics import Order, StatementStatistics
 from tenantry.services.insights.model import Comparison, Period
@@ -37,9 +38,13 @@ class Owned:
     shadow: bool
 
     def has(self, role: str) -> bool:
-        """Whether a role is the database's owner role or an additional one of it."""
+        """Whether a role is the database's owner role, an additional one of it, or a shared one.
+
+        Only the login of the database's own data API takes a shared role there.
+        """
         owner = self.row.username
-        return role == owner or role.startswith(names.beginning_of_additional(owner))
+        additional = names.beginning_of_additional(owner)
+        return role in {owner, *SHARED} or role.startswith(additional)
 
 
 def owned(rows: Iterable[DatabaseRow]) -> dict[str, Owned]:

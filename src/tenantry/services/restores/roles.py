@@ -8,6 +8,7 @@ from collections.abc import Collection
 from psycopg import sql
 
 from tenantry.pg import names, visitors
+from tenantry.pg.api_roles import SHARED
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.objects import role_exists
 from tenantry.pg.replacing import close_database
@@ -17,7 +18,8 @@ from tenantry.pg.visitors import Visitor
 async def open_up(address: Address, database: str, *, first: str, new_owner: str) -> list[str]:
     """Let visitors in, whatever the limits were, and give the owner role its present name.
 
-    Return the other tenants' roles that the database refers to, as owners or by rights.
+    Return the other tenants' and the shared roles that the database refers to, as owners or by
+    rights.
     """
     name = sql.Identifier(database)
     async with connect(address, user=ADMIN) as admin:
@@ -36,13 +38,13 @@ async def open_up(address: Address, database: str, *, first: str, new_owner: str
             SELECT DISTINCT r.rolname FROM pg_shdepend s
                 JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.refobjid
             WHERE d.datname = %s AND s.refclassid = 'pg_authid'::regclass AND r.rolname <> %s
-              AND ({is_tenants} OR {is_visitor})
+              AND ({is_tenants} OR {is_visitor} OR r.rolname = ANY (%s))
             ORDER BY 1
             """).format(
                 is_tenants=names.sql_tenants_role("r.rolname"),
                 is_visitor=names.sql_visitor("r.rolname"),
             ),
-            (database, new_owner),
+            (database, new_owner, [*SHARED]),
         )
         return [role for (role,) in await cursor.fetchall()]
 
@@ -57,8 +59,8 @@ async def settle(
 ) -> None:
     """Make ``new_owner`` the owner of everything in a database, as a visitor that is in all roles.
 
-    Other roles retain their grants if they are among ``retained``. All others are removed from the
-    database: on the live cluster they may not exist, or belong to another tenant.
+    Shared roles retain their grants, and other roles if they are among ``retained``. All others are
+    removed from the database: on the live cluster they may not exist, or belong to another tenant.
     """
     async with visitors.connect_as(visitor, database) as inside, inside.transaction():
         for role in others:
@@ -67,6 +69,6 @@ async def settle(
                     sql.Identifier(role), sql.Identifier(new_owner)
                 )
             )
-            if role not in retained:
+            if role not in {*retained, *SHARED}:
                 # One after the other: PostgreSQL 15 fails where one's defaults name another.
                 await inside.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))

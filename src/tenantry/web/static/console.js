@@ -11,6 +11,9 @@ function say(text) {
   setTimeout(() => { if (toast.textContent === text) toast.textContent = ""; }, LONG_ENOUGH);
 }
 
+// On a phone the tabs and the menu are strips of which only a part is seen.
+for (const each of document.querySelectorAll("nav [aria-current]")) each.scrollIntoView({ block: "nearest", inline: "center" });
+
 async function copy(field) {
   field.select();
   try {

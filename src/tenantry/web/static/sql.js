@@ -118,8 +118,10 @@ function past() {
   }
 }
 
+const SECRET = /passw|secret|token|credential/i; // it may have one in it
+
 function remember(text) {
-  if (text.length > LONGEST) return;
+  if (text.length > LONGEST || SECRET.test(text)) return;
   const texts = [text, ...past().filter((each) => each !== text)].slice(0, PAST);
   try {
     localStorage.setItem(`${draft}:past`, JSON.stringify(texts));
@@ -183,7 +185,7 @@ async function show(answer, sent, offset) {
   if (onward) return location.assign(onward);
   if (!answer.headers.get("Content-Type")?.startsWith("application/json")) {
     said.innerHTML = await answer.text(); // a part of a page, in which the server has escaped all
-    return said.querySelector("button")?.focus();
+    return said.querySelector(".note")?.scrollIntoView({ block: "nearest" }); // Enter must not confirm it
   }
   const found = await answer.json();
   if (!answer.ok) {

@@ -1,5 +1,7 @@
 """Whether the schema cache could differ, and how large it would be, by one short query each."""
 
+from collections.abc import Collection
+
 from tenantry_rest.catalog.fetching import Connection, fetch
 
 # Objects that are not PostgreSQL's own have an oid of at least 16384 (FirstNormalObjectId), so that
@@ -55,19 +57,25 @@ FINGERPRINT = " UNION ALL ".join(
     _VERSIONS.format(part=catalog, catalog=catalog, oid=oid, seed=seed, where=where)
     for catalog, oid, seed, where in _VERSIONED
 )
-FINGERPRINT += """ UNION ALL
-SELECT 'settings', pg_catalog.count(*),
-       pg_catalog.bit_xor(pg_catalog.hashtextextended(r.rolname || r.rolconfig::pg_catalog.text, 0))
+_SET_ROLES = """
   FROM pg_catalog.pg_auth_members m
   JOIN pg_catalog.pg_roles r ON r.oid = m.roleid
  WHERE m.member = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)
+   AND r.rolname <> ALL ($1::pg_catalog.text[])
+"""
+FINGERPRINT += f""" UNION ALL
+SELECT 'settings', pg_catalog.count(*),
+       pg_catalog.bit_xor(pg_catalog.hashtextextended(r.rolname || r.rolconfig::pg_catalog.text, 0))
+{_SET_ROLES}
 """
 
-# What has no limit of its own and is read: comments, views, defaults, and the labels of an enum
-# once for each column.
-SIZE = """
+# What is read and has no limit of its own: comments, views, and settings of functions and roles;
+# defaults, once for each column, those of domains and the labels of enums too; and numbers of
+# objects.
+SIZE = f"""
 SELECT (SELECT coalesce(pg_catalog.sum(pg_catalog.octet_length(description)), 0)
-          FROM pg_catalog.pg_description WHERE objoid >= 16384)
+          FROM pg_catalog.pg_description
+         WHERE objoid >= 16384 OR classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass)
      + (SELECT coalesce(pg_catalog.sum(pg_catalog.octet_length(ev_action::pg_catalog.text)), 0)
           FROM pg_catalog.pg_rewrite WHERE ev_class >= 16384)
      + (SELECT coalesce(pg_catalog.sum(pg_catalog.octet_length(adbin::pg_catalog.text)), 0)
@@ -76,29 +84,42 @@ SELECT (SELECT coalesce(pg_catalog.sum(pg_catalog.octet_length(description)), 0)
           FROM pg_catalog.pg_enum e
           JOIN pg_catalog.pg_type t ON e.enumtypid IN (t.oid, t.typbasetype)
           JOIN pg_catalog.pg_attribute a ON a.atttypid = t.oid AND a.attrelid >= 16384)
+     + (SELECT coalesce(pg_catalog.sum(
+                   pg_catalog.octet_length(t.typdefaultbin::pg_catalog.text)), 0)
+          FROM pg_catalog.pg_type t
+          JOIN pg_catalog.pg_attribute a ON a.atttypid = t.oid AND a.attrelid >= 16384)
+     + (SELECT coalesce(pg_catalog.sum(500 + 500 * pronargs
+                   + coalesce(pg_catalog.octet_length(proconfig::pg_catalog.text), 0)), 0)
+          FROM pg_catalog.pg_proc WHERE oid >= 16384)
+     + (SELECT coalesce(pg_catalog.sum(
+                   pg_catalog.octet_length(r.rolconfig::pg_catalog.text)), 0) {_SET_ROLES})
      + 200 * (SELECT pg_catalog.count(*)
                 FROM pg_catalog.pg_attribute WHERE attrelid >= 16384 AND attnum > 0)
-     + 500 * (SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc WHERE oid >= 16384)
-"""
+     + 300 * (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class WHERE oid >= 16384)
+     + 500 * (SELECT pg_catalog.count(*)
+                FROM pg_catalog.pg_constraint WHERE conrelid >= 16384 AND contype = 'f')
+"""  # noqa: S608 (of constants)
 
 
-async def load_fingerprint(connection: Connection) -> str:
+async def load_fingerprint(connection: Connection, excluded: Collection[str] = ()) -> str:
     """Read what differs whenever the schema cache could.
 
     Read it before the schema cache that it is to describe: what changes in between is then noticed
-    the next time.
+    the next time. ``excluded`` are roles whose settings are not in it.
 
     Raises:
         psycopg.Error: the database does not answer.
     """
-    return repr(await fetch(connection, [(FINGERPRINT, [])]))
+    return repr(await fetch(connection, [(FINGERPRINT, [list(excluded)])]))
 
 
-async def measure_schema(connection: Connection) -> int:
+async def measure_schema(connection: Connection, excluded: Collection[str] = ()) -> int:
     """Read about how many bytes reading the schema cache would transfer.
 
+    ``excluded`` are roles whose settings are not in it.
+
     Raises:
         psycopg.Error: the database does not answer.
     """
-    [[(size,)]] = await fetch(connection, [(SIZE, [])])
+    [[(size,)]] = await fetch(connection, [(SIZE, [list(excluded)])])
     return int(size)

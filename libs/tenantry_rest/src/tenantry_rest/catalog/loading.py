@@ -1,7 +1,7 @@
 """The schema cache, read from a database."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -34,15 +34,21 @@ Aside = Callable[[Callable[[], Schema]], Awaitable[Schema]]
 
 
 async def load_schema(
-    connection: Connection, config: Config, aside: Aside = asyncio.to_thread
+    connection: Connection,
+    config: Config,
+    excluded: Collection[str] = (),
+    *,
+    aside: Aside = asyncio.to_thread,
 ) -> Schema:
     """Read the schema cache, in one transaction and one round trip.
 
+    ``excluded`` are roles whose settings do not apply to requests: those that others can set.
     ``aside`` runs what computes it from the rows: a large schema takes seconds, and other requests
     go on meanwhile.
 
     Raises:
         psycopg.Error: the database does not answer, or forbids it.
+        ApiError: PGRST002, the schema is too large.
     """
     exposed = list(config.db_schemas)
     searched = [*exposed, *config.db_extra_search_path]
@@ -54,10 +60,10 @@ async def load_schema(
         (queries.FOREIGN_KEYS, []),
         (queries.VIEWS, []),
         (queries.COMPUTED, []),
-        (queries.FUNCTIONS, [exposed]),
+        (queries.FUNCTIONS, [exposed, list(config.db_hoisted_tx_settings)]),
         (queries.REPRESENTATIONS, []),
         (queries.HANDLERS, [searched]),
-        (roles, []),
+        (roles, [list(excluded)]),
     ]
     rows = await fetch(connection, wanted)
     return await aside(partial(_schema, rows, config))
@@ -84,7 +90,7 @@ def _schema(rows: list[list[Any]], config: Config) -> Schema:
     return Schema(
         {name: table for name, table in found.items() if name.schema in exposed},
         related,
-        group_functions(functions, config.db_hoisted_tx_settings),
+        group_functions(functions),
         {(source, target): function for source, target, function in casts},
         _handlers(handlers),
         _roles(role_rows),
@@ -165,10 +171,8 @@ def _computed(row: Row) -> Computed:
     return Computed(Name(*row[2:4]), Name(*row[4:6]), Name(*row[0:2]), row[6])
 
 
-def group_functions(
-    rows: Iterable[Row], hoisted: tuple[str, ...] = ()
-) -> dict[Name, list[Function]]:
-    """The functions by name; of their settings those that apply to the whole transaction."""
+def group_functions(rows: Iterable[Row]) -> dict[Name, list[Function]]:
+    """The functions by name."""
     found: dict[Name, list[Function]] = {}
     kinds = {"v": "volatile", "s": "stable", "i": "immutable"}
     for row in rows:
@@ -183,8 +187,8 @@ def group_functions(
             row[6],
             row[7],
             kinds[row[8]],
-            isolation if "default_transaction_isolation" in hoisted else None,
-            tuple(each for each in settings.items() if each[0] in hoisted),
+            isolation,
+            tuple(settings.items()),
         )
         found.setdefault(name, []).append(function)
     return found

@@ -118,7 +118,8 @@ WITH RECURSIVE base (oid, base, is_domain) AS (
 SELECT n.nspname, p.proname, pg_catalog.obj_description(p.oid, 'pg_proc'),
        coalesce(a.list, '[]'), tn.nspname, coalesce(tc.relname, t.typname), p.proretset,
        t.typtype = 'c' OR coalesce(p.proargmodes::text[] && '{t,b,o}', false), p.provolatile,
-       coalesce(p.proconfig, '{}')
+       ARRAY(SELECT s.setting FROM pg_catalog.unnest(p.proconfig) AS s (setting)
+              WHERE pg_catalog.split_part(s.setting, '=', 1) = ANY ($2))
   FROM pg_catalog.pg_proc p
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
   JOIN base ON base.oid = p.prorettype
@@ -174,7 +175,7 @@ SELECT r.rolname, s.setting
  CROSS JOIN LATERAL pg_catalog.unnest(r.rolconfig) AS s (setting)
   JOIN pg_catalog.pg_settings p ON p.name = pg_catalog.split_part(s.setting, '=', 1)
  WHERE m.member = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)
-   AND (p.context = 'user' {privileged})
+   AND r.rolname <> ALL ($1::pg_catalog.text[]) AND (p.context = 'user' {privileged})
 """
 
 PRIVILEGED = "OR pg_catalog.has_parameter_privilege(p.name, 'SET')"

@@ -1,5 +1,7 @@
 """The grammar of PostgREST's query strings."""
 
+import re
+
 from tenantry_rest.request import parsing as p
 from tenantry_rest.request.parsing import Parser, Text
 from tenantry_rest.request.syntax import (
@@ -72,10 +74,17 @@ comma = lexeme(p.char(","))
 open_group, close_group = lexeme(p.char("(")), lexeme(p.char(")"))
 
 _identifier_chars = p.many1(p.either(p.letter, p.digit, p.one_of("_ $")))
+_usual_chars = re.compile("[A-Za-z0-9_ $]*")
 
 
 def identifier(text: Text) -> str:
-    return "".join(_identifier_chars(text)).strip()
+    start = text.position
+    usual = _usual_chars.match(text.source, start)
+    if usual is not None and usual.end() > start + 1:
+        # All but the last at once: names are most of a query. After the last, errors are noted.
+        text.advance(usual.end() - 1 - start)
+    _identifier_chars(text)
+    return text.source[start : text.position].strip()
 
 
 def _escaped(text: Text) -> str:
@@ -137,6 +146,7 @@ _arrow = p.either(p.attempt(p.string("->>")), p.attempt(p.string("->")))
 
 def _step(text: Text) -> Step:
     arrow = _arrow(text)
+    text.terms.take(1)
     operand, is_index = _operand(text)
     return Step(arrow, operand, is_index)
 
@@ -312,13 +322,13 @@ def _group(text: Text) -> Logic:
 
 
 logic: Parser[Logic] = p.either(p.attempt(_logic_filter), _group)
-_members = p.separated(logic, comma)
+_members = p.separated(p.term(logic), comma)
 
 
 # the rest
 
 _names = p.separated(field_name, delimiter)
-columns = p.separated(field_name, comma)
+columns = p.separated(p.term(field_name), comma)
 
 
 def tree_path(text: Text) -> tuple[Path, Field]:
@@ -368,4 +378,4 @@ def _term(text: Text) -> OrderTerm:
     return _modifiers(text, field(text), None)
 
 
-order = p.separated(lexeme(p.either(p.attempt(_related_term), _term)), p.char(","))
+order = p.separated(p.term(lexeme(p.either(p.attempt(_related_term), _term))), p.char(","))

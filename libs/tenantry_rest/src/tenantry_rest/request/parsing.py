@@ -9,11 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from tenantry_rest.errors import bad_query
+
 T = TypeVar("T")
 Parser = Callable[["Text"], T]
 
 SYSTEM, UNEXPECTED, EXPECTED, MESSAGE = range(4)
 DEEPEST = 40  # levels of parentheses; each takes some frames of Python's stack
+MOST_TERMS = 500  # of a query: columns, conditions, embeds and steps into JSON
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,30 @@ def _plain(char: str) -> str:
     return char if " " <= char <= "~" else f"\\{ord(char)}"
 
 
+class Terms:
+    """How many terms a query may still have."""
+
+    def __init__(self) -> None:
+        self._left = MOST_TERMS
+
+    def take(self, count: int) -> None:
+        """Count some.
+
+        Raises:
+            ApiError: PGRST100, there are too many. No alternative is tried then.
+        """
+        self._left -= count
+        if self._left < 0:
+            details = "Name fewer columns and conditions; a list of values (in) counts as one."
+            raise bad_query(f"The query has more than {MOST_TERMS} terms", details)
+
+
 @dataclass
 class Text:
     """What is parsed, how far, and what else would have fit at this position."""
 
     source: str
+    terms: Terms
     position: int = 0
     problem: Problem = field(default_factory=Problem)
 
@@ -96,11 +118,12 @@ class Text:
         self.problem = Problem(self.position)
 
 
-def parse(parser: Parser[T], source: str) -> T:
+def parse(parser: Parser[T], source: str, terms: Terms) -> T:
     """Run a parser on a text.
 
     Raises:
         Unparsed: it does not fit, or is nested too deeply.
+        ApiError: PGRST100, it has too many terms.
     """
     depth = deepest = 0
     for char in source:
@@ -108,7 +131,18 @@ def parse(parser: Parser[T], source: str) -> T:
         deepest = max(deepest, depth)
     if deepest > DEEPEST:
         raise Unparsed(Problem(0, ((MESSAGE, "nested too deeply"),)))
-    return parser(Text(source))
+    return parser(Text(source, terms))
+
+
+def term(parser: Parser[T]) -> Parser[T]:
+    """A parser of what is counted."""
+
+    def run(text: Text) -> T:
+        found = parser(text)
+        text.terms.take(1)
+        return found
+
+    return run
 
 
 def satisfying(test: Callable[[str], bool], name: str = "") -> Parser[str]:

@@ -5,10 +5,16 @@ import io
 import json
 from dataclasses import dataclass
 
-from tenantry_rest.errors import bad_body
+from tenantry_rest.errors import bad_body, too_many_values
 from tenantry_rest.request import media
 from tenantry_rest.request.media import Media
 from tenantry_rest.request.query import pairs
+
+# Each takes a hundred times the memory and the time of its bytes. They are counted by characters
+# that make them: those in texts are counted too, and a hint says what to do.
+MOST_NODES = 200_000  # objects, arrays and keys of a JSON text
+MOST_CELLS = 250_000  # fields of all lines
+MOST_FIELDS = 2_000  # of a form: more than a table has columns
 
 
 @dataclass(frozen=True)
@@ -30,13 +36,16 @@ def parse_payload(
     """Find out what keys a body has; its values are PostgreSQL's to read.
 
     Raises:
-        ApiError: PGRST102, the body is not of this type, or its objects differ in their keys.
+        ApiError: PGRST102, the body is not of this type, or its objects differ in their keys;
+            too_many_values, reading it would take too long.
     """
     if content == media.JSON:
         return _json(body, columns, is_call=is_call)
     if content == media.CSV:
         return _csv(body)
     if content == media.URLENCODED:
+        if body.count(b"&") >= MOST_FIELDS:
+            raise too_many_values("fields", MOST_FIELDS, "Send JSON.")
         fields = tuple((key, value or "") for key, value in pairs(body.decode(errors="replace")))
         if is_call:
             return Payload(body, _unique([key for key, _ in fields]), fields)
@@ -56,8 +65,12 @@ def _json(body: bytes, columns: tuple[str, ...] | None, *, is_call: bool) -> Pay
         return Payload(body, _unique(list(columns)))
     if not body and is_call:
         return Payload(b"{}")
+    if sum(map(body.count, (b"{", b"[", b":"))) > MOST_NODES:
+        hint = "Send fewer rows at once, or name their columns by the parameter columns."
+        raise too_many_values("objects, arrays and keys", MOST_NODES, hint)
     try:
-        content = json.loads(body.decode())
+        # Numbers as they are written: reading those of thousands of digits is slow.
+        content = json.loads(body.decode(), parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         raise bad_body("Empty or invalid json") from None
     if isinstance(content, dict):
@@ -71,6 +84,10 @@ def _json(body: bytes, columns: tuple[str, ...] | None, *, is_call: bool) -> Pay
 
 
 def _csv(body: bytes) -> Payload:
+    # Lines end in either, or in both.
+    lines_at_least = max(body.count(b"\n"), body.count(b"\r"))
+    if body.count(b",") + lines_at_least > MOST_CELLS:
+        raise too_many_values("fields", MOST_CELLS, "Send fewer lines at once.")
     try:
         rows = list(csv.reader(io.StringIO(body.decode(), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:

@@ -6,6 +6,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from tenantry_rest.errors import ApiError, bad_query
 from tenantry_rest.request import grammar, parsing, selecting
+from tenantry_rest.request.parsing import Terms
 from tenantry_rest.request.syntax import (
     Argument,
     Filter,
@@ -65,23 +66,25 @@ def parse_query(raw: str, *, is_call: bool = False) -> Query:
     Raises:
         ApiError: PGRST100, with what was expected where.
     """
+    terms = Terms()
+    terms.take(raw.count("&"))
     given = pairs(raw)
     valued = [(key, value) for key, value in given if value is not None]
     first: dict[str, str | None] = {}
     for key, value in given:
         first.setdefault(key, value)
     select = first.get("select")
-    order, logic = _parse_order(valued), _parse_logic(valued)
-    columns = _optional_columns("columns", first.get("columns"))
+    order, logic = _parse_order(valued, terms), _parse_logic(valued, terms)
+    columns = _optional_columns("columns", first.get("columns"), terms)
     selected = _parsed(
-        selecting.select, "*" if select is None else select, f"select parameter ({select})"
+        selecting.select, "*" if select is None else select, f"select parameter ({select})", terms
     )
     keys, filters = [], []
     for key, value in valued:
         if is_filter(key):
             keys.append(key)
-            filters.append(_parse_filter(key, value, is_call=is_call))
-    on_conflict = _optional_columns("on_conflict", first.get("on_conflict"))
+            filters.append(_parse_filter(key, value, terms, is_call=is_call))
+    on_conflict = _optional_columns("on_conflict", first.get("on_conflict"), terms)
     arguments = []
     for _, each in filters:
         if isinstance(each.operation, Argument):
@@ -93,7 +96,7 @@ def parse_query(raw: str, *, is_call: bool = False) -> Query:
         tuple(arguments),
         order,
         logic,
-        _parse_ranges(valued),
+        _parse_ranges(valued, terms),
         columns,
         on_conflict,
         frozenset(keys),
@@ -109,9 +112,9 @@ def _ends_in(key: str, *words: str) -> bool:
     return key.rsplit(".", 1)[-1] in words
 
 
-def _parsed(parser: parsing.Parser[T], source: str, what: str) -> T:
+def _parsed(parser: parsing.Parser[T], source: str, what: str, terms: Terms) -> T:
     try:
-        return parsing.parse(parser, source)
+        return parsing.parse(parser, source, terms)
     except parsing.Unparsed as error:
         raise _refused(error, what) from None
 
@@ -130,16 +133,16 @@ def canonical(given: list[tuple[str, str | None]]) -> str:
     )
 
 
-def _optional_columns(name: str, value: str | None) -> tuple[str, ...] | None:
+def _optional_columns(name: str, value: str | None, terms: Terms) -> tuple[str, ...] | None:
     if value is None:
         return None
-    return tuple(_parsed(grammar.columns, value, f"{name} parameter ({value})"))
+    return tuple(_parsed(grammar.columns, value, f"{name} parameter ({value})", terms))
 
 
-def _parse_filter(key: str, value: str, *, is_call: bool) -> tuple[Path, Filter]:
-    path, field = _parsed(grammar.tree_path, key, f"tree path ({key})")
+def _parse_filter(key: str, value: str, terms: Terms, *, is_call: bool) -> tuple[Path, Filter]:
+    path, field = _parsed(grammar.tree_path, key, f"tree path ({key})", terms)
     try:
-        negated, operation = parsing.parse(grammar.filter_value, value)
+        negated, operation = parsing.parse(grammar.filter_value, value, terms)
     except parsing.Unparsed as error:
         # An alternative is tried only where the first has consumed nothing.
         if not is_call or value.startswith(("in.", "is.", "isdistinct.", "not.")):
@@ -148,22 +151,24 @@ def _parse_filter(key: str, value: str, *, is_call: bool) -> tuple[Path, Filter]
     return path, Filter(field, negated, operation)
 
 
-def _parse_order(valued: list[tuple[str, str]]) -> tuple[tuple[Path, tuple[OrderTerm, ...]], ...]:
+def _parse_order(
+    valued: list[tuple[str, str]], terms: Terms
+) -> tuple[tuple[Path, tuple[OrderTerm, ...]], ...]:
     found = []
     for key, value in valued:
         if _ends_in(key, "order"):
-            path, _ = _parsed(grammar.tree_path, key, f"tree path ({key})")
-            found.append((path, tuple(_parsed(grammar.order, value, f"order ({value})"))))
+            path, _ = _parsed(grammar.tree_path, key, f"tree path ({key})", terms)
+            found.append((path, tuple(_parsed(grammar.order, value, f"order ({value})", terms))))
     return tuple(found)
 
 
-def _parse_logic(valued: list[tuple[str, str]]) -> tuple[tuple[Path, Logic], ...]:
+def _parse_logic(valued: list[tuple[str, str]], terms: Terms) -> tuple[tuple[Path, Logic], ...]:
     found: list[tuple[Path, Logic]] = []
     for key, value in valued:
         if _ends_in(key, "and", "or"):
-            path, operator = _parsed(grammar.logic_path, key, f"logic path ({key})")
+            path, operator = _parsed(grammar.logic_path, key, f"logic path ({key})", terms)
             # "and(…)" rather than "(…)", so that there is one grammar.
-            tree = _parsed(grammar.logic, operator + value, f"logic tree ({value})")
+            tree = _parsed(grammar.logic, operator + value, f"logic tree ({value})", terms)
             found.append((path, tree))
     return tuple(found)
 
@@ -175,13 +180,13 @@ def _whole(value: str) -> int | None:
         return None
 
 
-def _parse_ranges(valued: list[tuple[str, str]]) -> tuple[tuple[Path, Range], ...]:
+def _parse_ranges(valued: list[tuple[str, str]], terms: Terms) -> tuple[tuple[Path, Range], ...]:
     limits: dict[Path, int | None] = {}
     offsets: dict[Path, int] = {}
     for key, value in valued:
         if not _ends_in(key, "limit", "offset"):
             continue
-        path, _ = _parsed(grammar.tree_path, key, f"tree path ({key})")
+        path, _ = _parsed(grammar.tree_path, key, f"tree path ({key})", terms)
         number = _whole(value)
         if _ends_in(key, "limit"):
             limits[path] = number

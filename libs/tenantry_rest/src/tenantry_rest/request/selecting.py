@@ -5,6 +5,7 @@ from tenantry_rest.request import parsing as p
 from tenantry_rest.request.parsing import Parser, Text
 from tenantry_rest.request.syntax import Field, SelectField, SelectItem, SelectRelation
 
+EMBED_TERMS = 4  # besides one for the item: an embed costs more than a column
 _select_end: Parser[object] = p.either(*g.starts(")", ","), p.attempt(p.end))
 
 
@@ -68,6 +69,7 @@ def _embed(head: Parser[SelectRelation]) -> Parser[SelectItem]:
 
     def run(text: Text) -> SelectItem:
         found = parsed_head(text)
+        text.terms.take(EMBED_TERMS)
         p.char("(")(text)
         members = select(text)
         p.char(")")(text)
@@ -126,7 +128,7 @@ _item: Parser[SelectItem] = p.either(
     _embed(_relation_head),
     g.lexeme(p.either(p.attempt(_star), p.attempt(_count), _select_field)),
 )
-_items = p.optional(p.separated(_item, g.comma))
+_items = p.optional(p.separated(p.term(_item), g.comma))
 
 
 def select(text: Text) -> tuple[SelectItem, ...]:

@@ -5,12 +5,21 @@ from collections.abc import Iterable
 
 SIZES = (3, 2)  # of n-grams; the shorter ones are tried if the longer ones match nothing
 CONSIDERED = 50
+LONGEST = 200  # characters; the edit distance takes as many steps as both have, multiplied
+MOST = 1000  # names; all of them are read
 
 
 def similar(names: Iterable[str], wanted: str) -> list[tuple[float, str]]:
-    """The names that are like another, with their similarity of at most 1, best first."""
+    """The names that are like another, with their similarity of at most 1, best first.
+
+    There are none for a long text, or among too many names: a hint is not worth the time.
+    """
+    if len(wanted) > LONGEST:
+        return []
     target = wanted.lower()
-    unique = {name.lower(): name for name in names}
+    unique = {name.lower(): name for name in names if len(name) <= LONGEST}
+    if len(unique) > MOST:
+        return []
     if target in unique:
         return [(1.0, unique[target])]
     for size in SIZES:

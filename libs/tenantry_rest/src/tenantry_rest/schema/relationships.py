@@ -3,8 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
+from math import prod
 
+from tenantry_rest.errors import schema_too_large
 from tenantry_rest.schema.model import (
     AnyRelationship,
     Computed,
@@ -15,6 +17,8 @@ from tenantry_rest.schema.model import (
 )
 
 Columns = tuple[str, ...]
+MOST = 20_000  # relationships of a schema, those between what is not exposed among them
+MOST_OF_TABLE = 5_000  # exposed ones; an embed looks at all of them
 
 
 @dataclass(frozen=True)
@@ -32,29 +36,45 @@ class ViewColumns:
     """Which views show which columns of which tables, under which names."""
 
     def __init__(self) -> None:
-        self._shown: dict[Name, dict[Name, dict[str, list[str]]]] = defaultdict(dict)
+        # Names in views, by table, the table's column, and view.
+        self._shown: dict[Name, dict[str, dict[Name, list[str]]]] = defaultdict(dict)
+        self._tables: dict[Name, dict[Name, None]] = defaultdict(dict)
 
     def add(self, view: Name, column: str, table: Name, base: str) -> None:
-        columns = self._shown[table].setdefault(view, {})
-        columns.setdefault(base, []).append(column)
+        self._shown[table].setdefault(base, {}).setdefault(view, []).append(column)
+        self._tables[view][table] = None
+
+    def _of(self, table: Name, columns: Iterable[str]) -> list[dict[Name, list[str]]]:
+        """What shows each of the columns, the rarest first."""
+        shown = self._shown.get(table, {})
+        return sorted((shown.get(column, {}) for column in columns), key=len)
+
+    def count(self, table: Name, columns: Iterable[str]) -> int:
+        """How many choices ``showing`` has and how many views it looks at, without making them."""
+        rarest, *others = self._of(table, columns)
+        choices = (
+            len(names) * prod(len(each.get(view, ())) for each in others)
+            for view, names in rarest.items()
+        )
+        return len(rarest) + sum(choices)
 
     def showing(self, table: Name, columns: Iterable[str]) -> Iterable[tuple[Name, Columns]]:
         """The views that show all these columns, with each choice of the names there."""
         wanted = list(columns)
-        for view, shown in self._shown.get(table, {}).items():
-            if all(column in shown for column in wanted):
-                for names in product(*(shown[column] for column in wanted)):
+        shown = self._shown.get(table, {})
+        for view in self._of(table, wanted)[0]:
+            if all(view in shown.get(column, {}) for column in wanted):
+                for names in product(*(shown[column][view] for column in wanted)):
                     yield view, names
 
     def key_of(self, view: Name, tables: dict[Name, Table]) -> Columns:
         """The primary keys of the tables a view shows, where it shows them whole."""
         found: list[str] = []
-        for table, views in self._shown.items():
-            known = tables.get(table)
+        for table in self._tables.get(view, ()):
+            known, shown = tables.get(table), self._shown[table]
             key = known.key if known is not None and not known.is_view else ()
-            shown = views.get(view, {})
-            if key and all(column in shown for column in key):
-                found += [shown[column][0] for column in key]
+            if key and all(view in shown.get(column, {}) for column in key):
+                found += [shown[column][view][0] for column in key]
         return tuple(dict.fromkeys(found))
 
 
@@ -65,9 +85,18 @@ def all_relationships(
     computed: Iterable[Computed],
     exposed: Iterable[str],
 ) -> dict[tuple[Name, str], list[AnyRelationship]]:
-    """All relationships between what is exposed, by table and schema of the foreign table."""
+    """All relationships between what is exposed, by table and schema of the foreign table.
+
+    Raises:
+        ApiError: PGRST002, there are too many. A view can show a column under many names, and
+            each choice of them is a relationship.
+    """
+    keys = list(keys)
+    _limit(sum(_count(key, views) for key in keys))
     direct = [each for key in keys for each in _of_key(key, views)]
-    related = [*direct, *map(_inverse, direct), *_many_to_many(direct, tables)]
+    by_table = _in_keys(direct, tables)
+    _limit(2 * len(direct) + sum(map(_pairs, by_table.values())))
+    related = [*direct, *map(_inverse, direct), *_many_to_many(by_table)]
     schemas = set(exposed)
     detected: dict[tuple[Name, Name], list[AnyRelationship]] = defaultdict(list)
     for each in related:
@@ -81,6 +110,7 @@ def all_relationships(
     for (table, foreign), some in detected.items():
         found[table, foreign.schema] += some
     for some in found.values():
+        _limit(len(some), MOST_OF_TABLE)
         some.sort(key=_order)
     return dict(found)
 
@@ -101,6 +131,19 @@ def _order(each: AnyRelationship) -> tuple[object, ...]:
         if junction
         else (),
     )
+
+
+def _limit(count: int, most: int = MOST) -> None:
+    if count > most:
+        of = "A table" if most == MOST_OF_TABLE else "It"
+        raise schema_too_large(f"{of} has more than {most:,} relationships, with those of views.")
+
+
+def _count(key: ForeignKey, views: ViewColumns) -> int:
+    """How many relationships ``_of_key`` makes, or a few more, with their inverses."""
+    own = tuple(column for column, _ in key.columns)
+    others = tuple(column for _, column in key.columns)
+    return 2 * (1 + views.count(key.table, own)) * (1 + views.count(key.foreign, others))
 
 
 def _of_key(key: ForeignKey, views: ViewColumns) -> Iterable[Relationship]:
@@ -141,17 +184,31 @@ def _inverse(each: Relationship) -> Relationship:
     )
 
 
-def _many_to_many(direct: list[Relationship], tables: dict[Name, Table]) -> Iterable[Relationship]:
-    """Pairs of foreign keys of one table, all of whose columns are in its primary key."""
-    by_table: dict[Name, list[Relationship]] = defaultdict(list)
+Grouped = dict[str, list[Relationship]]  # by constraint
+
+
+def _in_keys(direct: list[Relationship], tables: dict[Name, Table]) -> dict[Name, Grouped]:
+    """By table the ways to one, all of whose columns are in the table's primary key."""
+    found: dict[Name, Grouped] = defaultdict(lambda: defaultdict(list))
+    primary = {name: set(table.key) for name, table in tables.items()}
     for each in direct:
-        if each.kind == "m2o":
-            by_table[each.table].append(each)
-    for table, some in by_table.items():
-        key = set(tables[table].key) if table in tables else set()
-        for one, other in product(some, some):
-            columns = {own for own, _ in (*one.columns, *other.columns)}
-            if one.constraint != other.constraint and columns <= key:
+        key = primary.get(each.table, set())
+        if each.kind == "m2o" and all(own in key for own, _ in each.columns):
+            found[each.table][each.constraint].append(each)
+    return found
+
+
+def _pairs(grouped: Grouped) -> int:
+    """How many pairs there are of different constraints."""
+    sizes = [len(some) for some in grouped.values()]
+    return sum(sizes) ** 2 - sum(size**2 for size in sizes)
+
+
+def _many_to_many(by_table: dict[Name, Grouped]) -> Iterable[Relationship]:
+    """Pairs of foreign keys of one table, all of whose columns are in its primary key."""
+    for table, grouped in by_table.items():
+        for some, others in permutations(grouped.values(), 2):
+            for one, other in product(some, others):
                 junction = Junction(
                     table, one.constraint, other.constraint, one.columns, other.columns
                 )

@@ -34,10 +34,16 @@ def origins(tree: str) -> dict[int, Origin]:
 
 
 def base_columns(view: int, trees: dict[int, dict[int, Origin]]) -> Iterable[tuple[int, Origin]]:
-    """The columns of a view with their origins in tables, through views of views."""
-    for number, origin in trees.get(view, {}).items():
-        seen = {view}
-        while (following := trees.get(origin[0], {}).get(origin[1])) and origin[0] not in seen:
-            seen.add(origin[0])
-            origin = following  # noqa: PLW2901 (one step further)
+    """The columns of a view with their origins in tables, through views of views.
+
+    The origins in tables take the place of those in views, so that no path is followed twice.
+    """
+    for number in trees.get(view, {}):
+        path = {(view, number): None}
+        origin = trees[view][number]
+        while (following := trees.get(origin[0], {}).get(origin[1])) and origin not in path:
+            path[origin] = None
+            origin = following
+        for each, column in path:
+            trees[each][column] = origin
         yield number, origin
