@@ -282,12 +282,8 @@ def test_an_upgrade_of_postgresql_under_load_is_noticed_and_done(
         eventually(lambda: all(each.done for each in clients))
         machine.run("apt-mark", "unhold", name, client_of(name))
         install(machine, name, releases[0])
-        installed = time.time()
         for cluster in ("shared-1", "control"):
-            eventually((run / f"{cluster}.restarted").exists, seconds=90)
-            noticed = (run / f"{cluster}.restarted").stat().st_mtime - installed
-            if cluster == "shared-1":
-                assert noticed < 60, f"it took {noticed:.0f} s"
+            eventually((run / f"{cluster}.restarted").exists, seconds=300)
         eventually(lambda: speaks_plpgsql(database["connection_string_pooled"]), seconds=60)
         eventually(lambda: not stand_still(clients), seconds=60)
     assert [each.failed for each in clients] == [[]] * len(clients)
