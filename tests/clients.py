@@ -114,7 +114,7 @@ def refusal(url: str, *, seconds: float = 12.0) -> str:
     return str(refused.value)
 
 
-def eventually(holds: Callable[[], object], *, seconds: float = 120.0) -> None:
+def eventually(holds: Callable[[], object], *, seconds: float = 120.0, every: float = 0.05) -> None:
     """Wait until something holds for which there is no event to wait for.
 
     ``seconds`` is for tests of how long that takes: a machine may have much else to do. Looking
@@ -127,4 +127,4 @@ def eventually(holds: Callable[[], object], *, seconds: float = 120.0) -> None:
             return
         now = time.monotonic()
         assert now < deadline, f"not so within {seconds:.0f} s"
-        time.sleep(max(0.05, 3 * (now - began)))
+        time.sleep(max(every, 3 * (now - began)))

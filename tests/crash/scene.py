@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ import httpx
 import psycopg
 from psycopg import sql
 
+from clients import eventually
 from harness import SERVICE_USER, Installation, as_service_user
 from tenantry.host import processes
 
@@ -56,21 +56,22 @@ def wait_for(
     seconds: float = PATIENCE,
     every: float = POLL_SECONDS,
 ) -> None:
-    """Return once ``condition`` holds; what it raises for as long as a part is down is no.
-
-    Looking takes a quarter of the time at most, since what is waited for needs the processor, too.
-    """
-    deadline = time.monotonic() + seconds
+    """Return once ``condition`` holds; what it raises for as long as a part is down is no."""
     last: object = None
-    while (began := time.monotonic()) < deadline:
+
+    def holds() -> object:
+        nonlocal last
         try:
             last = condition()
-            if last:
-                return
         except (OSError, ValueError, httpx.TransportError, psycopg.Error) as error:
             last = error
-        time.sleep(max(every, 3 * (time.monotonic() - began)))
-    raise AssertionError(f"{what} did not come true within {seconds:.0f} s: {last!r}")
+            return False
+        return last
+
+    try:
+        eventually(holds, seconds=seconds, every=every)
+    except AssertionError as error:
+        raise AssertionError(f"{what} did not come true: {error}: {last!r}") from None
 
 
 class Scene:

@@ -91,16 +91,7 @@ async def create(body: CreateKey, platform: CurrentPlatform, caller: Writer) -> 
 
     async def work(tx: Tx, secrets: SecretSource) -> tuple[ShownKey, Secret]:
         secret = secrets.api_key()
-        made = await platform.access.create_key(
-            tx,
-            caller.principal,
-            secret,
-            name=body.name,
-            scopes=sorted(set(body.scopes)),
-            customer_email=body.customer_email,
-            expires_at=body.expires_at,
-            new_customer=body.new_customer,
-        )
+        made = await platform.access.create_key(tx, caller.principal, secret, body.wanted())
         return made, secret
 
     made, secret = await caller.idempotent(tuple[ShownKey, Secret], work)

@@ -1,6 +1,6 @@
 """Failures as application/problem+json (RFC 9457), with a stable code and a hint."""
 
-from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -18,35 +18,6 @@ log = structlog.get_logger()
 _MOST_ERRORS = 100  # in one answer
 
 
-def problem(
-    request_id: str,
-    path: str,
-    *,
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    hint: str | None = None,
-    fields: tuple[FieldError, ...] = (),
-    about: Mapping[str, object] | None = None,
-) -> JSONResponse:
-    """Return one failure as an answer."""
-    return _answer(
-        problems.document(
-            request_id,
-            path,
-            status=status,
-            code=code,
-            title=title,
-            detail=detail,
-            hint=hint,
-            fields=fields,
-            about=about,
-        ),
-        status,
-    )
-
-
 def _answer(document: dict[str, object], status: int) -> JSONResponse:
     headers = {"WWW-Authenticate": "ApiKey"} if status == 401 else {}  # noqa: PLR2004 (RFC 9110)
     if status == 503:  # noqa: PLR2004
@@ -56,8 +27,10 @@ def _answer(document: dict[str, object], status: int) -> JSONResponse:
     )
 
 
-def _of(request: Request, **fields: object) -> JSONResponse:
-    return problem(request.state.call.request_id, request.url.path, **fields)  # type: ignore[arg-type]
+def _of(request: Request, *, status: int, **members: Any) -> JSONResponse:
+    request_id: str = request.state.call.request_id
+    found = problems.document(request_id, request.url.path, status=status, **members)
+    return _answer(found, status)
 
 
 async def _tenantry_error(request: Request, error: Exception) -> JSONResponse:
@@ -68,17 +41,7 @@ async def _tenantry_error(request: Request, error: Exception) -> JSONResponse:
 
 def of_error(request_id: str, path: str, error: TenantryError) -> JSONResponse:
     """Return one of our own errors as an answer."""
-    answer = problem(
-        request_id,
-        path,
-        status=error.status,
-        code=error.code,
-        title=error.title,
-        detail=error.detail,
-        hint=error.hint,
-        fields=error.fields,
-        about=error.about,
-    )
+    answer = _answer(problems.of_error(request_id, path, error), error.status)
     if isinstance(error, TooManyRequests):
         answer.headers["Retry-After"] = str(error.seconds)
     if error.status == 408:  # noqa: PLR2004 (RFC 9110: what is still coming is not read)

@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Literal, get_args
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from tenantry.base.networks import in_url
+
 Format = Literal[
     "psql",
     "node",
@@ -59,8 +61,7 @@ class Login:
     @property
     def address(self) -> str:
         """Host and port as in a URL."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{in_url(self.host)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
-"""Networks of IP addresses, as in allowlists."""
+"""IP addresses and their networks, as in allowlists, counters and URLs."""
 
 import ipaddress
 from collections.abc import Iterable
 
 from tenantry.base.errors import InvalidInput
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_SITE_PREFIX = 64  # bits: what one customer of an IPv6 network has at least (RFC 6177)
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
@@ -31,12 +33,37 @@ def parse_network(text: str) -> Network:
     return network
 
 
+def parse_address(text: str) -> Address:
+    """Return an address as a server shows it, without its zone; mapped into IPv6, as IPv4.
+
+    Raises ValueError.
+    """
+    return unmapped(ipaddress.ip_address(text.partition("%")[0]))
+
+
+def unmapped(address: Address) -> Address:
+    """Return an address; of an IPv4 address mapped into IPv6, that one."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
 def contain(networks: Iterable[Network], address: str) -> bool:
     """Whether a client's address, as a server shows it, is in one of the networks."""
-    seen = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(seen, ipaddress.IPv6Address):
-        seen = seen.ipv4_mapped or seen
+    seen = parse_address(address)
     return any(seen in network for network in networks)
+
+
+def client_network(address: str) -> str:
+    """Return what an address is counted as: for IPv6 its network, which one client may have."""
+    found = parse_address(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((found, _SITE_PREFIX), strict=False))
+    return str(found)
+
+
+def in_url(host: str) -> str:
+    """Return a host as a URL has it: an IPv6 address in brackets (RFC 3986, section 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _not_a_network() -> InvalidInput:

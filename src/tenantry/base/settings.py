@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tenantry.base.errors import MachineError
 from tenantry.base.local_api import LONGEST_HOME, LocalApi, default_home, is_loopback
+from tenantry.base.networks import in_url
 from tenantry.base.setting_types import (
     OneLine,
     Percent,
@@ -382,8 +383,8 @@ class Settings(BaseSettings):
 
     def rest_url(self, database_name: str) -> str:
         """Return the URL of the data API of a database, for its clients."""
-        domain = f"[{self.domain}]" if ":" in self.domain else self.domain
-        return f"{'https' if self.rest_tls else 'http'}://{domain}:{self.rest.port}/{database_name}/rest/v1"
+        scheme = "https" if self.rest_tls else "http"
+        return f"{scheme}://{in_url(self.domain)}:{self.rest.port}/{database_name}/rest/v1"
 
     @property
     def rest_tls(self) -> bool:

@@ -5,6 +5,8 @@ import socket
 import struct
 from collections.abc import Iterator
 
+from tenantry.base.networks import unmapped
+
 Peer = tuple[str, int]  # the address and port of the other side
 
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG
@@ -62,9 +64,7 @@ def _peer(family: int, found: bytes) -> Peer:
 
 def _plain(address: bytes) -> str:
     """Return an IP address as text; an IPv4 address mapped into IPv6 as IPv4."""
-    found = ipaddress.ip_address(address)
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return str(mapped or found)
+    return str(unmapped(ipaddress.ip_address(address)))
 
 
 def _received(found: bytes) -> int:

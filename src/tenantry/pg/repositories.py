@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol, Self
 from urllib.parse import urlsplit
 
+from tenantry.base.networks import in_url
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
 from tenantry.host import processors
@@ -80,11 +81,10 @@ class S3Repository:
 
     def options(self) -> dict[str, str]:
         server = urlsplit(self.endpoint)
-        host = server.hostname or ""
         found = {
             "type": "s3",
             "path": "/" + self.path.strip("/"),
-            "s3-endpoint": f"[{host}]" if ":" in host else host,
+            "s3-endpoint": in_url(server.hostname or ""),
             "s3-bucket": self.bucket,
             "s3-region": self.region,
             "s3-key": self.key.reveal(),

@@ -9,6 +9,7 @@ import structlog
 
 from tenantry.base.errors import TenantryError
 from tenantry.base.ids import new_id
+from tenantry.base.networks import Network
 from tenantry.rest import pages
 from tenantry.rest.bodies import (
     Bodies,
@@ -26,7 +27,7 @@ from tenantry.rest.memory import Share
 from tenantry.rest.routing import Route, route
 from tenantry.services.data_api.traffic import NO_DATABASE, Traffic
 from tenantry.services.requests import problems, proxies
-from tenantry.services.requests.proxies import Network, Scope
+from tenantry.services.requests.proxies import Scope
 from tenantry_rest import (
     Answer,
     ApiError,
@@ -117,17 +118,7 @@ class Application:
         except ClientGone:
             raise
         except TenantryError as error:
-            return _problem(
-                problems.document(
-                    request_id,
-                    path,
-                    status=error.status,
-                    code=error.code,
-                    title=error.title,
-                    detail=error.detail,
-                    hint=error.hint,
-                )
-            )
+            return _problem(problems.of_error(request_id, path, error))
         except Exception:
             log.exception("request.crashed", method=asked.scope["method"])
             return _problem(problems.internal_error(request_id, path))
@@ -143,7 +134,7 @@ class Application:
                 return typed(page)
             answers = asked.held.enter_context(self._bodies.answers.share(target.database, client))
             with self._bodies.requests.share(target.database, client) as share:
-                http = await _received(api, head, asked, share)
+                http = await _received(api, head, asked, share, client)
                 async with api.place(client):
                     check_before_writing(http, answers)
                     answer = await api.respond(http)
@@ -155,7 +146,7 @@ class Application:
 
 
 async def _received(
-    api: DatabaseApi, head: HttpRequest, asked: _Exchange, share: Share
+    api: DatabaseApi, head: HttpRequest, asked: _Exchange, share: Share, client: str
 ) -> HttpRequest:
     """Return a request with its body, unless its head shows that it is refused. Raises ApiError."""
     try:
@@ -166,7 +157,6 @@ async def _received(
     within = bounded(head, asked.receive, share, most_of(head, has_token=has_token))
     if announced(head) == 0:
         return _with_token(await receive_request(inner, within))
-    client = proxies.network_of(proxies.address_of(asked.scope.get("client")))
     async with api.transit(client, has_token=has_token):
         return _with_token(await receive_request(inner, within))
 

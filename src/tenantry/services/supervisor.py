@@ -154,10 +154,10 @@ class Supervisor:
                 await self._keep_child(data_api.NAME, lambda: data_api.is_wanted(self._home))
             await self._pause(_WANTED_SECONDS)
 
-    async def _keep_child(self, name: str, wanted: Callable[[], bool] = lambda: True) -> None:
-        """Run a child until the supervisor stops, or it is not wanted any more."""
+    async def _keep_child(self, name: str, wanted: Callable[[], bool] | None = None) -> None:
+        """Run a child until the supervisor stops, or it is not wanted any more (None: always)."""
         backoff, died = _Backoff(), False
-        while not self._stopping.is_set() and wanted():
+        while not self._stopping.is_set() and (wanted is None or wanted()):
             # The parent's end of the pipe stays open for as long as this process lives.
             child = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -175,8 +175,11 @@ class Supervisor:
             files.write_atomically(self._home.run / f"{name}.pid", f"{child.pid}\n", mode=0o644)
             if died:
                 emit(ProcessStarted(name))
-            await self._first(child.wait(), self._stopping.wait(), self._until_not(wanted))
-            if self._stopping.is_set() or not wanted():
+            ends: list[Awaitable[object]] = [child.wait(), self._stopping.wait()]
+            if wanted is not None:
+                ends.append(self._until_not(wanted))
+            await self._first(*ends)
+            if self._stopping.is_set() or not (wanted is None or wanted()):
                 await self._end_child(child)
                 return
             died = child.returncode not in _ASKED_TO_END

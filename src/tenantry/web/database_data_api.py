@@ -15,12 +15,12 @@ from tenantry.web.routing import (
     CurrentForm,
     CurrentPlatform,
     DatabaseId,
-    Form,
     calling,
     new_router,
     number,
     once,
     read,
+    words,
 )
 
 router = new_router()
@@ -68,8 +68,8 @@ async def put(
     body = read(
         PutDataApi,
         {name: value for name, value in form.items() if name == "jwks_url"},
-        schemas=_lines(form, "schemas"),
-        allowed_origins=_lines(form, "allowed_origins"),
+        schemas=words(form, "schemas"),
+        allowed_origins=words(form, "allowed_origins"),
         anonymous=form.get("anonymous") == "yes",
         open=form.get("open") == "yes",
         max_rows=number(form, "max_rows"),
@@ -154,8 +154,3 @@ async def disable(
     """Disable a database's API, and forget its keys."""
     await platform.data_apis.disable(caller, database_id)
     return pages.go(request, f"/databases/{database_id}/data-api?done=data-api-disabled")
-
-
-def _lines(form: Form, field: str) -> list[str]:
-    """Return the words of a field, which commas or white space separate."""
-    return form.get(field, "").replace(",", " ").split()

@@ -17,6 +17,7 @@ from tenantry.web.routing import (
     new_router,
     once,
     read,
+    words,
 )
 
 router = new_router()
@@ -38,11 +39,7 @@ async def ask(
 
 def _chosen(form: Form) -> dict[str, list[str]]:
     """Return the lists of a form, whose values have commas or spaces between them."""
-    return {
-        name: form[name].replace(",", " ").split()
-        for name in ("schemas", "exclude_tables")
-        if name in form
-    }
+    return {name: words(form, name) for name in ("schemas", "exclude_tables") if name in form}
 
 
 @router.post(f"{_PATH}/preview")

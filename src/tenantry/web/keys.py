@@ -67,16 +67,7 @@ async def create(
 
     async def work(tx: Tx, secrets: SecretSource) -> tuple[ShownKey, Secret]:
         secret = secrets.api_key()
-        made = await platform.access.create_key(
-            tx,
-            caller.principal,
-            secret,
-            name=body.name,
-            scopes=sorted(set(body.scopes)),
-            customer_email=body.customer_email,
-            expires_at=body.expires_at,
-            new_customer=body.new_customer,
-        )
+        made = await platform.access.create_key(tx, caller.principal, secret, body.wanted())
         return made, secret
 
     made, secret = await once(lambda: caller.idempotent(tuple[ShownKey, Secret], work))

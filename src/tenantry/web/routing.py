@@ -192,6 +192,11 @@ def chosen(form: Form, name: str) -> list[str]:
     return [field.partition(":")[2] for field in form if field.partition(":")[0] == name]
 
 
+def words(form: Form, field: str) -> list[str]:
+    """Return the words of a field, which commas or white space separate."""
+    return form.get(field, "").replace(",", " ").split()
+
+
 def number(form: Form, field: str) -> int | None:
     """Return a whole number of a form; None if it has none. Raises InvalidInput."""
     try:

@@ -56,6 +56,17 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
+class NewKey:
+    """A wanted key, bound to a customer if ``customer_email`` names one, who may be new."""
+
+    name: str
+    scopes: list[str]
+    customer_email: str | None
+    new_customer: bool
+    expires_at: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class ShownKey:
     """A key with the chain of its grantors and what it may do now."""
 
@@ -162,16 +173,7 @@ class Access:
         )
 
     async def create_key(
-        self,
-        tx: Tx,
-        principal: Principal,
-        secret: Secret,
-        *,
-        name: str,
-        scopes: list[str],
-        customer_email: str | None,
-        expires_at: dt.datetime | None,
-        new_customer: bool,
+        self, tx: Tx, principal: Principal, secret: Secret, wanted: NewKey
     ) -> ShownKey:
         """Create a key that never has more rights than its creator, now or at any later use.
 
@@ -179,16 +181,16 @@ class Access:
         that has passed, Conflict for a chain of keys that is too long, UnknownCustomer unless the
         customer exists or may be new.
         """
-        if expires_at is not None and expires_at <= dt.datetime.now(dt.UTC):
+        if wanted.expires_at is not None and wanted.expires_at <= dt.datetime.now(dt.UTC):
             raise InvalidInput.of("expires_at", "has already passed")
-        if ADMIN not in principal.scopes and (beyond := set(scopes) - principal.scopes):
+        if ADMIN not in principal.scopes and (beyond := set(wanted.scopes) - principal.scopes):
             raise Forbidden(
                 f"You lack {', '.join(sorted(beyond))} and cannot pass it on.",
                 hint="Ask for scopes that you have, or have an administrator make the key.",
             )
         actor = principal.actor
         customer_id = await self._customer_of_key(
-            tx, principal, customer_email, may_be_new=new_customer
+            tx, principal, wanted.customer_email, may_be_new=wanted.new_customer
         )
         parent_id = None if actor.kind == "user" else principal.caller_id
         if parent_id is not None:
@@ -196,10 +198,10 @@ class Access:
         row = await keys.insert(
             tx,
             secret,
-            name=name,
-            scopes=scopes,
+            name=wanted.name,
+            scopes=wanted.scopes,
             customer_id=customer_id,
-            expires_at=expires_at,
+            expires_at=wanted.expires_at,
             created_by=actor.id if actor.kind == "user" else None,
             parent_id=parent_id,
         )

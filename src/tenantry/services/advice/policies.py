@@ -17,9 +17,9 @@ _BEGINNING = "SELECT "
 
 def row_security_disabled(_: Schema, evidence: Evidence) -> Iterator[Finding]:
     for each in evidence.catalog.relations:
-        if each.kind == "m" or each.has_row_security or each.schema not in evidence.exposed:
+        if each.kind == "m" or each.has_row_security or not each.open_for:
             continue
-        if not each.open_for:
+        if each.schema not in evidence.exposed:
             continue
         yield Finding(
             "row_security_disabled",

@@ -10,6 +10,7 @@ from pydantic import (
 
 from tenantry.control.keys import SCOPES
 from tenantry.control.users import Role
+from tenantry.services.access.service import NewKey
 from tenantry.services.bodies.fields import (
     Body,
     Code,
@@ -37,6 +38,15 @@ class CreateKey(Body):
     )
     new_customer: NewCustomer = True
     expires_at: Annotated[Moment, AfterValidator(expiry)] | None = None
+
+    def wanted(self) -> NewKey:
+        return NewKey(
+            name=self.name,
+            scopes=sorted(set(self.scopes)),
+            customer_email=self.customer_email,
+            new_customer=self.new_customer,
+            expires_at=self.expires_at,
+        )
 
 
 _DeviceToken = Annotated[

@@ -8,7 +8,6 @@ network, of an account from everywhere) either spare known devices or only slow 
 
 import datetime as dt
 import hmac
-import ipaddress
 import re
 import uuid
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from functools import partial
 
 import pyotp
 
+from tenantry.base.networks import client_network
 from tenantry.base.secrets import Secret
 
 ATTEMPTS = 5  # failures without a wait: one account from one network, one device, one session
@@ -28,7 +28,6 @@ SLOWEST = 30  # seconds between two guesses of one account's password from every
 _SLOWER_EACH = 10  # failures
 TOTP_SECONDS = 30
 _TOTP_SLACK = 1  # steps before and after the present one: clocks differ
-_SITE_PREFIX = 64  # bits: what one customer of an IPv6 network has at least (RFC 6177)
 _TOTP_CODE = re.compile(r"[0-9]{6}")
 
 
@@ -52,14 +51,8 @@ def slow_seconds(failures: int) -> int:
 
 
 def network_of(address: str | None) -> str:
-    """Return what an address is counted as: for IPv6 its network, which one client may have."""
-    if address is None:
-        return "unknown"
-    found = ipaddress.ip_address(address)
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is None:
-        return str(ipaddress.ip_network((found, _SITE_PREFIX), strict=False))
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return str(mapped or found)
+    """Return what an address is counted as, also if it is unknown."""
+    return "unknown" if address is None else client_network(address)
 
 
 def address_subject(address: str | None) -> str:

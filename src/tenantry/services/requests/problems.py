@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from tenantry.base.errors import FieldError
+from tenantry.base.errors import FieldError, TenantryError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5  # after which a part that did not answer may do so again
@@ -57,6 +57,21 @@ def document(
             {"field": each.field, "message": each.message, "code": each.code} for each in fields
         ]
     return body
+
+
+def of_error(request_id: str, path: str, error: TenantryError) -> dict[str, object]:
+    """Return one of our own errors."""
+    return document(
+        request_id,
+        path,
+        status=error.status,
+        code=error.code,
+        title=error.title,
+        detail=error.detail,
+        hint=error.hint,
+        fields=error.fields,
+        about=error.about,
+    )
 
 
 def internal_error(request_id: str, path: str) -> dict[str, object]:

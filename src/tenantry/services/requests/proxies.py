@@ -8,15 +8,15 @@ everything before that was sent by the client itself.
 
 import ipaddress
 from collections.abc import MutableMapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
-Network = IPv4Network | IPv6Network
+from tenantry.base import networks
+from tenantry.base.networks import Address, Network, client_network
+
 Scope = MutableMapping[str, Any]  # of ASGI
-_PREFIX = 64  # of IPv6, whoever has one address has a network of this size
 
 
-def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+def parse_address(text: str) -> Address | None:
     """Return an address without port, brackets, zone or mapping to IPv6; None for anything else.
 
     Some proxies append the client's port.
@@ -27,11 +27,9 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        found = ipaddress.ip_address(text.partition("%")[0])
+        return networks.parse_address(text)
     except ValueError:
         return None
-    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
-    return mapped or found
 
 
 def client_of(peer: str, forwarded: Sequence[str], trusted: Sequence[Network]) -> str | None:
@@ -50,8 +48,8 @@ def client_of(peer: str, forwarded: Sequence[str], trusted: Sequence[Network]) -
     return None if client is None else str(client)
 
 
-def _is_in(address: IPv4Address | IPv6Address, networks: Sequence[Network]) -> bool:
-    return any(address in network for network in networks)
+def _is_in(address: Address, trusted: Sequence[Network]) -> bool:
+    return any(address in network for network in trusted)
 
 
 def address_of(client: tuple[str, int] | None) -> str | None:
@@ -63,11 +61,8 @@ def address_of(client: tuple[str, int] | None) -> str | None:
 
 
 def network_of(address: str | None) -> str:
-    """Return what a client has: its address, or of IPv6 its /64 network; empty if unknown."""
-    parsed = parse_address(address or "")
-    if isinstance(parsed, IPv6Address):
-        return str(IPv6Network((parsed, _PREFIX), strict=False))
-    return "" if parsed is None else str(parsed)
+    """Return what a client has: its address, or of IPv6 its network; empty if unknown."""
+    return "" if address is None else client_network(address)
 
 
 def resolve(scope: Scope, trusted: Sequence[Network]) -> None:

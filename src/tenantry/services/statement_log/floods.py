@@ -4,13 +4,15 @@ The log is read a second time for this, and only counted: entries are moved slow
 written, so that what has been moved shows a flood too late.
 """
 
-import contextlib
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from tenantry.pg import server_log
 from tenantry.pg.clusters import Cluster
+from tenantry.pg.server_log import Line
 from tenantry.services.statement_log.moving import database_of
+from tenantry.services.statement_log.reading import LogPosition, end_of, read_on
 
 MOST_A_SECOND = 100_000  # bytes of a database, on average of the window
 WINDOW_SECONDS = 5.0
@@ -42,7 +44,7 @@ class LogCounter:
 
     def __init__(self, clusters: Callable[[], Sequence[Cluster]]) -> None:
         self._clusters = clusters
-        self._positions: dict[str, tuple[str, int]] = {}  # by cluster: a file, and an offset in it
+        self._positions: dict[str, LogPosition] = {}  # by cluster
 
     def count(self) -> Counter[str]:
         """Return the bytes that were written since the last call, by main database.
@@ -56,26 +58,22 @@ class LogCounter:
 
     def _count_on(self, cluster: Cluster) -> Counter[str]:
         written: Counter[str] = Counter()
-        if cluster.name not in self._positions:
-            if newest := cluster.entries_from("")[-1:]:
-                self._positions[cluster.name] = newest[0].name, newest[0].stat().st_size
-            return written
-        file, offset = self._positions[cluster.name]
-        left = _MOST_READ
-        for path in cluster.entries_from(file):
-            start = end = offset if path.name == file else 0
-            with contextlib.suppress(FileNotFoundError):
-                for line in server_log.lines(path, start, most=left):
-                    end = line.end
-                    if name := _database_of(line):
-                        written[name] += line.length
-            self._positions[cluster.name] = path.name, end
-            left -= end - start
-            if left <= 0:
-                break
+
+        def count(_: Path, line: Line) -> None:
+            if name := _database_of(line):
+                written[name] += line.length
+
+        position = self._positions.get(cluster.name)
+        if position is not None:
+            paths = cluster.entries_from(position[0])
+            position, _ = read_on(paths, position, count, most=_MOST_READ)
+        else:
+            position = end_of(cluster)
+        if position is not None:
+            self._positions[cluster.name] = position
         return written
 
 
-def _database_of(line: server_log.Line) -> str | None:
+def _database_of(line: Line) -> str | None:
     found = server_log.entry(line)
     return database_of(found) if found else None

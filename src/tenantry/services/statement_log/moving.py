@@ -26,6 +26,7 @@ from tenantry.pg.server_log import Line, LogEntry
 from tenantry.services.statement_log import entries
 from tenantry.services.statement_log.entries import EntryFiles, Place
 from tenantry.services.statement_log.model import HIDDEN, MOST_TEXT, without_secrets
+from tenantry.services.statement_log.reading import LogPosition, end_of, read_on
 
 _MOST_READ = 2 * 1024 * 1024  # at a time: what databases log is counted in between
 Notice = tuple[uuid.UUID, str]  # the text of the platform in the log of a database
@@ -38,7 +39,7 @@ _GAP = "The server's log was deleted before it was read: entries before this one
 class _Position:
     """How far each cluster's log was read, and where the entries of each database ended then."""
 
-    logs: dict[str, tuple[str, int]]  # by the cluster's name: a file, and an offset in it
+    logs: dict[str, LogPosition]  # by the cluster's name
     ends: dict[uuid.UUID, Place] = field(default_factory=dict)
 
 
@@ -49,7 +50,9 @@ class _Batch:
     new: defaultdict[uuid.UUID, list[dict[str, Any]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    secrets: list[tuple[Line, bytes]] = field(default_factory=list)
+    secrets: defaultdict[Path, list[tuple[Line, bytes]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
 
 
 class Mover:
@@ -92,29 +95,24 @@ class Mover:
 
         At first, the position is the log's end.
         """
-        if cluster.name not in position.logs:
-            if newest := cluster.entries_from("")[-1:]:
-                position.logs[cluster.name] = newest[0].name, newest[0].stat().st_size
+        if (before := position.logs.get(cluster.name)) is None:
+            if (end := end_of(cluster)) is not None:
+                position.logs[cluster.name] = end
             return False
-        file, offset = position.logs[cluster.name]
-        paths = cluster.entries_from(file)
-        if paths and paths[0].name != file:
+        paths = cluster.entries_from(before[0])
+        if paths and paths[0].name != before[0]:
             for database_id in logged.values():
                 batch.new[database_id].append(_notice(_GAP))
-        left = _MOST_READ
-        for path in paths:
-            start = offset if path.name == file else 0
-            position.logs[cluster.name] = path.name, start
-            with contextlib.suppress(FileNotFoundError):  # the next call adds a notice of it
-                for line in server_log.lines(path, start, most=left):
-                    _take(batch, line, logged)
-                    position.logs[cluster.name] = path.name, line.end
-            _overwrite(path, batch.secrets)
-            batch.secrets.clear()
-            left -= position.logs[cluster.name][1] - start
-            if left <= 0:
-                return True
-        return False
+
+        def take(path: Path, line: Line) -> None:
+            _take(batch, path, line, logged)
+
+        after, more = read_on(paths, before, take, most=_MOST_READ)
+        for path, secrets in batch.secrets.items():
+            _overwrite(path, secrets)
+        batch.secrets.clear()
+        position.logs[cluster.name] = after
+        return more
 
     def forget(self, keep_days: Mapping[uuid.UUID, int]) -> None:
         """Delete files that are older than the days of their database, and those of others."""
@@ -165,7 +163,7 @@ def database_of(found: Mapping[str, Any]) -> str | None:
     return names.main_of(session[1])
 
 
-def _take(batch: _Batch, line: Line, logged: Mapping[str, uuid.UUID]) -> None:
+def _take(batch: _Batch, path: Path, line: Line, logged: Mapping[str, uuid.UUID]) -> None:
     """Add the entry of a line if its database is logged; whoever logged it, without secrets."""
     found = server_log.entry(line)
     name = database_of(found) if found else None
@@ -174,7 +172,7 @@ def _take(batch: _Batch, line: Line, logged: Mapping[str, uuid.UUID]) -> None:
         return
     statement, message = without_secrets(logged_entry)
     if (statement, message) != (logged_entry.text, logged_entry.message):
-        batch.secrets.append((line, _without(found, logged_entry, statement, message)))
+        batch.secrets[path].append((line, _without(found, logged_entry, statement, message)))
     if (database_id := logged.get(name)) is not None:
         batch.new[database_id].append(
             _entry(found, logged_entry, statement, message, whole=line.is_whole)
@@ -242,8 +240,6 @@ def _overwrite(path: Path, secrets: list[tuple[Line, bytes]]) -> None:
 
     The file's time is restored, as the newest is found by it. The server only ever appends.
     """
-    if not secrets:
-        return
     with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
         before = os.fstat(file.fileno())
         for line, text in secrets:
