@@ -17,7 +17,6 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -29,6 +28,7 @@ from support import (
     Installation,
     Report,
     as_service_user,
+    computed,
     installation,
     machine,
     percentile,
@@ -39,11 +39,10 @@ from support import (
 from tenantry.base import settings
 from tenantry.control.samples import COUNTERS, GAUGES
 from tenantry.control.store import ControlStore
-from tenantry.host import processes
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.clusters.pools import ClusterPools
+from tenantry.services.local_parts import LocalParts
 from tenantry.services.overuse.service import Overuse
-from tenantry.services.platform import local_pooler
 from tenantry.services.samples.history import History
 from tenantry.services.samples.resolutions import SAMPLE_SECONDS
 from tenantry.services.samples.sampling import Sampler
@@ -102,7 +101,7 @@ class Sampling:
         self._store = ControlStore(Fleet(self._settings).control.address)
         await self._store.__aenter__()
         self._clusters = ClusterPools(self._store)
-        pooler = local_pooler(self._settings)
+        pooler = LocalParts(self._settings).pooler
         counted = self._here.home / "run" / "bench-overuse.json"
         overuse = Overuse(self._store, self._clusters, pooler, counted=counted)
         self._sampler = Sampler(self._store, self._clusters, pooler, overuse)
@@ -135,18 +134,6 @@ def without_worker(here: Installation) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-def computed(pid: int) -> float:
-    """The seconds that a process and its children have used the processors (schedstat)."""
-    seconds = 0.0
-    for each in (pid, *processes.children(pid)):
-        try:
-            for task in Path(f"/proc/{each}/task").iterdir():
-                seconds += int((task / "schedstat").read_text().split()[0]) / 1e9
-        except OSError:
-            continue
-    return seconds
 
 
 class Meter:

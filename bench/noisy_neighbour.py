@@ -6,26 +6,39 @@ what should stop it, and keeps all cores busy. Others write what no quota counts
 stall, notifications that nobody takes, write-ahead log, refused logins with long parameters, and
 long statements that are logged;
 "most_written_mib" is the largest amount that was there at once (of write-ahead log: in all).
-Each noise takes turns with quiet.
+Each noise takes turns with quiet. With and without CPU shares, pgbench only reads; and works alone
+as fast as it can, which shares must not slow down.
 """
 
 import contextlib
-import http.client
 import os
 import re
-import socket
-import struct
+import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import psycopg
 
+from noises import (
+    Figures,
+    Noise,
+    all_processors_may_do,
+    connections,
+    disk_quota,
+    logged_statements,
+    notifications,
+    processors,
+    refused_logins,
+    temporary_files,
+    uploads,
+    write_ahead_log,
+)
 from support import (
     MIB,
     Aim,
@@ -39,19 +52,12 @@ from support import (
     settle,
     summary,
 )
+from tenantry.host import cgroups
+from tenantry.services.cpu_shares import ARRIVALS
 
 ENDPOINTS = {"direct": "connection_string", "pooled": "connection_string_pooled"}
 RATE = 100  # transactions a second, by each endpoint
 CLIENTS = 4
-SPILL = (
-    "SELECT count(*) FROM (SELECT md5(g::text) || g FROM generate_series(1, 3000000) g"
-    " ORDER BY 1 OFFSET 0) s"
-)
-SPIN = "SELECT count(*) FROM generate_series(1, 3000000) g WHERE md5(g::text) = ''"
-GROW = "INSERT INTO growing SELECT repeat(md5(random()::text), 31) FROM generate_series(1, 1024)"
-
-Figures = dict[str, Any]
-Noise = Callable[[Figures, threading.Event], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ class Worked:
     errors: int
 
 
-def work(made: Figures, extent: Extent) -> dict[str, Worked]:
+def work(made: Figures, extent: Extent, *options: str) -> dict[str, Worked]:
     """Let pgbench work by both endpoints at once."""
     with TemporaryDirectory() as folder:
         running = {
@@ -106,6 +112,7 @@ def work(made: Figures, extent: Extent) -> dict[str, Worked]:
                 "--no-vacuum",
                 "--log",
                 f"--log-prefix={folder}/{endpoint}",
+                *options,
             )
             for endpoint in ENDPOINTS
         }
@@ -122,159 +129,6 @@ def work(made: Figures, extent: Extent) -> dict[str, Worked]:
             aborted = complained.count("aborted") + (process.returncode != 0)
             found[endpoint] = Worked(seconds, aborted + (int(failed[1]) if failed else 0))
         return found
-
-
-# ── the noises ───────────────────────────────────────────────────────────────
-
-
-def repeat(url: str, statement: bytes, over: threading.Event) -> None:
-    """Do this again and again in a session, and in a new one where it is ended or refused."""
-    while not over.wait(0.01):
-        with contextlib.suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as session:
-            while not over.is_set():
-                session.execute(statement)
-
-
-def side_by_side(url: str, statement: str, count: int, over: threading.Event) -> None:
-    threads = [
-        threading.Thread(target=repeat, args=(url, statement.encode(), over)) for _ in range(count)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def connections(made: Figures, over: threading.Event) -> None:
-    side_by_side(
-        made["connection_string"], "SELECT pg_sleep(1)", made["max_connections"] + 10, over
-    )
-
-
-def temporary_files(made: Figures, over: threading.Event) -> None:
-    side_by_side(made["connection_string"], SPILL, 4, over)
-
-
-def disk_quota(made: Figures, over: threading.Event) -> None:
-    url = f"{made['connection_string']}&options=-cdefault_transaction_read_only%3Doff"
-    with contextlib.suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as session:
-        session.execute("CREATE TABLE IF NOT EXISTS growing (x text)")
-    side_by_side(url, GROW, 2, over)
-
-
-def processors(made: Figures, over: threading.Event) -> None:
-    side_by_side(made["connection_string"], SPIN, 2 * len(os.sched_getaffinity(0)), over)
-
-
-def all_processors_may_do(made: Figures, over: threading.Event) -> None:
-    side_by_side(made["connection_string"], SPIN, made["max_connections"], over)
-
-
-# ── what no quota counts ─────────────────────────────────────────────────────
-
-
-def _upload(made: Figures, over: threading.Event) -> None:
-    """Send all but the end of a dump as large as the quota, then stall."""
-    piece = b"\0" * MIB
-    head = (
-        f"POST /api/databases/{made['id']}/import HTTP/1.1\r\nHost: localhost\r\n"
-        f"X-API-Key: {made['key']}\r\nContent-Type: application/octet-stream\r\n"
-        f"Content-Length: {64 * MIB}\r\n\r\n"
-    ).encode()
-    with (
-        contextlib.suppress(OSError),
-        socket.create_connection(("127.0.0.1", made["api_port"]), timeout=10) as here,
-    ):
-        here.sendall(head + b"PGDMP" + b"\0" * 1024)
-        for _ in range(60):
-            here.sendall(piece)
-        over.wait()
-        return
-    over.wait(0.2)
-
-
-def uploads(made: Figures, over: threading.Event) -> None:
-    def again() -> None:
-        while not over.is_set():
-            _upload(made, over)
-
-    threads = [threading.Thread(target=again) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def notifications(made: Figures, over: threading.Event) -> None:
-    """Two sessions notify; a third listens, and keeps the queue by an open transaction."""
-    url = made["connection_string"]
-    held = threading.Event()
-
-    def hold() -> None:
-        while not over.wait(0.05):
-            with contextlib.suppress(psycopg.Error), psycopg.connect(url) as session:
-                session.execute("LISTEN noise")
-                session.commit()
-                while not over.wait(0.2):
-                    session.execute("SELECT 1")
-                    held.set()
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    held.wait(5)
-    side_by_side(
-        url,
-        "SELECT count(pg_notify('noise', g || repeat('x', 7900))) FROM generate_series(1, 2000) g",
-        2,
-        over,
-    )
-    holder.join()
-
-
-def write_ahead_log(made: Figures, over: threading.Event) -> None:
-    """Write the same rows again and again: the table stays small."""
-    url = made["connection_string"]
-    with contextlib.suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as session:
-        session.execute("CREATE TABLE IF NOT EXISTS again (x text)")
-    side_by_side(
-        url,
-        "TRUNCATE again; INSERT INTO again SELECT repeat(md5(g::text), 31)"
-        " FROM generate_series(1, 8192) g",
-        1,
-        over,
-    )
-
-
-def refused_logins(made: Figures, over: threading.Event) -> None:
-    """Startup packets with a parameter of 9 KB, which the server repeats in its log."""
-    port = psycopg.conninfo.conninfo_to_dict(made["connection_string"])["port"]
-    words = b"user\0nobody\0database\0nowhere\0replication\0" + b"x" * 9000 + b"\0\0"
-    packet = struct.pack("!ii", len(words) + 8, 196608) + words
-
-    def again() -> None:
-        while not over.is_set():
-            with (
-                contextlib.suppress(OSError),
-                socket.create_connection(("127.0.0.1", int(str(port))), timeout=5) as here,
-            ):
-                here.sendall(packet)
-                here.recv(4096)
-
-    threads = [threading.Thread(target=again) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def logged_statements(made: Figures, over: threading.Event) -> None:
-    """Have long statements logged, until logging is paused, and again afterwards."""
-    path = f"/api/databases/{made['id']}/logs/settings"
-    headers = {"X-API-Key": made["key"], "Content-Type": "application/json"}
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", made["api_port"])) as api:
-        api.request("PUT", path, '{"statements": "all"}', headers)
-        api.getresponse().read()
-    side_by_side(made["connection_string"], f"SELECT length('{'x' * 256 * 1024}')", 4, over)
 
 
 def folder_bytes(folder: Path) -> int:
@@ -322,12 +176,16 @@ def most_written(here: Installation, make: Noise) -> Iterator[Figures]:
         thread.join()
 
 
+SHARED = "computing beside reading"
+UNSHARED = "computing beside reading without CPU shares"
 NOISES: dict[str, Noise] = {
     "all its connections": connections,
     "temporary files": temporary_files,
     "disk quota": disk_quota,
     "processors, twice as many sessions as cores": processors,
     "processors, all its connections": all_processors_may_do,
+    SHARED: all_processors_may_do,
+    UNSHARED: all_processors_may_do,
     "uploads": uploads,
     "notify": notifications,
     "wal": write_ahead_log,
@@ -367,10 +225,54 @@ def noise(here: Installation, make: Noise, extent: Extent) -> Iterator[Figures]:
             api("DELETE", f"/api/databases/{made['id']}")
 
 
+# ── CPU shares ───────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def without_shares(here: Installation) -> Iterator[None]:
+    """Have all processes outside of the control groups; the worker stops meanwhile. As root."""
+    groups = cgroups.find(here.home)
+    if groups is None:
+        raise SystemExit(cgroups.missing(here.home))
+    top = groups.folders["cpu"].parent.parent / "cgroup.procs"
+    worker, postmaster = here.pids()["worker"], here.pids()["shared-1"]
+    os.kill(worker, signal.SIGSTOP)
+    for pid in here.processes():
+        with contextlib.suppress(ProcessLookupError):
+            top.write_text(f"{pid}\n")
+    try:
+        yield
+    finally:
+        os.kill(worker, signal.SIGKILL)  # the next one moves them again
+        while postmaster not in groups.members(ARRIVALS):
+            time.sleep(0.1)
+
+
+def throughput(made: Figures, extent: Extent) -> float:
+    """Transactions a second of a database that has the machine to itself."""
+    said, _ = pgbench(
+        made, "direct", "--select-only", f"--client={CLIENTS}", f"--time={extent.seconds}"
+    ).communicate(timeout=extent.seconds + 120)
+    found = re.search(r"tps = ([0-9.]+)", said)
+    return float(found[1]) if found else 0.0
+
+
+def alone(here: Installation, made: Figures, extent: Extent) -> Figures:
+    """The throughput with shares and without them, in turns."""
+    found: dict[str, list[float]] = {"with": [], "without": []}
+    for _ in range(extent.rounds):
+        found["with"].append(throughput(made, extent))
+        with without_shares(here):
+            found["without"].append(throughput(made, extent))
+    return {f"tps_{way}_shares": round(sum(all_) / len(all_)) for way, all_ in found.items()}
+
+
 # ── the run ──────────────────────────────────────────────────────────────────
 
 
-def compare(here: Installation, made: Figures, make: Noise, extent: Extent) -> Figures:
+def compare(
+    here: Installation, made: Figures, make: Noise, extent: Extent, *options: str
+) -> Figures:
     """The neighbour's work with a noise and without it, in turns."""
     found: dict[str, dict[str, Worked]] = {
         way: {endpoint: Worked([], 0) for endpoint in ENDPOINTS} for way in ("quiet", "noisy")
@@ -379,7 +281,7 @@ def compare(here: Installation, made: Figures, make: Noise, extent: Extent) -> F
     most: list[float] = []
 
     def keep(way: str) -> None:
-        for endpoint, worked in work(made, extent).items():
+        for endpoint, worked in work(made, extent, *options).items():
             before = found[way][endpoint]
             found[way][endpoint] = Worked(
                 before.seconds + worked.seconds, before.errors + worked.errors
@@ -425,17 +327,24 @@ def benchmark(quick: bool) -> Report:
         )
         for name in chosen():
             make = NOISES[name]
-            results[name] = compare(here, made, make, extent)
+            options = ["--select-only"] if name in {SHARED, UNSHARED} else []
+            with without_shares(here) if name == UNSHARED else contextlib.nullcontext():
+                results[name] = compare(here, made, make, extent, *options)
             ratios = results[name]["p95_noisy_to_quiet"]
             most = results[name].get("most_written_mib")
             say(f"{name}: p95 noisy to quiet {ratios}, most written {most} MiB")
         about = machine(here)
-    errors = sum(
-        figures["noisy"][endpoint]["errors"]
-        for figures in results.values()
-        for endpoint in ENDPOINTS
-    )
-    return Report(about, results, [Aim.at_most("errors of the neighbour", errors, 0)])
+        errors = sum(
+            figures["noisy"][endpoint]["errors"]
+            for figures in results.values()
+            for endpoint in ENDPOINTS
+        )
+        aims = [Aim.at_most("errors of the neighbour", errors, 0)]
+        if SHARED in results:
+            worst = max(results[SHARED]["p95_noisy_to_quiet"].values())
+            aims.append(Aim.at_most("p95 beside 50 computing sessions, in quiet ones", worst, 10))
+            results["alone"] = alone(here, made, extent)
+    return Report(about, results, aims)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Installation", "as_service_user", "free_ports"]
+__all__ = ["Engine", "Installation", "as_service_user", "database_row", "free_ports", "missing"]
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+from container_engines import Engine, missing
+from database_rows import database_row
 from harness import Installation, as_service_user, free_ports
+from tenantry.host import processes
 
 T = TypeVar("T")
 MIB = 1024 * 1024
+_PATIENCE = 600.0  # seconds for an operation
 
 
 def say(text: str) -> None:
@@ -35,10 +39,20 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def installation(*, warm_pool: int) -> Iterator[Installation]:
-    """A platform with this machine's own sizing that is up; gone with all it holds at the end."""
+def installation(*, warm_pool: int, **settings: str) -> Iterator[Installation]:
+    """A platform with this machine's own sizing that is up; gone with all it holds at the end.
+
+    Its data API has one process, whatever the machine, as the programs beside it have.
+    """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB
-    here = Installation({"TENANTRY_WARM_POOL": str(warm_pool), "TENANTRY_MEMORY_MB": str(memory)})
+    here = Installation(
+        {
+            "TENANTRY_WARM_POOL": str(warm_pool),
+            "TENANTRY_MEMORY_MB": str(memory),
+            "TENANTRY_REST_PROCESSES": "1",
+            **settings,
+        }
+    )
     try:
         here.up()
         yield here
@@ -87,6 +101,21 @@ class Api:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+
+def finished(here: Installation, operation_id: str) -> dict[str, Any]:
+    """Wait for an operation to succeed, and return it."""
+    give_up = time.monotonic() + _PATIENCE
+    with Api(here) as api:
+        while True:
+            row: dict[str, Any] = api("GET", f"/api/operations/{operation_id}")[1]["data"]
+            if row["finished_at"]:
+                if row["status"] != "succeeded":
+                    raise RuntimeError(row)
+                return row
+            if time.monotonic() > give_up:
+                raise TimeoutError(row)
+            time.sleep(0.005)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +174,18 @@ def summary(seconds: list[float]) -> dict[str, float]:
     figures = {f"p{share}_ms": percentile(seconds, share / 100) for share in (50, 95, 99)}
     figures["max_ms"] = max(seconds)
     return {"n": len(seconds)} | {name: round(x * 1000, 2) for name, x in figures.items()}
+
+
+def computed(pid: int) -> float:
+    """The seconds that a process and its children have used the processors (schedstat)."""
+    seconds = 0.0
+    for each in (pid, *processes.children(pid)):
+        try:
+            for task in Path(f"/proc/{each}/task").iterdir():
+                seconds += int((task / "schedstat").read_text().split()[0]) / 1e9
+        except OSError:
+            continue
+    return seconds
 
 
 # ── the report ───────────────────────────────────────────────────────────────

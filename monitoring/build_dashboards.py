@@ -155,6 +155,28 @@ def platform() -> Dashboard:
         line("Sessions: the first 10", "none", (
             f"topk(10, pg_stat_database_numbackends{{{HERE}}})", "{{datname}}")),
     ))  # fmt: skip
+    requests = f"tenantry_cache_requests_total{{{HERE}"
+    made = _with(made, "AI cache", (
+        line("Requests", "reqps", (
+            f"sum by (result) (rate({requests}}}[$__rate_interval]))", "{{result}}")),
+        line("Hit rate of sites", "percentunit", (
+            f'sum by (site) (rate({requests}, result=~"exact_hits|semantic_hits"}}'
+            "[$__rate_interval])) / sum by (site) (rate("
+            f'{requests}, result=~"exact_hits|semantic_hits|misses"}}[$__rate_interval]))',
+            "{{site}}")),
+        line("Tokens", "none", (
+            f"sum by (kind) (rate(tenantry_cache_tokens_total{{{HERE}}}[$__rate_interval]))",
+            "{{kind}}")),
+        line("Mean time of look-ups", "s", (
+            f"sum(rate(tenantry_cache_lookup_seconds_total{{{HERE}}}[$__rate_interval])) / "
+            f'sum(rate({requests}, result=~"exact_hits|semantic_hits|misses"}}'
+            "[$__rate_interval]))", "mean")),
+        line("Memory, of its limit", "percentunit", (
+            f"tenantry_cache_memory_bytes{{{HERE}}} / tenantry_cache_memory_limit_bytes{{{HERE}}}",
+            "{{site}}")),
+        line("Evictions", "ops", (
+            f"rate(tenantry_cache_evicted_keys_total{{{HERE}}}[$__rate_interval])", "{{site}}")),
+    ))  # fmt: skip
     return _with(made, "Pooler and log", (
         line("Pooled clients", "none", (f"tenantry_pooler_clients{{{HERE}}}", "{{state}}")),
         line("Server connections", "none",

@@ -76,7 +76,7 @@ def _notify(scenario: Scenario, endpoint: str) -> str:
                 made[_STRINGS[endpoint]],
                 "SELECT count(pg_notify('n', g || repeat('x', 7900)))"
                 " FROM generate_series(1, 1024) g",
-                256 * MIB,
+                768 * MIB,  # the queue has room for 8 GiB
             )
         finally:
             with suppress(psycopg.Error):
@@ -141,7 +141,7 @@ DISK: tuple[Attempt, ...] = (
     _attempt("write-wal", "768 MiB of write-ahead log from a database of 64 MiB", _wal, ENDPOINTS),
     _attempt(
         "fill-notify-queue",
-        "256 MiB of `pg_notify(…)`, while a session of one's own listens in a transaction",
+        "768 MiB of `pg_notify(…)`, while a session of one's own listens in a transaction",
         _notify,
         (DIRECT,),
     ),

@@ -105,6 +105,8 @@ INSIGHTS: tuple[Attempt, ...] = (
     _request("analyze-as-neighbour", "POST", "/api/databases/{foreign_id}/analyze", _ROWS, {}),
     _request("reindex-as-neighbour", "POST", "/api/databases/{foreign_id}/reindex", _ROWS,
         {"indexes": ["public.any"]}),
+    _request("create-index-as-neighbour", "POST", "/api/databases/{foreign_id}/indexes", _ROWS,
+        {"table": "public.any", "columns": ["id"]}),
     _request("end-session-as-neighbour", "POST",
         "/api/databases/{foreign_id}/sessions/{neighbour_pid}/terminate", _ROWS),
     _request("end-session-of-neighbour", "POST",

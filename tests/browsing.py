@@ -7,10 +7,33 @@ from contextlib import contextmanager
 
 import httpx
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page, expect
 
 from harness import Installation
 
+# The pages of each database, below its own.
+TABS = (
+    "",
+    "/metrics",
+    "/sql",
+    "/queries",
+    "/sessions",
+    "/tables",
+    "/advice",
+    "/logs",
+    "/backups",
+    "/past",
+    "/branches",
+    "/migrations",
+    "/blueprint",
+    "/import",
+    "/access",
+    "/data-api",
+    "/extensions",
+    "/alerts",
+    "/operations",
+    "/settings",
+)
 COOKIE = re.compile(r"__Host-tenantry=([^;]*); (.*)")
 
 
@@ -53,6 +76,31 @@ def visiting(platform: Installation, key: str | None = None) -> Iterator[Visitor
         if key is not None:
             assert visitor.enter(api_key=key).status_code == 303
         yield visitor
+
+
+@contextmanager
+def browsing(chromium: Browser, platform: Installation) -> Iterator[Page]:
+    """A page on which the administrator has signed in; nothing may be refused by the policy."""
+    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
+    opened = context.new_page()
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on(
+        "console",
+        lambda said: (
+            errors.append(f"{said.text} {said.location}")
+            if said.type == "error" and "422" not in said.text and "409" not in said.text
+            else None
+        ),
+    )
+    opened.goto(f"{platform.url}/")
+    opened.get_by_label("API key").fill(platform.key)
+    opened.get_by_role("button", name="Sign in").click()
+    expect(opened.get_by_role("link", name="Databases")).to_be_visible()
+    opened.wait_for_load_state()  # no key counts before
+    yield opened
+    context.close()
+    assert errors == []
 
 
 def faults(page: Page) -> list[tuple[str, str]]:

@@ -5,14 +5,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from typing import LiteralString
+from typing import Any, LiteralString
 from urllib.parse import urlsplit
 
+import httpx
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
+from answers import data
 from harness import Installation
 from tenantry.host import files
 
@@ -37,10 +39,10 @@ CLONES_FROM = 18  # of PostgreSQL
 
 def hurry(platform: Installation) -> None:
     """Have a platform's servers trust this machine not to lose its power: no fsync."""
-    for data in platform.home.glob("clusters/*/data"):
-        (data / "custom.conf").write_text("fsync = off\n")
-        (data / "custom.conf").chmod(0o644)
-        os.kill(int((data / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGHUP)
+    for folder in platform.home.glob("clusters/*/data"):
+        (folder / "custom.conf").write_text("fsync = off\n")
+        (folder / "custom.conf").chmod(0o644)
+        os.kill(int((folder / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGHUP)
 
 
 def run(*words: str, **env: str) -> str:
@@ -128,3 +130,18 @@ def eventually(holds: Callable[[], object], *, seconds: float = 120.0, every: fl
         now = time.monotonic()
         assert now < deadline, f"not so within {seconds:.0f} s"
         time.sleep(max(every, 3 * (now - began)))
+
+
+def finished(api: httpx.Client, operation_id: str) -> dict[str, Any]:
+    """An operation that has ended, in whatever way."""
+    path = f"/api/operations/{operation_id}"
+    eventually(lambda: data(api.get(path))["finished_at"], seconds=240)
+    operation: dict[str, Any] = data(api.get(path))
+    return operation
+
+
+def succeeded(api: httpx.Client, operation_id: str) -> dict[str, Any]:
+    """An operation that has succeeded."""
+    ended = finished(api, operation_id)
+    assert ended["status"] == "succeeded", ended
+    return ended

@@ -24,7 +24,7 @@ import httpx
 import psycopg
 from psycopg.rows import TupleRow
 
-from tenantry.host import processes
+from tenantry.host import cgroups, processes
 
 SERVICE_USER = "tenantry"
 DEADLINE = 240  # a machine may have much else to do
@@ -32,6 +32,9 @@ DEADLINE = 240  # a machine may have much else to do
 # Trusts nobody, for what is asked without TLS: httpx reads all of a CA bundle otherwise, which
 # takes longer than most of our answers.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+# Of the backups of each day and the drill of each night, which would else begin amid some test.
+NOT_SOON = f"{dt.datetime.now(dt.UTC) + dt.timedelta(hours=12):%H:%M}"
 
 
 def free_ports(count: int) -> list[int]:
@@ -61,6 +64,8 @@ class Installation:
     pg_port: int = field(init=False)
     pool_port: int = field(init=False)
     rest_port: int = field(init=False)
+    cache_port: int = field(init=False)
+    redis_port: int = field(init=False)
     _brought_up: ClassVar[int] = 0
     _supervisors: list["subprocess.Popen[bytes]"] = field(init=False, default_factory=list)
     _clients: list[httpx.Client] = field(init=False, default_factory=list)
@@ -69,7 +74,8 @@ class Installation:
         # Not below pytest's own folders: the service user cannot enter those.
         self.home = Path(tempfile.mkdtemp(prefix="tnt-"))
         self._own_home()
-        self.api_port, self.pg_port, self.pool_port, self.rest_port = free_ports(4)
+        self.api_port, self.pg_port, self.pool_port, *more = free_ports(6)
+        self.rest_port, self.cache_port, self.redis_port = more
 
     def _own_home(self) -> None:
         self.home.chmod(0o755)
@@ -84,11 +90,15 @@ class Installation:
             "TENANTRY_PG_PORT": str(self.pg_port),
             "TENANTRY_POOL_PORT": str(self.pool_port),
             "TENANTRY_REST_PORT": str(self.rest_port),
+            "TENANTRY_CACHE_PORT": str(self.cache_port),
+            "TENANTRY_REDIS_PORT": str(self.redis_port),
             "TENANTRY_MEMORY_MB": "1024",
             "TENANTRY_WARM_POOL": "4",
             "TENANTRY_POOL_MEMORY_MB": "64",  # the least, so that little fills it
             "TENANTRY_BLUEPRINTS": str(Path(__file__).parent / "blueprints"),
             "TENANTRY_BACKUPS": "off",  # hundreds of tests archive nothing; those of backups do
+            "TENANTRY_BACKUP_TIME": NOT_SOON,
+            "TENANTRY_DRILL_TIME": NOT_SOON,
             # All tests are at one address, and many are there to be refused.
             "TENANTRY_RATE_FAILURES": "100000",
             "TENANTRY_RATE_LOGINS": "100000",
@@ -212,7 +222,9 @@ class Installation:
             path.parts[-3]: path for path in self.home.glob("clusters/*/data/postmaster.pid")
         }
         files = {"supervisor": run / "supervisor.pid"} | postmasters
-        files |= {name: run / f"{name}.pid" for name in ("pooler", "api", "worker", "rest")}
+        names = ("pooler", "api", "worker", "cache", "listener")
+        files |= {name: run / f"{name}.pid" for name in names}
+        files |= {path.stem: path for path in run.glob("rest*.pid")}
         found = {name: processes.read_pid(path) for name, path in files.items()}
         return {name: pid for name, pid in found.items() if pid is not None}
 
@@ -397,7 +409,13 @@ class Installation:
         for client in self._clients:
             client.close()
         pids = self.pids()
-        for part in ("supervisor", "api", "worker", "rest"):  # they would start the others again
+        for part in (
+            "supervisor",
+            "api",
+            "worker",
+            "rest",
+            "cache",
+        ):  # they would start the others again
             kill(pids.get(part), signal.SIGKILL)
         # Unlike after SIGKILL no shared memory of theirs is left.
         postmasters = [pid for pid in self.processes() if is_postmaster(pid)]
@@ -407,6 +425,7 @@ class Installation:
         while any(map(processes.is_alive, postmasters)) and time.monotonic() < deadline:
             time.sleep(0.01)
         self.kill_all()
+        cgroups.remove(self.home)
         shutil.rmtree(self.home, ignore_errors=True)
 
 

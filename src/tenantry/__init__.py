@@ -1,3 +1,3 @@
 """Tenantry: Postgres for many tenants, on servers you own."""
 
-__version__ = "0.8.0"
+__version__ = "0.11.0"

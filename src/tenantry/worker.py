@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from tenantry.base import logs, settings
@@ -21,6 +21,7 @@ from tenantry.control import (
     jobs,
     migration_runs,
     operations,
+    past_sessions,
     proofs,
     sessions,
 )
@@ -32,7 +33,8 @@ from tenantry.pg.connections import Address
 from tenantry.services.activity import Activity
 from tenantry.services.alert_conditions import AlertWatch
 from tenantry.services.bringing_up import ensure_server_files
-from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.caching.semantic import process as embedder
+from tenantry.services.cpu_shares import CpuShares
 from tenantry.services.data_api import process as data_api
 from tenantry.services.insights.statement_texts import StatementTexts
 from tenantry.services.lock_table import keep_free
@@ -44,16 +46,20 @@ from tenantry.services.reconciling import Pass
 from tenantry.services.restarts import Restarts
 from tenantry.services.transaction_ids import Watch
 
+Periodic = tuple[float, str, Callable[[], Awaitable[object]]]  # the seconds, what it is, the job
+
 _PASS_SECONDS = 60
 _POOLER_SECONDS = 1
 _LOCKS_SECONDS = 1
 _FLEET_SECONDS = 1
+_IDLE_SECONDS = 5
 _CLUSTERS_SECONDS = 60
 _OVERUSE_SECONDS = 1
 _LOG_SECONDS = 0.5
 _TEXTS_SECONDS = 1
 _CATALOGS_SECONDS = 5
 _LOGINS_SECONDS = 1
+_SHARES_SECONDS = 1
 _TRANSACTION_IDS_SECONDS = 5
 _RESTART_SECONDS = 15
 _ALERTS_SECONDS = 5
@@ -64,6 +70,7 @@ _ACTIVITY_SECONDS = 300
 _QUERIES_SECONDS = 300
 _OWNERSHIP_SECONDS = 60
 _VISITORS_SECONDS = 5
+_REQUESTS_SECONDS = 5
 _CERTIFICATE_SECONDS = 60
 _HOME_SECONDS = 60
 _PASSWORDS_SECONDS = 60
@@ -84,18 +91,18 @@ async def clean_up(platform: Platform) -> None:
     # List what exists before the operations that run: what is created in between is not touched.
     there = platform.side_clusters.every()
     async with platform.store.transaction(audit.PLATFORM) as tx:
-        busy = await operations.unfinished(tx)
+        busy = await operations.unfinished(tx) | await past_sessions.all_ids(tx)
     with Deferred() as failures:
         for operation_id in there - busy:
             with failures.deferred():
                 await platform.side_clusters.remove(operation_id)
-        for cluster in Fleet(platform.settings).shared:
+        for cluster in platform.fleet.serving:
             with failures.deferred():
                 await drop_visitors(platform.store, cluster.address)
 
 
 async def drop_visitors(store: ControlStore, address: Address) -> None:
-    """Drop the logins on a shared cluster that ended operations and sessions have left."""
+    """Drop the logins on a cluster that ended operations and sessions have left."""
     with Deferred() as failures:
         with failures.deferred():
             await visitors.drop_abandoned(address)
@@ -118,12 +125,14 @@ async def reconcile(platform: Platform) -> None:
     passed = Pass()
     with Deferred() as failures:
         for step in (
+            platform.configuring.reconcile,
             partial(ensure_server_files, platform),
             partial(platform.reconciliation.reconcile, passed),
             partial(platform.roles.reconcile, passed),
             partial(platform.data_apis.reconcile, passed),
             partial(passed.record, platform.store),
             partial(clean_up, platform),
+            platform.sites.reconcile,
             platform.backups.reconcile,
             platform.restores.reconcile,
             platform.databases.warm_pool.refill,
@@ -180,100 +189,106 @@ async def _keep_backups(platform: Platform) -> None:
     await _every(_BACKUP_SECONDS, "backups", platform.cluster_backups.begin_due)
 
 
-def _watch(tasks: asyncio.TaskGroup, platform: Platform, cluster: Cluster) -> None:
-    """Start the jobs that protect the tenants of one shared cluster from each other."""
+async def _watch(platform: Platform, cluster: Cluster) -> None:
+    """Run the jobs that protect the tenants of one cluster from each other, until cancelled."""
     transaction_ids = Watch(cluster.address, cluster.data)
     texts = StatementTexts(cluster)
     overuse, address = platform.overuse, cluster.address
-    for seconds, what, job in (
+    jobs_of_cluster: tuple[Periodic, ...] = (
         (_LOCKS_SECONDS, "lock table", lambda: keep_free(address, cluster.pid())),
         (_OVERUSE_SECONDS, "overuse", lambda: overuse.watch(cluster)),
         (_CATALOGS_SECONDS, "shared catalogs", lambda: overuse.vacuum_catalogs(cluster)),
         (_TRANSACTION_IDS_SECONDS, "transaction IDs", transaction_ids.look),
         (_TEXTS_SECONDS, "statement texts", texts.look),
         (_VISITORS_SECONDS, "visitors", lambda: drop_visitors(platform.store, address)),
-    ):
-        tasks.create_task(_every(seconds, what, job))
+    )
+    async with asyncio.TaskGroup() as tasks:
+        for seconds, what, job in jobs_of_cluster:
+            tasks.create_task(_every(seconds, what, job))
 
 
 async def _watch_clusters(tasks: asyncio.TaskGroup, platform: Platform) -> None:
-    """Watch every shared cluster, also those that are added later."""
-    fleet = Fleet(platform.settings)
-    watched: set[str] = set()
+    """Watch every cluster with tenants' databases while it is to run."""
+    watched: dict[str, asyncio.Task[None]] = {}
 
-    async def watch_new() -> None:
-        for cluster in fleet.shared:
-            if cluster.name not in watched:
-                watched.add(cluster.name)
-                _watch(tasks, platform, cluster)
+    async def watch() -> None:
+        serving = {cluster.name: cluster for cluster in platform.fleet.serving}
+        for name in watched.keys() - serving.keys():
+            watched.pop(name).cancel()
+        for name in serving.keys() - watched.keys():
+            watched[name] = tasks.create_task(_watch(platform, serving[name]))
 
-    await _every(_FLEET_SECONDS, "new clusters", watch_new)
+    await _every(_FLEET_SECONDS, "clusters to watch", watch)
+
+
+def _watches(platform: Platform) -> tuple[Periodic, ...]:
+    """Return what looks after what tenants and clients do now."""
+    floods = LoginFloods(platform.fleet, platform.pooler, platform.home)
+    shares = CpuShares(platform.store, platform.fleet, platform.home)
+    served, sites = platform.served_databases, platform.served_sites
+    return (
+        (_POOLER_SECONDS, "pool budget", partial(budget.keep, platform.pooler)),
+        (_POOLER_SECONDS, "pool memory", partial(memory.keep_free, platform.pooler)),
+        (_SWEEP_SECONDS, "allowlists", platform.network.end_foreign_sessions),
+        (_QUOTA_SECONDS, "disk quotas", platform.quotas.enforce),
+        (_FLEET_SECONDS, "suspended instances", platform.suspending.follow),
+        (_IDLE_SECONDS, "idle instances", platform.suspending.suspend_idle),
+        (_LOGINS_SECONDS, "logins", floods.watch_servers),
+        (_LOGINS_SECONDS, "pooled logins", floods.watch_pooler),
+        (_SHARES_SECONDS, "CPU shares", shares.watch),
+        (_OVERUSE_SECONDS, "pauses", platform.overuse.lift),
+        (_LOG_SECONDS, "statement logs", platform.collecting.collect),
+        (_SAMPLE_SECONDS, "samples", platform.sampler.look),
+        (_WANTED_SECONDS, "data API", partial(data_api.note_wanted, platform.home, served)),
+        (_WANTED_SECONDS, "embedder", partial(embedder.note_wanted, platform.settings, sites)),
+        (_REQUESTS_SECONDS, "long requests", platform.data_apis.end_long_requests),
+        (_ACTIVITY_SECONDS, "activity", Activity(platform.store, platform.clusters).look),
+        (_QUERIES_SECONDS, "queries", platform.query_history.take),
+        (_ALERTS_SECONDS, "alerts", AlertWatch(platform).look),
+        (_MESSAGES_SECONDS, "messages", platform.outbox.deliver),
+        (_MESSAGES_SECONDS, "customers' messages", platform.outbox.deliver_to_customers),
+    )
+
+
+def _upkeep(platform: Platform) -> tuple[Periodic, ...]:
+    """Return what reconciles, and what is due from time to time."""
+    backups = platform.cluster_backups
+    restarts = Restarts(platform.settings, platform.store, platform.fleet, platform.pooler)
+    return (
+        (_PASS_SECONDS, "reconcile", partial(reconcile, platform)),
+        (_EXPIRY_SECONDS, "expired branches", platform.branches.expire),
+        (_EXPIRY_SECONDS, "past sessions", platform.lost_rows.reconcile),
+        (_RESTART_SECONDS, "restarts", restarts.keep),
+        (_CLUSTERS_SECONDS, "clusters", platform.cluster_additions.add_if_full),
+        (_DRILL_SECONDS, "drills", platform.drills.begin_due),
+        (_PASSWORDS_SECONDS, "passwords", platform.passwords.rotate_due),
+        (_HOME_SECONDS, "home files", platform.home_keeper.keep),
+        (_OWNERSHIP_SECONDS, "ownership", platform.ownership.check_next),
+        (_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep),
+        (_LOOK_FAR_SECONDS, "repositories", backups.look_into_others),
+        (_LOOK_FAR_SECONDS, "left repositories", backups.remove_left),
+        (_MIRROR_SECONDS, "mirror", backups.mirror.follow),
+        (_SCHEDULE_SECONDS, "scheduled backups", platform.backup_schedules.begin_due),
+        (_VERIFY_SECONDS, "verifying backups", platform.backups.verify_next),
+    )
 
 
 async def work(platform: Platform) -> None:
     """Run until cancelled. Raises Unavailable if the job queue's connection is lost."""
     await jobs.give_back(platform.jobs)
     async with asyncio.TaskGroup() as tasks:
+
+        def begin(some: Iterable[Periodic]) -> None:
+            for seconds, what, job in some:
+                tasks.create_task(_every(seconds, what, job))
+
         tasks.create_task(platform.operations.carry_out("worker"))
-        tasks.create_task(_every(_PASS_SECONDS, "reconcile", lambda: reconcile(platform)))
-        tasks.create_task(
-            _every(_POOLER_SECONDS, "pool budget", lambda: budget.keep(platform.pooler))
-        )
-        tasks.create_task(
-            _every(_POOLER_SECONDS, "pool memory", lambda: memory.keep_free(platform.pooler))
-        )
-        tasks.create_task(
-            _every(_SWEEP_SECONDS, "allowlists", platform.network.end_foreign_sessions)
-        )
-        tasks.create_task(_every(_QUOTA_SECONDS, "disk quotas", platform.quotas.enforce))
-        tasks.create_task(_every(_EXPIRY_SECONDS, "expired branches", platform.branches.expire))
         tasks.create_task(_watch_clusters(tasks, platform))
-        floods = LoginFloods(Fleet(platform.settings), platform.pooler, platform.home)
-        tasks.create_task(_every(_LOGINS_SECONDS, "logins", floods.watch_servers))
-        tasks.create_task(_every(_LOGINS_SECONDS, "pooled logins", floods.watch_pooler))
-        tasks.create_task(_every(_OVERUSE_SECONDS, "pauses", platform.overuse.lift))
-        tasks.create_task(_every(_LOG_SECONDS, "statement logs", platform.collecting.collect))
-        restarts = Restarts(
-            platform.settings,
-            platform.store,
-            Fleet(platform.settings),
-            platform.pooler,
-        )
+        begin(_watches(platform))
         # A restart that was cut off leaves the pooler's clients waiting.
         await platform.pooler.resume_all()
-        tasks.create_task(_every(_RESTART_SECONDS, "restarts", restarts.keep))
-        tasks.create_task(
-            _every(_CLUSTERS_SECONDS, "clusters", platform.cluster_additions.add_if_full)
-        )
-        tasks.create_task(_every(_DRILL_SECONDS, "drills", platform.drills.begin_due))
-        tasks.create_task(_every(_PASSWORDS_SECONDS, "passwords", platform.passwords.rotate_due))
-        tasks.create_task(_every(_HOME_SECONDS, "home files", platform.home_keeper.keep))
-        tasks.create_task(_every(_OWNERSHIP_SECONDS, "ownership", platform.ownership.check_next))
-        tasks.create_task(_every(_SAMPLE_SECONDS, "samples", platform.sampler.look))
-        served = platform.served_databases
-        tasks.create_task(
-            _every(_WANTED_SECONDS, "data API", lambda: data_api.note_wanted(platform.home, served))
-        )
-        activity = Activity(platform.store, platform.clusters)
-        tasks.create_task(_every(_ACTIVITY_SECONDS, "activity", activity.look))
-        tasks.create_task(_every(_QUERIES_SECONDS, "queries", platform.query_history.take))
-        tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))
+        begin(_upkeep(platform))
         tasks.create_task(_keep_backups(platform))
-        tasks.create_task(
-            _every(_LOOK_FAR_SECONDS, "repositories", platform.cluster_backups.look_into_others)
-        )
-        tasks.create_task(_every(_MIRROR_SECONDS, "mirror", platform.cluster_backups.mirror.follow))
-        tasks.create_task(
-            _every(_SCHEDULE_SECONDS, "scheduled backups", platform.backup_schedules.begin_due)
-        )
-        tasks.create_task(
-            _every(_VERIFY_SECONDS, "verifying backups", platform.backups.verify_next)
-        )
-        tasks.create_task(_every(_ALERTS_SECONDS, "alerts", AlertWatch(platform).look))
-        tasks.create_task(_every(_MESSAGES_SECONDS, "messages", platform.outbox.deliver))
-        tasks.create_task(
-            _every(_MESSAGES_SECONDS, "customers' messages", platform.outbox.deliver_to_customers)
-        )
         tasks.create_task(jobs.carry_out(platform.jobs))
 
 

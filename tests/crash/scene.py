@@ -22,8 +22,8 @@ from clients import eventually
 from harness import SERVICE_USER, Installation, as_service_user
 from tenantry.host import processes
 
-Part = Literal["api", "worker"]
-Victim = Literal["api", "worker", "shared-1", "control", "pooler"]
+Part = Literal["api", "worker", "listener"]
+Victim = Literal["api", "worker", "shared-1", "control", "pooler", "listener"]
 VICTIMS: tuple[Victim, ...] = ("api", "worker", "shared-1", "control", "pooler")
 
 ALL_KILLS = os.environ.get("TENANTRY_TEST_KILLS") == "all"  # as bench/kills.py has it
@@ -137,11 +137,16 @@ class Scene:
         """Note who lives now, so that a new process can be reported from an old one."""
         self._pids = {victim: self.pid(victim) or 0 for victim in VICTIMS}
 
-    def arm(self, part: Part, step: str, victim: Victim) -> None:
-        """Have ``victim`` killed when ``part`` has done ``step`` the next time."""
+    def arm(
+        self, part: Part, step: str, victim: Victim | Literal["instance"], file: str = ""
+    ) -> None:
+        """Have ``victim`` killed when ``part`` has done ``step`` the next time.
+
+        An instance is found by a pid ``file`` in the home.
+        """
         self.remember_pids()
         order = self._folder / "order"
-        order.write_text(json.dumps({"part": part, "step": step, "victim": victim}))
+        order.write_text(json.dumps({"part": part, "step": step, "victim": victim, "file": file}))
         order.chmod(0o644)
         order.rename(self._folder / "armed")
 

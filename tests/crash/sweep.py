@@ -8,11 +8,14 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from scene import Scene, wait_for
+
+from clients import hurry
 
 Row = dict[str, Any]
 Look = Callable[[], object]
@@ -68,14 +71,8 @@ class RisingScene(Scene):
         self, begin: Callable[[], Row], look: Look, *, statements: bool = False
     ) -> Row:
         """An operation that succeeds although its worker is killed at all that it does."""
-        done = self.killed(begin, look, statements=statements)
+        done = self.killed(begin, look, statements=statements, everywhere=True)
         assert done["status"] == "succeeded", done
-        steps = {f"{done['kind']}.{step}" for step in self.flows()[done["kind"]]}
-        # The end is there to be seen a moment before the worker falls at it.
-        wait_for(
-            f"a kill at each of {steps}",
-            lambda: not steps - {each.split()[0] for each in self.fallen()},
-        )
         return done
 
     def cancelled_at(self, event: str, begin: Callable[[], Row], look: Look) -> Row:
@@ -97,20 +94,37 @@ class RisingScene(Scene):
         assert done["status"] == "cancelled", done
         return done
 
-    def killed(self, begin: Callable[[], Row], look: Look, *, statements: bool = False) -> Row:
+    def killed(
+        self,
+        begin: Callable[[], Row],
+        look: Look,
+        *,
+        statements: bool = False,
+        everywhere: bool = False,
+    ) -> Row:
         """What becomes of an operation whose worker is killed at all that it does.
 
-        With ``statements`` also before each statement of its that changes something. Whatever
-        else the worker does meanwhile is killed, too. ``look`` is called after each death.
+        With ``statements`` also before each statement of its that changes something; with
+        ``everywhere`` at each of its steps, without exception. Whatever else the worker does
+        meanwhile is killed, too. ``look`` is called after each death.
         """
         wait_for("the end of what the worker's rounds began", self._idle, seconds=90)
         self._sweep("operations" if statements else None)
         try:
             operation = begin()
             self._until(lambda: self.operation(operation["id"])["finished_at"], look)
+            ended = self.operation(operation["id"])
+            if everywhere and ended["status"] == "succeeded":
+                # The end is there to be seen a moment before the worker falls at it.
+                self._until(lambda: not self._unharmed(ended["kind"]), look)
         finally:
             self._rest()
         return self.ended(operation)
+
+    def _unharmed(self, kind: str) -> set[str]:
+        """The steps of an operation at which no worker has been killed."""
+        steps = {f"{kind}.{step}" for step in self.flows()[kind]}
+        return steps - {each.split()[0] for each in self.fallen()}
 
     def killed_until(self, over: Callable[[], object], look: Look) -> None:
         """The same where no operation is begun: the worker's own rounds do it."""
@@ -156,3 +170,16 @@ class RisingScene(Scene):
     def _rest(self) -> None:
         (self._folder / "sweep").unlink(missing_ok=True)
         self.forget_strike()
+
+
+@contextmanager
+def risen(**environment: str) -> Iterator[RisingScene]:
+    """A scene that is up for the duration of the block."""
+    found = RisingScene(**environment)
+    try:
+        found.installation.up()
+        hurry(found.installation)
+        found.up()
+        yield found
+    finally:
+        found.remove()

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 from scene import wait_for
-from sweep import RisingScene
+from sweep import RisingScene, risen
 
-from clients import ENDPOINTS, ask, hurry
+from clients import ENDPOINTS, ask
 from harness import free_ports
 
 NAME = "shared-2"
@@ -16,16 +16,10 @@ NAME = "shared-2"
 def scene() -> Iterator[RisingScene]:
     """An installation of its own: a cluster cannot be removed again."""
     ports = sorted(free_ports(2))
-    found = RisingScene(
+    with risen(
         TENANTRY_INSTANCE_PORTS=f"{ports[0]}-{ports[-1]}", TENANTRY_MEMORY_MB="1536"
-    )
-    try:
-        found.installation.up()
-        hurry(found.installation)
-        found.up()
+    ) as found:
         yield found
-    finally:
-        found.remove()
 
 
 def is_ready(scene: RisingScene, name: str = NAME) -> bool | None:

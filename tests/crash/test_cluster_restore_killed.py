@@ -9,9 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from scene import wait_for
-from sweep import RisingScene
+from sweep import RisingScene, risen
 
-from clients import eventually, hurry
+from clients import eventually
 from harness import Installation
 
 DYING = Path(__file__).parents[1] / "system" / "dying"
@@ -22,17 +22,11 @@ AFTERWARDS = "put_aside"  # neither folder has the name
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[RisingScene]:
-    found = RisingScene(TENANTRY_BACKUPS="on")
-    try:
-        found.installation.up()
-        hurry(found.installation)
-        found.up()
+    with risen(TENANTRY_BACKUPS="on") as found:
         found.installation.back_up("shared-1")
         # The worker's rounds would do it once, and have the cluster to themselves meanwhile.
         eventually(lambda: found.installation.cluster("verify", "shared-1").returncode == 0)
         yield found
-    finally:
-        found.remove()
 
 
 @pytest.fixture

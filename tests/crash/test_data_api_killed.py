@@ -32,13 +32,14 @@ def test_killed_while_it_is_enabled(scene: Scene, step: str) -> None:
     scene.fill(database)
     key = {"Idempotency-Key": str(uuid4())}
     scene.arm("api", step, "api")
-    assert scene.ask("PUT", path(database), json={}, headers=key) is None
+    users: dict[str, object] = {"auth": {}}
+    assert scene.ask("PUT", path(database), json=users, headers=key) is None
     scene.wait_restarted("api")
     scene.reconcile()
     done = step == "request.committed"
     assert status(scene, database) == (200 if done else 404)
     assert logins(scene, database) == done
-    again = scene.ask("PUT", path(database), json={}, headers=key)
+    again = scene.ask("PUT", path(database), json=users, headers=key)
     assert again is not None
     assert again.status_code == 200, again.text
     assert again.json()["data"]["anon_key"]

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,8 +56,10 @@ class _Blow(threading.Thread):
                 return
         time.sleep(self._delay)
         # The postmaster first: it would start its server again by itself.
-        for pid in (postmaster, *at_work):
-            os.kill(pid, signal.SIGKILL)
+        os.kill(postmaster, signal.SIGKILL)
+        for pid in at_work:
+            with suppress(ProcessLookupError):  # it may have seen the end of its postmaster
+                os.kill(pid, signal.SIGKILL)
         self._scene.has_struck()
         self.fell = True
 

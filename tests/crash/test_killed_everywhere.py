@@ -5,6 +5,8 @@ the end nothing is left behind, and whoever was pooled goes on.
 """
 
 import datetime as dt
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,9 +15,10 @@ from typing import Any
 import pytest
 from psycopg import sql
 from scene import ROWS, Database, wait_for
-from sweep import RisingScene, Row
+from sweep import RisingScene, Row, risen
 
-from clients import block_copy, hurry
+from clients import block_copy
+from tenantry.host import processes
 
 pytestmark = pytest.mark.takes_minutes
 
@@ -35,25 +38,24 @@ ELSEWHERE = {
     "database.drill",  # test_drill
     "database.import",  # test_imports_cut_off
     "database.migrate",  # test_migrating
+    "database.move",  # test_move_killed
     "database.analyze",  # test_maintenance
     "database.reindex",  # test_maintenance
     "database.vacuum",  # test_maintenance
     "database.vacuum_full",  # test_vacuum_full
     "fleet.migrate",
+    "instance.create",  # test_instances_killed
+    "instance.restart",
+    "instance.start",
+    "instance.stop",
 }
 
 
 @pytest.fixture(scope="module")
 def backed_up() -> Iterator[RisingScene]:
-    scene = RisingScene(TENANTRY_BACKUPS="on")
-    try:
-        scene.installation.up()
-        hurry(scene.installation)
-        scene.up()
+    with risen(TENANTRY_BACKUPS="on") as scene:
         scene.installation.back_up("shared-1")
         yield scene
-    finally:
-        scene.remove()
 
 
 @pytest.fixture
@@ -84,6 +86,8 @@ def filled(scene: RisingScene, name: str) -> Database:
 def wrecked(scene: RisingScene) -> tuple[Database, str]:
     """A database that has lost its rows, and the moment before."""
     database = filled(scene, "wrecked")
+    with scene.connect(database["connection_string"]) as session:
+        session.execute("ALTER TABLE kept ADD PRIMARY KEY (n)")
     with scene.connect(database["connection_string"]) as session:
         (moment,) = session.execute("SELECT clock_timestamp()").fetchone() or (None,)
         session.execute("COMMIT; DELETE FROM kept")
@@ -171,11 +175,56 @@ def test_a_restore_as_new(scene: RisingScene) -> None:
     scene.reconcile()
 
 
+def test_lost_rows_that_come_back(scene: RisingScene) -> None:
+    database, moment = wrecked(scene)
+    path = f"/api/databases/{database['id']}/restore"
+    begin = partial(scene.started, path, to=moment, tables=["kept"])
+    done = scene.killed_everywhere(
+        partial(begin, **{"as": "rows"}), lambda: look_at(scene, database, EMPTY, WHOLE)
+    )
+    assert done["result"]["inserted"] + done["result"]["already"] == ROWS
+    assert contents(scene, database) == WHOLE
+    scene.reconcile()
+
+
+@pytest.mark.long_run
+def test_a_table_that_is_copied_beside(scene: RisingScene) -> None:
+    database, moment = wrecked(scene)
+    path = f"/api/databases/{database['id']}/restore"
+    done = scene.killed_everywhere(
+        lambda: scene.started(path, to=moment, tables=["kept"]),
+        lambda: look_at(scene, database, EMPTY),
+    )
+    assert done["result"]["tables"] == [{"schema": "public", "table": "kept", "rows": ROWS}]
+    scene.reconcile()
+
+
+def test_a_past_that_can_be_read(scene: RisingScene) -> None:
+    database, moment = wrecked(scene)
+    path = f"/api/databases/{database['id']}/past"
+    done = scene.killed_everywhere(
+        lambda: scene.started(path, to=moment), lambda: look_at(scene, database, EMPTY)
+    )
+    counted = scene.ask("GET", f"{path}/{done['id']}/tables")
+    assert counted is not None
+    [table] = counted.json()["data"]
+    assert (table["then"], table["now"]) == (ROWS, 0)
+    # Its server is killed: it is removed, and its place is free.
+    for pid in processes.started_on(scene.installation.home / "scratch"):
+        if processes.command_line(pid)[0].endswith("postgres"):
+            os.kill(pid, signal.SIGKILL)
+    scene.reconcile()
+    listed = scene.ask("GET", path)
+    assert listed is not None
+    assert listed.json()["data"] == []
+
+
 @pytest.mark.parametrize(
     ("path", "asked", "step"),
     [
         ("restore", {"as": "in_place"}, "side_cluster.restored"),
         ("branches", {"name": "b"}, "branch.filling"),
+        ("past", {}, "side_cluster.recovered"),
     ],
 )
 def test_one_that_is_given_up(
@@ -281,6 +330,26 @@ def test_what_somebody_has_dropped_is_restored_in_place(scene: RisingScene) -> N
     assert scene.can_log_in(database)
     with scene.connect(reader.json()["data"]["connection_string"]) as session:
         assert session.execute("SELECT count(*) FROM pg_tables").fetchone() is not None
+    scene.reconcile()
+
+
+def test_an_index_that_is_created(scene: RisingScene) -> None:
+    database = filled(scene, "indexed")
+    path = f"/api/databases/{database['id']}/indexes"
+    done = scene.killed_everywhere(
+        lambda: scene.started(path, table="public.kept", columns=["n"]),
+        lambda: look_at(scene, database, WHOLE),
+        statements=True,
+    )
+    assert done["result"]["index"] == "public.kept_n_idx"
+    assert any("CREATE INDEX" in each for each in scene.fallen())
+    assert {"database.create_index.created", "database.create_index.maintained"} <= {
+        each.split()[0] for each in scene.fallen()
+    }
+    with scene.connect(database["connection_string"]) as session:
+        query = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = %s"
+        found = session.execute(f"{query}::regclass", ("kept",)).fetchall()
+    assert found == [("kept_n_idx", True)]
     scene.reconcile()
 
 
@@ -435,7 +504,10 @@ def test_what_has_had_its_time(scene: RisingScene) -> None:
 
 def test_every_kind_of_operation_is_killed(backed_up: RisingScene) -> None:
     here = {
+        "database.create_index",
+        "database.past",
         "database.restore",
+        "database.restore_tables",
         "database.put_back",
         "branch.create",
         "branch.reset",

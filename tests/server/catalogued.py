@@ -17,11 +17,14 @@ from tenants import Tenant, make, unmake
 
 from tenantry.pg.connections import ADMIN, PLATFORM, Address
 from tenantry.pg.connections import connect as connect_as
+from tenantry.pg.hardening import ensure_standing_roles
 from tenantry.services.migrations import service
 from tenantry_rls import TenantContext, tenant_transaction
 
 CATALOGUE = Path(str(resources.files("tenantry"))) / "services" / "blueprints" / "catalogue"
-NAMES = ("hosting", "billing", "todos")
+UPGRADED = ("hosting", "billing", "todos")  # what has more than one version
+NAMES = (*UPGRADED, "auth")
+SERVED = {"todos": "api.todos", "auth": "api.profiles"}  # by the data API
 ADMINISTRATOR = TenantContext(user_role="administrator")
 
 Session = psycopg.Connection[dict[str, Any]]
@@ -34,6 +37,11 @@ def manifest(name: str) -> dict[str, Any]:
 def version(name: str, number: int) -> int:
     """The last migration of a blueprint's version."""
     return int(manifest(name)["versions"][number - 1]["migration"])
+
+
+def newest(name: str) -> int:
+    """The last migration of a blueprint."""
+    return version(name, 0)
 
 
 async def go(dsn: str, name: str, to: int | None) -> None:
@@ -71,7 +79,8 @@ Blueprints = dict[str, Kept]
 async def keep(address: Address, name: str) -> Kept:
     async with connect_as(address, user=PLATFORM) as platform:
         tenant = await make(platform, address)
-    await go(tenant.dsn(), name, version(name, 2))
+        await ensure_standing_roles(address, shared=True)  # which grants of some name
+    await go(tenant.dsn(), name, newest(name))
     sow(tenant.dsn(), name)
     app = f"{tenant.role}_app"
     async with connect_as(address, user=ADMIN, dbname=tenant.databases[0]) as admin:
@@ -85,10 +94,12 @@ async def keep(address: Address, name: str) -> Kept:
             await admin.execute(
                 sql.SQL(statement).format(role, database=sql.Identifier(tenant.databases[0]))
             )
-        if name == "todos":
+        if table := SERVED.get(name):
             await admin.execute(sql.SQL("GRANT USAGE ON SCHEMA api TO {}").format(role))
             await admin.execute(
-                sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON api.todos TO {}").format(role)
+                sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}").format(
+                    sql.Identifier(*table.split(".")), role
+                )
             )
     return Kept(tenant, app)
 

@@ -17,7 +17,18 @@ from conftest import Server
 from tenantry.base.events import Event, ReconciliationFailed
 from tenantry.base.secrets import scram_verifier
 from tenantry.host.commands import CommandFailed
-from tenantry.pg import api_roles, archives, blockers, dumps, logins, names, objects, visitors
+from tenantry.pg import (
+    api_roles,
+    application_users,
+    archives,
+    blockers,
+    dumps,
+    leftovers,
+    logins,
+    names,
+    objects,
+    visitors,
+)
 from tenantry.pg.api_roles import SERVICE, SHARED, Authenticator
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.hardening import ensure_standing_roles
@@ -98,6 +109,28 @@ async def test_policies_written_for_these_roles_decide(served: Tenant) -> None:
     async with as_role(served, SERVICE) as session:
         assert await rows(session, seen) == [(1,), (2,)]
         await session.execute("UPDATE todos SET task = 'ours'")
+
+
+async def test_transactions_of_requests_end_at_their_limits(
+    platform: Connection, served: Tenant
+) -> None:
+    name = names.authenticator(served.role)
+    async with (
+        await request(served) as long,
+        await request(served) as idle,
+        await served.session() as owner,
+    ):
+        for session in (long, owner):
+            await session.execute("BEGIN")
+        await long.execute("SELECT set_config('role', 'anon', true)")
+        end = partial(api_roles.end_long_transactions, platform)
+        assert await end({name: 3600.0}, otherwise=0.0) == []
+        assert await end({}, otherwise=3600.0) == []
+        assert await end({name: 0.0}, otherwise=3600.0) == [name]
+        with pytest.raises(psycopg.OperationalError):
+            await long.execute("SELECT 1")
+        await idle.execute("SELECT 1")
+        await owner.execute("COMMIT")
 
 
 async def test_claims_that_are_absent_are_null(served: Tenant) -> None:
@@ -332,3 +365,18 @@ async def test_the_login_is_compared_and_restored(
 async def _changed(admin: Connection, name: str, statement: str) -> Authenticator:
     await admin.execute(statement.format(name).encode())
     return (await api_roles.authenticators(admin))[name]
+
+
+async def test_what_enabling_creates_leaves_a_database_empty(
+    platform: Connection, tenant: Tenant
+) -> None:
+    await enable(platform, tenant)
+    async with logins.inside(tenant.address, tenant.databases[0], [tenant.role]) as inside:
+        await application_users.prepare(inside, tenant.role)
+        assert await leftovers.find(inside) == []
+        await inside.execute("INSERT INTO auth.users (id) VALUES (gen_random_uuid())")
+        [found] = await leftovers.find(inside)
+        assert str(found) == "schema auth"
+        await inside.execute("DELETE FROM auth.users")
+        await inside.execute("CREATE TABLE auth.audit_log_entries (id int)")
+        assert [str(each) for each in await leftovers.find(inside)] == ["schema auth"]

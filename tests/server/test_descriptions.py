@@ -10,8 +10,7 @@ import pytest
 
 from tenantry.base.errors import Conflict
 from tenantry.pg.connections import MOST_BYTES, fetch_bounded
-from tenantry.pg.descriptions import Description, Thing, describe, renamed
-from tenantry.services.blueprints import plan
+from tenantry.pg.descriptions import Description, Thing, describe, differences, renamed
 from tenantry.services.migrations import service as runner
 
 Conn = psycopg.AsyncConnection[Any]
@@ -84,11 +83,11 @@ async def described(conn: Conn, app: str) -> Description:
 async def test_each_kind_of_drift_is_seen_and_nothing_else(conn: Conn, app: str) -> None:
     async with conn.transaction(force_rollback=True):
         made = await described(conn, app)
-        assert plan.differences(made, await described(conn, app)) == []
+        assert differences(made, await described(conn, app)) == []
     for statement, status, kind, name in DRIFTS:
         async with conn.transaction(force_rollback=True):
             await conn.execute(statement.replace("{app}", app).encode())
-            found = plan.differences(made, await described(conn, app))
+            found = differences(made, await described(conn, app))
         reported = [(each.status, each.kind, each.name, each.drift) for each in found]
         assert reported == [(status, kind, name.replace("{app}", app), True)], statement
 
@@ -117,7 +116,7 @@ async def test_what_is_beside_is_extra_and_reported_once(conn: Conn, app: str) -
         await conn.execute("SET LOCAL search_path = public")
         await conn.execute(BESIDE.encode())
         there = await described(conn, app)
-    found = plan.differences(made, there)
+    found = differences(made, there)
     assert {(each.kind, each.name) for each in found} == {
         ("table", "public.mine"),
         ("table", "public.parts"),
@@ -136,7 +135,7 @@ async def test_what_is_beside_is_extra_and_reported_once(conn: Conn, app: str) -
     assert not any(each.drift for each in found)
     assert {each.status for each in found} == {"extra"}
     assert there[Thing("type", "public.mood")].endswith("enum ('sad', 'it''s fine')")
-    assert {each.status for each in plan.differences(there, made)} == {"missing"}
+    assert {each.status for each in differences(there, made)} == {"missing"}
 
 
 def test_a_role_and_what_is_named_after_it_are_renamed() -> None:

@@ -55,7 +55,7 @@ def period(database: uuid.UUID, at: dt.datetime, commits: int | None, **gauges: 
     """A period of 15 seconds with so many commits; unknown ones with None."""
     sums: dict[str, float | None] = dict.fromkeys(SUMS)
     if commits is not None:
-        sums |= {"seconds": 15.0, "commits": commits, "cpu_seconds": 0.1}
+        sums |= {"seconds": 15.0, "commits": commits, "rollbacks": 0, "cpu_seconds": 0.1}
     known: dict[str, float | None] = {**dict.fromkeys(GAUGES), **gauges}
     return Period(database, at, list(sums.values()), [known[name] for name in GAUGES])
 
@@ -119,6 +119,20 @@ async def test_coarser_rows_are_sums_and_maxima_whatever_the_split(
         await tx.execute("DELETE FROM sample_rollups")
     await history.roll_up(at + HOUR)
     assert (await rows(store, "samples_minute"), await rows(store, "samples_hour")) == before
+
+
+async def test_a_clusters_activity_is_that_of_its_databases_together(store: ControlStore) -> None:
+    made = await databases(store, 2)
+    start = NOW - 3 * HOUR
+    history = await prepared(store, start, NOW)
+    moments = [start + number * MINUTE for number in (1, 30, 61, 62)]
+    await add(store, [period(each, at, 3600) for at in moments for each in made])
+    await history.roll_up(start + 2 * HOUR)
+    async with store.transaction(audit.PLATFORM) as tx:
+        found = await sample_history.transactions_of_clusters(
+            tx, start=start - HOUR, step=HOUR, steps=4
+        )
+    assert list(found.values()) == [[None, 4.0, 4.0, None]]
 
 
 async def test_what_is_unknown_stays_unknown(store: ControlStore) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tenants import Connection, Tenant, make, rows, unmake
 
 from tenantry.base.errors import InvalidInput
-from tenantry.pg import catalog, objects
+from tenantry.pg import catalog, objects, session_ending
 from tenantry.pg.catalog import DatabaseState, RoleState
 from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER, Address, connect
 from tenantry.pg.hardening import AUTH_DATABASE, CREDENTIALS_QUERY, TEMPLATE
@@ -37,11 +37,11 @@ async def test_roles_that_go_meanwhile_keep_nobody_from_being_admitted(
 
     monkeypatch.setattr(catalog, "tenant_roles", seen_before)
     await objects.admit_by_list(platform, [tenant.role])
-    await divide(platform, Rulebook({}))
+    await divide(platform, Rulebook({}, {}))
     assert tenant.role in await catalog.admitted_anywhere(platform)
     known = [{"user_gone00000000"}] * 3
     with pytest.raises(psycopg.errors.UndefinedObject):
-        await divide(platform, Rulebook({}))
+        await divide(platform, Rulebook({}, {}))
 
 
 async def test_the_platforms_roles_have_no_more_than_they_need(address: Address) -> None:
@@ -197,7 +197,7 @@ async def test_sessions_are_ended_of_one_role_only(
     other = await make(platform, address)
     async with await other.session() as untouched:
         sessions = [await tenant.session(name) for name in tenant.databases]
-        await objects.end_sessions(platform, tenant.role)
+        await session_ending.end_sessions(platform, tenant.role)
         for session in sessions:
             with pytest.raises(psycopg.OperationalError):
                 await session.execute("SELECT 1")
@@ -284,11 +284,11 @@ async def test_sessions_are_ended_in_one_database_only(
     ):
         before = (await rows(platform, "SELECT clock_timestamp()"))[0][0]
         async with await tenant.session(name) as later:
-            assert await objects.end_sessions_in(platform, [name], before=before) == 1
+            assert await session_ending.end_sessions_in(platform, [name], before=before) == 1
             with pytest.raises(psycopg.OperationalError):
                 await ended.execute("SELECT 1")
             await later.execute("SELECT 1")
-            assert await objects.end_sessions_in(platform, [name], before=None) == 1
+            assert await session_ending.end_sessions_in(platform, [name], before=None) == 1
             with pytest.raises(psycopg.OperationalError):
                 await later.execute("SELECT 1")
         await stays.execute("SELECT 1")

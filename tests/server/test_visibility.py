@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 from tenants import Connection, Tenant, make, rows, unmake
 
-from tenantry.pg import objects, visibility
+from tenantry.pg import session_ending, visibility
 from tenantry.pg.connections import ADMIN, Address, connect
 
 # Of which database or session a row shows.
@@ -36,7 +36,7 @@ async def reader(platform: Connection, tenant: Tenant) -> AsyncIterator[str]:
         )
     )
     yield name
-    await objects.end_sessions(platform, name)
+    await session_ending.end_sessions(platform, name)
     for each in ("DROP OWNED BY {}", "DROP ROLE {}"):
         async with connect(tenant.address, user=ADMIN) as admin:
             await admin.execute(sql.SQL(each).format(sql.Identifier(name)))

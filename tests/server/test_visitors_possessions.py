@@ -2,10 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from psycopg import sql
+import psycopg
+import pytest
+from psycopg import AsyncConnection, sql
 from tenants import Connection, Tenant, rows
 
 from tenantry.pg import owned_objects, visitors
@@ -103,3 +106,20 @@ async def test_all_is_dropped_and_the_visitor_gone(
     assert await owners(tenant.address, database) == {tenant.role}
     async with await tenant.session() as session:
         assert await rows(session, "SELECT count(*) FROM mine") == [(0,)]
+
+
+async def test_the_next_of_a_purpose_ends_the_session_of_one_that_a_crash_left(
+    platform: Connection, tenant: Tenant
+) -> None:
+    purpose, database = uuid4().hex, tenant.databases[0]
+    come = partial(visitors.short_login, tenant.address, database, [tenant.role], purpose=purpose)
+    async with come() as (name, password):
+        left = await AsyncConnection.connect(
+            tenant.address.conninfo(user=name, dbname=database), password=password.reveal()
+        )
+        await left.execute("SELECT 1")  # in a transaction
+        async with come():
+            with pytest.raises(psycopg.OperationalError):
+                await left.execute("SELECT 1")
+    names = await rows(platform, "SELECT FROM pg_roles WHERE rolname = %s", name)
+    assert names == []

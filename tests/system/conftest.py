@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
+from browsing import browsing
 from clients import hurry
 from harness import SHARED, Installation
 from persons import Person, make_user
@@ -62,24 +63,6 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(chromium: Browser, platform: Installation) -> Iterator[Page]:
-    """A page on which the administrator has signed in; nothing may be refused by the policy."""
-    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
-    opened = context.new_page()
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on(
-        "console",
-        lambda said: (
-            errors.append(f"{said.text} {said.location}")
-            if said.type == "error" and "422" not in said.text and "409" not in said.text
-            else None
-        ),
-    )
-    opened.goto(f"{platform.url}/")
-    opened.get_by_label("API key").fill(platform.key)
-    opened.get_by_role("button", name="Sign in").click()
-    expect(opened.get_by_role("link", name="Databases")).to_be_visible()
-    opened.wait_for_load_state()  # no key counts before
-    yield opened
-    context.close()
-    assert errors == []
+    """A page of the console, as of ``browsing``."""
+    with browsing(chromium, platform) as opened:
+        yield opened

@@ -584,6 +584,11 @@ def test_details_of_readiness_are_for_this_machine_and_for_administrators(
         assert details(elsewhere | hidden) == {None}, hidden
     for shown in ({}, elsewhere | {"X-API-Key": key}):
         assert details(shown) - {None}, shown
+    # A page that a browser of this machine shows reaches it under a name of its own.
+    rebound = {"Host": "evil.example"}
+    assert details(rebound) == {None}
+    with platform.anonymous(rebound) as client:
+        problem(client.get("/metrics"), 401)
     with platform.anonymous(elsewhere | {"X-API-Key": "tnk_wrong"}) as client:
         problem(client.get("/ready"), 401)
     with platform.anonymous(elsewhere | {"X-API-Key": customers}) as client:

@@ -90,6 +90,7 @@ BLUEPRINTS = {
         )
     },
     "todos": set(),
+    "auth": set(),
 }
 
 

@@ -298,11 +298,23 @@ def test_customers_have_alerts_and_channels_of_their_own_only(scene: Scene) -> N
             problem(own.post("/api/alerts/channels", json=of_all), 403)
             problem(foreign.delete(f"/api/alerts/channels/{channel['id']}"), 404)
             data(own.delete(f"/api/alerts/channels/{channel['id']}"))
+            # What customers mute is silent for them: the platform's channels hear that it resolves.
+            until = {"until": "2027-01-01T00:00:00Z"}
+            muted = data(own.post(f"/api/alerts/{alert['id']}/mute", json=until))
+            assert muted["muted_until"] == until["until"]
+            (seen,) = alerts(scene, database_id=made["id"])
+            assert seen["muted_until"] is None
             acknowledged = data(own.post(f"/api/alerts/{alert['id']}/acknowledge"))
             assert acknowledged["acknowledged_by"] == "own"
             resolved = data(own.post(f"/api/alerts/{alert['id']}/resolve"))
             assert (resolved["state"], resolved["resolved_by"]) == ("resolved", "own")
             problem(own.post(f"/api/alerts/{alert['id']}/resolve"), 409)
+            assert data(own.get("/api/alerts?state=firing")) == []
+            # It fires on for the platform, to which nobody has attended.
+            (seen,) = alerts(scene, database_id=made["id"], state="firing")
+            assert (seen["acknowledged_by"], seen["resolved_by"]) == (None, None)
+            resolved = data(api.post(f"/api/alerts/{alert['id']}/resolve"))
+            assert resolved["state"] == "resolved"
     name = f"database.disk: {made['database_name']}"
     eventually(lambda: scene.times("resolved", name) == [1, 1])
     assert scene.times("firing", name) == [1, 1]

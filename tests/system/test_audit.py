@@ -8,7 +8,7 @@ import httpx
 import psycopg
 import pytest
 
-from answers import data
+from answers import data, problem
 from clients import eventually
 from harness import Installation
 
@@ -39,6 +39,13 @@ def test_the_export_is_filtered_as_the_list_is(platform: Installation, api: http
     assert (bad.status_code, bad.json()["errors"][0]["field"]) == (422, "result")
     nobody = api.get("/api/audit-logs/export", params={"actor": "nobody at all"})
     assert (nobody.status_code, nobody.json()["errors"][0]["field"]) == (422, "actor")
+    made = platform.create()
+    named = problem(api.get("/api/audit-logs", params={"resource_id": made["database_name"]}), 422)
+    assert named["errors"][0]["field"] == "resource_id"
+    assert made["id"] in named["detail"]
+    problem(api.get("/api/audit-logs", params={"resource_id": str(uuid.uuid4())}), 422)
+    asked = {"resource_id": made["id"], "action": "database.delete"}
+    assert data(api.get("/api/audit-logs", params=asked)) == []
     with platform.anonymous() as anonymous:
         assert anonymous.get("/api/audit-logs/export").status_code == 401
 

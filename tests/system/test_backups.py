@@ -581,7 +581,7 @@ def test_the_command_line_does_it_all(platform: Installation, tmp_path: Path) ->
     file.write_bytes(bytes(shown["size_bytes"]))
     damaged = say("verify", "by-hand", made, check=False)
     assert (damaged.returncode, "is damaged" in damaged.stderr) == (1, True)
-    say("delete", "by-hand", made)
+    say("delete", "by-hand", made, "--yes")
     assert not file.exists()
 
 

@@ -340,7 +340,7 @@ def test_uninstall_takes_away_what_up_has_made(
     home = machine.root / HOME[1:]
     (home / "tenantry.env").write_text("TENANTRY_WARM_POOL=2\n")
     assert machine.run("./tenantry", "up", "--detach", env=ports).returncode == 0
-    reported(machine.run("tenantry", "uninstall", env=ports), "nothing was deleted", "--yes")
+    reported(machine.run("tenantry", "uninstall", env=ports), "nothing was done", "--yes")
     assert is_ready(ports)
     assert machine.run("tenantry", "uninstall", "--yes", env=ports, user="ann").returncode == 1
     assert is_ready(ports)

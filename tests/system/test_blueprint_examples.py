@@ -42,7 +42,7 @@ administrator: administrator=open ann=done bob=open
 nobody: administrator=open
 """,
 }
-# What version 2 adds to a table.
+# What later versions add to a table.
 ADDED = {
     "hosting": ("public.sites", "tags"),
     "billing": ("public.subscriptions", "trial_ends_at"),
@@ -89,7 +89,7 @@ def test_made_in_one_call_used_and_upgraded(
     platform: Installation, api: httpx.Client, name: str
 ) -> None:
     database = platform.create(blueprint=f"{name}@1", seeds="development")
-    application = database["roles"][0]
+    application = database["roles"][0] if database["roles"] else database
     for endpoint in ENDPOINTS:
         assert run(name, application[endpoint]) == SAYS[name]
 
@@ -102,7 +102,8 @@ def test_made_in_one_call_used_and_upgraded(
             not in {"queued", "running"}
         )
     )
-    assert data(api.get(path))["version"] == 2
+    stands = data(api.get(path))
+    assert stands["version"] == stands["newest"] > 1
     assert data(api.get(f"{path}/diff"))["differences"] == []
     after = rows(application["connection_string"])
     table, column = ADDED[name]
@@ -116,5 +117,6 @@ def test_made_in_one_call_used_and_upgraded(
     isolation = data(api.get(f"/api/blueprints/{name}"))["isolation"]
     with psycopg.connect(application["connection_string_pooled"]) as conn:
         report = check(conn, **isolation)
-    assert report.passes(strict=True)
+    # That the owner is asked is a warning; todos has no other login.
+    assert report.passes(strict=application is not database)
     assert report.count("refused") == len(report.attempts) > 0

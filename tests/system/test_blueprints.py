@@ -82,6 +82,7 @@ def test_they_are_listed_and_shown(api: httpx.Client) -> None:
     assert [each["migration"] for each in shown["versions"]] == [2, 3]
     assert shown["roles"] == [{"name": "app", "access": "read_write"}]
     assert shown["isolation"] == {"column": "customer_id"}
+    assert shown["data_api"] is None
     assert next(each["title"] for each in shown["migrations"]) == "create_notes"
     assert problem(api.get("/api/blueprints/nothing"), 404)["code"] == "blueprint_not_found"
     assert problem(api.get("/api/blueprints/..%2fnotes"), 404)

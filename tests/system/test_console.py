@@ -10,41 +10,26 @@ import httpx
 import psycopg
 import pyotp
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from answers import data, problem
-from browsing import COOKIE, Visitor, faults, some_name, visiting
+from browsing import COOKIE, TABS, Visitor, faults, some_name, visiting
 from clients import ask, do, eventually
 from harness import Installation
 from persons import PASSWORD, Person, make_user, some_email
 
-TABS = (
-    "",
-    "/metrics",
-    "/sql",
-    "/queries",
-    "/sessions",
-    "/tables",
-    "/advice",
-    "/logs",
-    "/backups",
-    "/branches",
-    "/migrations",
-    "/import",
-    "/access",
-    "/data-api",
-    "/extensions",
-    "/alerts",
-    "/operations",
-    "/settings",
-)
 PAGES = (
     "/databases",
     "/operations",
     "/migrations",
+    "/blueprints",
+    "/blueprints/todos",
+    "/backup-schedules",
     "/alerts",
     "/alerts/channels",
     "/plans",
+    "/sites",
+    "/cache-prices",
     "/platform",
     "/clusters",
     "/users",
@@ -54,7 +39,18 @@ PAGES = (
     "/account",
 )
 SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+# Whether the list of databases may be asked for again.
+ASKS = """document.dispatchEvent(new CustomEvent("htmx:beforeRequest", {
+    cancelable: true, detail: { elt: document.querySelector("#list"), xhr: {} } }))"""
 PHONE = 390  # pixels
+# What a card on a phone hides or squeezes: all but rows of a customer's table, which scroll.
+CUT_OFF = """[...document.querySelectorAll("main :is(.card, dl, form, .foot) *")]
+    .filter((each) => each.checkVisibility() && !each.closest("[tabindex], .sr, svg, option, .sql"))
+    .filter((each) => {
+        const { left, right, width } = each.getBoundingClientRect();
+        return left < 0 || right > innerWidth || (each.matches("tbody th") && width < 100);
+    })
+    .map((each) => each.outerHTML.slice(0, 200))"""
 
 
 def string_in(page: str) -> str:
@@ -90,7 +86,7 @@ def test_what_does_not_exist_is_a_page_for_browsers_only(platform: Installation)
 
 
 def test_signing_in_with_a_key_gives_a_cookie_for_the_console_alone(
-    platform: Installation,
+    platform: Installation, api: httpx.Client
 ) -> None:
     with visiting(platform) as visitor:
         answer = visitor.enter(api_key=platform.key, next="/operations")
@@ -102,6 +98,9 @@ def test_signing_in_with_a_key_gives_a_cookie_for_the_console_alone(
         assert platform.key not in answer.headers["set-cookie"]
         assert "Operations" in visitor.page("/operations")
         problem(visitor.http.get("/api/databases"), 401)
+    (entry, *_) = data(api.get("/api/audit-logs?action=login&result=ok"))
+    assert entry["resource_kind"] == "api_key"
+    assert (entry["details"], entry["resource_id"]) == ({"method": "console"}, entry["actor_id"])
 
 
 def test_a_wrong_key_opens_nothing(platform: Installation) -> None:
@@ -110,6 +109,8 @@ def test_a_wrong_key_opens_nothing(platform: Installation) -> None:
         assert answer.status_code == 401
         assert "set-cookie" not in answer.headers
         assert visitor.enter(email="", password="").status_code == 422
+        answer = visitor.enter(email="tnt_" + "1" * 64, password="x")  # a key in the first field
+        assert (answer.status_code, "111" in answer.text) == (401, False)
         assert visitor.http.get("/databases").headers["location"].startswith("/sign-in")
 
 
@@ -148,6 +149,9 @@ def test_a_user_signs_in_with_a_code_and_signs_out(
         answer = visitor.enter("/sign-in/code", code=code, **following)
         assert answer.headers["location"] == "/account"
         assert person.email in visitor.page("/account")
+        changed = {"current_password": PASSWORD, "new_password": f"{PASSWORD} and more"}
+        answer = visitor.http.post("/account/password", data=changed)
+        assert answer.headers["location"] == "/account?done=password-changed"
         kept = visitor.http.headers["Cookie"]
         assert visitor.enter("/sign-out").headers["location"] == "/sign-in"
         visitor.http.headers["Cookie"] = kept
@@ -192,7 +196,7 @@ def test_a_form_that_is_sent_twice_creates_one_database(
 def test_what_is_wrong_is_said_in_place(admin: Visitor) -> None:
     answer = admin.create("Not A Name")
     assert answer.status_code == 422
-    assert "may hold lower-case letters" in answer.text
+    assert "<strong>Name</strong> may hold lower-case letters" in answer.text
     assert answer.headers["x-request-id"] in answer.text
     admin.http.headers["HX-Request"] = "true"
     answer = admin.create("Not A Name")
@@ -311,6 +315,21 @@ def test_who_may_only_read_is_offered_no_changes(platform: Installation, api: ht
         assert visitor.create(some_name()).status_code == 403
 
 
+def test_limits_and_names_are_changed(
+    platform: Installation, api: httpx.Client, admin: Visitor
+) -> None:
+    made = platform.create(name=some_name(), environment="staging")
+    path, name = f"/databases/{made['id']}", some_name()
+    form = {"name": made["name"], "environment": "staging", "once": "1"}
+    refused = admin.http.post(f"{path}/settings", data=form)
+    assert (refused.status_code, "names nothing to change" in refused.text) == (422, True)
+    form |= {"name": name, "disk_gib": "7", "once": "2"}
+    assert admin.http.post(f"{path}/settings", data=form).headers["location"].endswith("=updated")
+    row = data(api.get(f"/api{path}"))
+    assert (row["name"], row["environment"]) == (name, "staging")
+    assert "7 GiB" in admin.page(f"{path}/settings")
+
+
 def test_a_database_is_deleted_only_by_its_name(platform: Installation, admin: Visitor) -> None:
     made = platform.create(name=some_name())
     path = f"/databases/{made['id']}"
@@ -328,7 +347,9 @@ def test_addresses_roles_and_backups(platform: Installation, admin: Visitor) -> 
         return admin.http.post(f"{path}/{verb}", data={"once": uuid.uuid4().hex, **form})
 
     assert send("whitelist", ip_address="127.0.0.1").status_code == 303
-    assert send("whitelist", ip_address="not an address").status_code == 422
+    refused = send("whitelist", ip_address="not an address")
+    assert refused.status_code == 422
+    assert ("Address or range" in refused.text, "ip_address" in refused.text) == (True, False)
     page = admin.page(f"{path}/access")
     assert "127.0.0.1/32" in page or "127.0.0.1<" in page
     string = string_in(send("roles", name="reporting", access="read_only").text)
@@ -348,10 +369,17 @@ def test_addresses_roles_and_backups(platform: Installation, admin: Visitor) -> 
     assert "Empty" in admin.page(f"{path}/access")
     assert send("backups", description="by hand").headers["location"].endswith("done=begun")
     assert "Backup" in admin.page(f"{path}/operations")
+    ready = r'href="([^"]+/download)"'
+    eventually(lambda: re.search(ready, admin.page(f"{path}/backups")))
+    (dump,) = re.findall(ready, admin.page(f"{path}/backups"))
+    assert admin.http.get(dump).content.startswith(b"PGDMP")
     poll = {"HX-Request": "true", "HX-Target": "operations"}
     part = admin.http.get(f"{path}/operations", headers=poll).text
     assert part.startswith('<div id="operations"')
     assert "Backup" in part
+    do(made["connection_string"], "CREATE TABLE orders (id int)")
+    assert "<option>public.orders" in admin.page(f"{path}/tables")
+    assert send("analyze", table="public.orders").headers["location"].endswith("done=begun")
     assert send("extensions", name="pg_trgm").status_code == 303
     assert f"{path}/extensions/pg_trgm/remove" in admin.page(f"{path}/extensions")
     assert send("extensions/pg_trgm/remove").status_code == 303
@@ -429,6 +457,25 @@ def test_an_import_is_looked_at_first(platform: Installation, admin: Visitor) ->
     assert source["password"] not in looked.text
     assert send(path, "no string").status_code == 422
     assert send(path, source["connection_string"]).headers["location"].endswith("?done=begun")
+    operations = f"/databases/{made['id']}/operations"
+    eventually(lambda: "every 2s" not in admin.page(operations))
+    assert ask(made["connection_string"], "SELECT count(*) FROM public.orders") == 0
+
+
+def test_a_dump_is_sent_and_looked_at_first(
+    platform: Installation, page: Page, admin: Visitor
+) -> None:
+    made = platform.create(name=some_name())
+    page.goto(f"{platform.url}/databases/{made['id']}/import")
+    dump = b"CREATE TABLE public.orders (id bigint);\n"
+    sent: FilePayload = {"name": "a.sql", "mimeType": "application/sql", "buffer": dump}
+    page.get_by_label("1. File").set_input_files(sent)
+    page.get_by_role("button", name="Send it").press("Enter")
+    expect(page.get_by_role("group", name="What would be imported")).to_be_focused()
+    expect(page.get_by_text("public.orders")).to_be_visible()
+    assert faults(page) == []
+    page.get_by_role("button", name="3. Import it").last.click()
+    page.wait_for_url("**/operations?done=begun")
     operations = f"/databases/{made['id']}/operations"
     eventually(lambda: "every 2s" not in admin.page(operations))
     assert ask(made["connection_string"], "SELECT count(*) FROM public.orders") == 0
@@ -577,7 +624,7 @@ def test_assets_are_kept_and_pages_are_not(admin: Visitor) -> None:
     assert "unsafe" not in policy
     assert page.headers["cache-control"] == "no-store"
     found = re.findall(r'(?:src|href)="(/assets/[^"]+)"', page.text)
-    assert len(set(found)) == 6
+    assert len(set(found)) == 7
     for url in found:
         asset = admin.http.get(url)
         assert asset.headers["cache-control"] == "public, max-age=31536000, immutable"
@@ -596,7 +643,9 @@ def test_a_database_is_created_and_what_was_copied_opens_it(page: Page) -> None:
     expect(dialog.get_by_label("Connection string")).to_be_visible()
     page.get_by_role("button", name="Copy").click()
     copied = page.evaluate("navigator.clipboard.readText()")
-    psycopg.connect(copied).close()
+    expect(dialog.get_by_text("Waiting for a connection")).to_be_visible()
+    with psycopg.connect(copied, application_name="shop"):
+        expect(dialog.get_by_text("Connected from 127.0.0.1, by shop.")).to_be_visible()
     dialog.get_by_text("Pooled").click()
     pooled = page.get_by_label("Connection string").input_value()
     psycopg.connect(pooled).close()
@@ -641,10 +690,62 @@ def test_the_keyboard_is_enough_and_typed_text_is_kept(platform: Installation, p
     expect(page.get_by_role("heading", name=f"{taken}-2")).to_be_visible()
 
 
+def test_who_does_nothing_is_warned_before_the_session_ends(
+    page: Page, people: Callable[..., Person]
+) -> None:
+    person = people()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("E-mail").fill(person.email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.clock.install()
+    page.get_by_role("button", name="Sign in").click()
+    warning = page.get_by_role("alert").filter(has_text="your session ends")
+    expect(page.get_by_role("link", name="Databases")).to_be_visible()
+    expect(warning).to_have_count(0)
+    page.clock.fast_forward("59:00")
+    expect(warning).to_be_visible()
+    assert faults(page) == []
+    warning.get_by_role("button", name="Stay signed in").click()
+    expect(warning).to_have_count(0)
+
+
+def test_a_page_renews_itself_and_leaves_the_focus_alone(
+    platform: Installation, api: httpx.Client, page: Page
+) -> None:
+    made = platform.create(name=some_name(), environment="staging")
+    page.goto(f"{platform.url}/databases?search={made['name']}")
+    link = page.get_by_role("link", name=made["name"])
+    link.focus()
+    page.evaluate("document.querySelector('#list tbody a').seen = true")
+    data(api.patch(f"/api/databases/{made['id']}", json={"environment": "development"}))
+    expect(page.locator("#list .chip")).to_have_text("development", timeout=20_000)
+    expect(link).to_be_focused()
+    assert page.evaluate("document.querySelector('#list tbody a').seen")
+    page.route("**/databases?*", lambda route: route.fulfill(status=409))
+    expect(page.locator("html.old")).to_have_count(1, timeout=20_000)
+    expect(link).to_be_visible()
+    page.unroute("**/databases?*")
+    expect(page.locator("html.old")).to_have_count(0, timeout=20_000)
+    # Nobody looks at a hidden tab.
+    page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
+    assert page.evaluate(ASKS) is False
+
+
+def test_a_key_in_the_first_field_moves_to_its_own(platform: Installation, page: Page) -> None:
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("E-mail").fill(f" {platform.key}\n")
+    key = page.get_by_label("API key")
+    expect(key).to_be_focused()
+    expect(page.get_by_label("E-mail")).to_have_value("")
+    key.press("Enter")
+    expect(page.get_by_role("link", name="Databases")).to_be_visible()
+
+
 def test_everything_can_be_perceived_and_fits_a_phone(
     platform: Installation, api: httpx.Client, page: Page
 ) -> None:
     made = platform.create(name=some_name())
+    do(made["connection_string"], "CREATE TABLE orders_of_customers (id bigint PRIMARY KEY)")
     user, cluster = make_user(api)["id"], data(api.get("/api/clusters"))[-1]["id"]
     paths = [f"/databases/{made['id']}{tab}" for tab in TABS]
     paths += [f"/users/{user}", f"/clusters/{cluster}"]
@@ -654,6 +755,7 @@ def test_everything_can_be_perceived_and_fits_a_phone(
         assert faults(page) == [], path
         page.set_viewport_size({"width": PHONE, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE, path
+        assert page.evaluate(CUT_OFF) == [], path
     page.set_viewport_size({"width": 1280, "height": 800})
     page.emulate_media(color_scheme="dark")
     page.goto(f"{platform.url}{paths[0]}")

@@ -129,10 +129,9 @@ def test_another_key_opens_nothing(backed: Installation) -> None:
 def test_a_full_disk_is_reported_and_tenants_write_on(backed: Installation, disk: Path) -> None:
     url = backed.create(friendlyName="writer")["connection_string"]
     filler = disk / "filler"
-    with filler.open("wb") as file, contextlib.suppress(OSError):
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(b"\1" * 65536)
-            file.flush()
     try:
         do(url, "CREATE TABLE t AS SELECT random() FROM generate_series(1, 50000)")
         with backed.superuser() as server:

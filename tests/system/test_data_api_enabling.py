@@ -61,6 +61,11 @@ def claims(key: str, secret: str) -> Row:
     return jwt.decode(key, secret, algorithms=["HS256"])
 
 
+def test_it_answers_once_it_is_enabled(enabled: Row) -> None:
+    key = {"apikey": enabled["anon_key"]}
+    assert httpx.get(f"{enabled['rest_url']}/todos", headers=key).status_code == 401
+
+
 def test_the_keys_are_shown_once(api: httpx.Client, database: Row, enabled: Row) -> None:
     assert enabled["rest_url"].endswith(f"/{database['database_name']}/rest/v1")
     secret = enabled["jwt_secret"]

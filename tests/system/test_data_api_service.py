@@ -1,9 +1,10 @@
-"""The data API of all databases: one process, through the pooler, with each database for itself."""
+"""The data API of all databases, through the pooler, with each database for itself."""
 
 import re
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,19 @@ CREATE TABLE todos (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, task text N
     owner text DEFAULT current_setting('request.jwt.claims', true)::json->>'sub');
 INSERT INTO todos (task) VALUES ('one'), ('two');
 GRANT SELECT, INSERT ON todos TO anon, authenticated;
+"""
+
+# A function can catch what cancels it, but not that its session ends.
+HANGS = """
+CREATE OR REPLACE FUNCTION hang() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    LOOP
+        BEGIN
+            PERFORM pg_sleep(600);
+        EXCEPTION WHEN query_canceled THEN NULL;
+        END;
+    END LOOP;
+END $$
 """
 
 
@@ -236,24 +250,49 @@ def test_it_is_a_part_that_is_reported_and_counted(
 ) -> None:
     parts = {each["name"]: each for each in platform.status()["parts"]}
     assert parts["rest"]["state"] == "running"
+    assert parts["rest"]["detail"].startswith(f"data API, http://localhost:{platform.rest_port}")
     ready = {each["name"]: each["state"] for each in api.get("/ready").json()["parts"]}
     assert ready["rest"] == "up"
     counted = api.get("/metrics").text
     name = one.row["database_name"]
-    assert f'tenantry_data_api_requests_total{{database="{name}",status="200"}}' in counted
-    assert f'tenantry_data_api_cache_bytes{{database="{name}"}}' in counted
+    assert (
+        f'tenantry_data_api_requests_total{{database="{name}",process="rest",status="200"}}'
+        in counted
+    )
+    assert f'tenantry_data_api_cache_bytes{{database="{name}",process="rest"}}' in counted
     log = (platform.home / "logs" / "tenantry.log").read_text()
     assert "ann's" not in log
     assert one.api["anon_key"] not in log
 
 
 @pytest.mark.parametrize("part", ["pooler", "rest"])
-def test_it_recovers_from_a_killed_process(platform: Installation, one: Served, part: str) -> None:
-    assert _answers(one.http)
+def test_it_recovers_from_a_killed_process(
+    platform: Installation, one: Served, api: httpx.Client, part: str
+) -> None:
+    """And what its requests left in the server ends long before their time is over."""
+    do(one.url, HANGS)
+    path = f"/api/databases/{one.row['id']}/data-api"
+    assert api.put(path, json={"statement_timeout_ms": 3_600_000}).is_success
     before = platform.pids()[part]
-    kill(before, signal.SIGKILL)
+    with ThreadPoolExecutor(1) as thread:
+        hanging = thread.submit(one.http.post, "/rpc/hang", headers=one.token())
+        eventually(lambda: _hangs(platform, one))
+        kill(before, signal.SIGKILL)
+        hanging.exception()
     eventually(lambda: platform.pids().get(part, before) != before)
     eventually(lambda: _answers(one.http))
+    eventually(lambda: not _hangs(platform, one))
+    assert api.put(path, json={}).is_success
+
+
+def _hangs(platform: Installation, one: Served) -> bool:
+    query = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE datname = %s AND usename LIKE '%%_authenticator' AND wait_event = 'PgSleep'
+    """
+    with platform.superuser() as server:
+        [found] = server.execute(query, (one.row["database_name"],)).fetchone() or [0]
+    return bool(found)
 
 
 def test_it_recovers_from_sessions_that_the_server_ends(

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
 from answers import data
 from clients import eventually, hurry
-from harness import SERVICE_USER, Installation
+from harness import SERVICE_USER, Installation, free_ports
 from inside import inside
 from persons import Person, authenticator, make_user
 from tenantry.services.repository.service import Repositories
@@ -50,6 +51,11 @@ def fill(database: Database, rows: int) -> None:
         )
 
 
+def ended(api: httpx.Client, operation_id: str) -> None:
+    path = f"/api/operations/{operation_id}"
+    eventually(lambda: data(api.get(path))["status"] == "succeeded")
+
+
 class Disaster:
     """An installation with tenants, and what of it is kept elsewhere."""
 
@@ -66,6 +72,7 @@ class Disaster:
                 "TENANTRY_BACKUPS": "on",
                 "TENANTRY_BACKUP_DIR": str(self.repository),
                 "TENANTRY_WARM_POOL": "1",
+                "TENANTRY_INSTANCE_PORTS": "{0}-{0}".format(*free_ports(1)),
             }
         )
 
@@ -89,6 +96,11 @@ class Disaster:
         self.totp, _ = authenticator(self.person.come_in())
         for cluster in ("control", "shared-1"):
             self.platform.back_up(cluster)
+        with self.platform.client() as api:  # stopped before its first backup
+            body = {"name": "unsaved", "kind": "dedicated", "memory_mb": 128}
+            self.unsaved = data(api.post("/api/databases", json=body), 202)
+            ended(api, self.unsaved["operation_id"])
+            ended(api, data(api.post(f"/api/databases/{self.unsaved['id']}/stop"), 202)["id"])
         # What came after the backups is in the log alone.
         self.databases.append(self.platform.create(name="late"))
         self.gone, self.closed = (self.platform.create(name=name) for name in ("gone", "closed"))
@@ -180,7 +192,8 @@ def test_everything_comes_back_though_killed_at_each_step(disaster: Disaster) ->
     assert [each["cluster"] for each in reported["clusters"]] == ["control", "shared-1"]
     assert all(each["last_commit"] and not each["unread"] for each in reported["clusters"])
     unmanaged = disaster.given_away
-    assert reported["missing"] == [disaster.gone["database_name"]]
+    lost = [disaster.gone, disaster.unsaved]
+    assert reported["missing"] == [each["database_name"] for each in lost]
     assert reported["unmanaged"] == [unmanaged, f"{unmanaged}_shadow"]
     assert reported["closed"] == [disaster.closed["database_name"]]
     platform = disaster.platform
@@ -196,7 +209,14 @@ def test_everything_comes_back_though_killed_at_each_step(disaster: Disaster) ->
     assert disaster.gone["database_name"] not in there
     assert unmanaged in there
     with platform.client() as api:
-        assert data(api.get(f"/api/databases/{disaster.gone['id']}"))["missing_since"]
+        for database in lost:
+            assert data(api.get(f"/api/databases/{database['id']}"))["missing_since"]
+        # It stays stopped, as it would start empty, and can be deleted.
+        assert disaster.unsaved["cluster"] not in platform.pids()
+        path = f"/api/databases/{disaster.unsaved['id']}"
+        assert data(api.get(path))["status"] == "stopped"
+        assert api.delete(path).is_success
+        eventually(lambda: api.get(path).status_code == 404)
     assert unmanaged not in {row["database_name"] for row in platform.rows()}
 
 

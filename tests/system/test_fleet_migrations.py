@@ -92,7 +92,7 @@ def test_it_stops_at_a_failure_and_goes_on_where_it_stopped(
     found = statuses(report)
     assert found["failed"] == 1
     assert found["succeeded"] >= COUNT // 2 - 3
-    assert found["pending"] >= COUNT // 2 - 6
+    assert found["pending"] > 0  # how many depends on how long the failing one takes
     assert [row["database_name"] for row in report if row["status"] == "failed"] == [
         bad["database_name"]
     ]
@@ -113,7 +113,7 @@ def test_it_stops_at_a_failure_and_goes_on_where_it_stopped(
 
 
 def test_within_the_budget_it_goes_on_and_clients_notice_nothing(
-    run: Callable[[Row], tuple[Row, list[Row]]], fleet: list[Row], owner: str
+    api: httpx.Client, run: Callable[[Row], tuple[Row, list[Row]]], fleet: list[Row], owner: str
 ) -> None:
     """Each of the others is read all the while through the pooler, by prepared statements."""
     bad = fleet[3]
@@ -149,6 +149,8 @@ def test_within_the_budget_it_goes_on_and_clients_notice_nothing(
     assert operation["status"] == "succeeded", operation["error"]
     assert statuses(report) == {"failed": 1, "succeeded": COUNT - 1}
     do(bad["connection_string"], "ALTER TABLE a DROP b")
+    events = data(api.get(f"/api/databases/{fleet[-1]['id']}/timeline"))
+    assert events[0]["kind"] == "database.migrate"
 
 
 def test_one_that_is_cancelled_begins_no_other(

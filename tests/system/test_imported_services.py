@@ -193,7 +193,7 @@ def test_a_preview_shows_what_a_server_has(
     assert roles(found) == {"passer_by": (2, 0, None), "signed_in": (1, 2, None)}
     [owner] = [each for each in found["roles"] if each["owns"]]
     assert owner["name"] == service["username"]
-    assert found["logins"] == [made["username"], "app"]
+    assert found["logins"] == [made["username"], "app", "anon", "authenticated", "service_role"]
     assert found["upload_id"] is None
     assert ask(made["connection_string"], "SELECT count(*) FROM pg_class WHERE relkind = 'r'"
                " AND relnamespace = 'public'::regnamespace") == 0  # fmt: skip
@@ -234,13 +234,17 @@ def test_a_dump_that_was_looked_at_is_imported_without_being_sent_again(
         is_clean(platform)
 
 
-def test_the_command_line_asks_who_stands_for_a_role(platform: Installation, service: Row) -> None:
+def test_the_command_line_asks_who_stands_for_a_role(
+    platform: Installation, service: Row, tmp_path: Path
+) -> None:
     """On a terminal; elsewhere, and with --yes, roles are left out and reported of."""
     made = platform.create(name="asked", shadow=False)
-    dump = str(DUMPS / "neon.sql")
+    dump = str(tmp_path / "dump.sql")
+    script = (DUMPS / "neon.sql").read_text()
+    Path(dump).write_text(script.replace("anon", "reports").replace("authenticated", "web_user"))
     words: tuple[str, ...] = ("import", "asked", "--file", dump)
     with Terminal(*words, env=platform.env, size=(24, 200)) as terminal:
-        terminal.expect("Login for anon (0 policies, 1 grants)")
+        terminal.expect("Login for reports (0 policies, 1 grants)")
         for line in ("", "somebody", made["username"]):
             terminal.type(line)
         code, seen = terminal.end()
@@ -252,7 +256,7 @@ def test_the_command_line_asks_who_stands_for_a_role(platform: Installation, ser
     )
     platform.create(name="unasked", shadow=False)
     reported = platform.tenantry("import", "unasked", "--file", dump, "--preview")
-    assert "authenticated" in reported.stdout
+    assert "web_user" in reported.stdout
     assert "public.notes" in reported.stdout
     reported = platform.tenantry(
         "import", "unasked", "--preview", "--json", stdin=service["connection_string"]

@@ -212,3 +212,43 @@ def test_what_is_left_in_the_database_is_named(
         " DROP FUNCTION f; DROP TYPE mood; DROP DOMAIN positive; SELECT lo_unlink(4711)",
     )
     assert ended(api, data(begin(path), 202))["status"] == "succeeded"
+
+
+POLICIES = """
+    CREATE TABLE notes (id int PRIMARY KEY, owner uuid DEFAULT auth.uid(), text text);
+    INSERT INTO notes VALUES (1, '0b7c1a52-f3aa-4c8d-a021-3b0daf01c7d5', 'a note');
+    ALTER TABLE notes ADD FOREIGN KEY (owner) REFERENCES auth.users NOT VALID;
+    ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY own ON notes TO authenticated USING (owner = auth.uid());
+    GRANT SELECT, INSERT ON notes TO authenticated;
+"""
+
+
+@pytest.mark.parametrize("kind", ["live", "plain"])
+def test_a_database_with_a_data_api_takes_what_was_made_for_one(
+    platform: Installation, api: httpx.Client, tmp_path: Path, kind: str
+) -> None:
+    source, here = (elsewhere(platform, name) for name in ("Supabase", "Moved"))
+    for each in (source, here):
+        data(api.put(f"/api/databases/{each['id']}/data-api", json={"auth": {}}))
+    do(source["connection_string"], POLICIES)
+    path = f"/api/databases/{here['id']}/import"
+    if kind == "live":
+        started = api.post(path, json={"from": source["connection_string"], "schemas": ["public"]})
+    else:
+        run("pg_dump", "--schema=public", f"--file={tmp_path / 'd'}", source["connection_string"])
+        started = api.post(path, content=(tmp_path / "d").read_bytes(), headers=DUMP)
+    operation = ended(api, data(started, 202))
+    assert operation["status"] == "succeeded", operation["error"]
+    assert [each["name"] for each in operation["result"]["tables"]] == ["public.notes"]
+    assert ask(here["connection_string"], "SELECT polroles::regrole[]::text FROM pg_policy") == (
+        "{authenticated}"
+    )
+    assert ask(
+        here["connection_string"],
+        "SELECT has_table_privilege('authenticated', 'notes', 'INSERT')"
+        " AND has_table_privilege('service_role', 'notes', 'DELETE')"
+        " AND NOT has_table_privilege('anon', 'notes', 'SELECT')",
+    )
+    key = "SELECT confrelid::regclass::text FROM pg_constraint WHERE contype = 'f'"
+    assert ask(here["connection_string"], f"{key} AND conrelid = 'notes'::regclass") == "auth.users"

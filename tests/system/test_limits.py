@@ -29,6 +29,7 @@ def plans(api: httpx.Client) -> dict[str, dict[str, Any]]:
         "pool_size",
         "reserve_pool_size",
         "disk_quota_bytes",
+        "cpu_weight",
     }
     return {
         plan["name"]: {name: value for name, value in plan.items() if name in own}
@@ -74,6 +75,7 @@ def test_plans_go_from_small_to_large(api: httpx.Client) -> None:
             "reserve_pool_size",
             "disk_quota_bytes",
             "temp_file_limit_bytes",
+            "cpu_weight",
             "longest_statement_seconds",
         ):
             assert smaller[field] <= larger[field]
@@ -203,7 +205,8 @@ def test_a_customer_takes_no_more_than_its_plan_grants(
         assert data(customer.patch(path, json={"plan": "hobby"}))["plan"] == "hobby"
         problem(customer.patch(path, json={"plan": "standard"}), 403)
         granted = plans(api)["hobby"]
-        for limit in ("max_connections", "pool_size", "disk_quota_bytes", "temp_file_limit_bytes"):
+        raised = ("max_connections", "pool_size", "disk_quota_bytes", "temp_file_limit_bytes")
+        for limit in (*raised, "cpu_weight"):
             reported = problem(customer.patch(path, json={limit: 2 * granted[limit]}), 403)
             assert f"{limit} above" in reported["detail"]
         assert granted["reserve_pool_size"] == 0

@@ -1,4 +1,4 @@
-"""VACUUM, ANALYZE and REINDEX CONCURRENTLY as operations of a database's owner."""
+"""VACUUM, ANALYZE, REINDEX and CREATE INDEX as operations of a database's owner."""
 
 import os
 import signal
@@ -48,6 +48,13 @@ def building(platform: Installation, name: str) -> bool:
     query = "SELECT count(*) FROM pg_stat_progress_create_index WHERE datname = %s"
     with platform.superuser() as server:
         return server.execute(query + " AND phase LIKE 'building%%'", (name,)).fetchone() != (0,)
+
+
+def creating(platform: Installation, name: str) -> bool:
+    query = "SELECT count(*) FROM pg_stat_progress_create_index WHERE datname = %s"
+    with platform.superuser() as server:
+        found = server.execute(f"{query} AND command LIKE 'CREATE%%'", (name,)).fetchone()
+    return found != (0,)
 
 
 def no_visitor_is_left(platform: Installation) -> bool:
@@ -124,6 +131,106 @@ def test_what_is_locked_is_left_and_nobody_waits_for_ever(
     # The next rebuild is not disturbed by it, and leaves alone what is not its own.
     assert done(api, database, "reindex", tables=["public.t"])["skipped"] == []
     assert ask(url, INVALID) == ["t_pkey_ccnew"]
+
+
+def test_an_index_is_created_while_its_table_is_used(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database = platform.create(name="indexed")
+    url = database["connection_string"]
+    do(url, SHOP)
+    said = platform.tenantry(
+        "db", "create-index", database["id"], "--table", 'S s.it"s', "--column", "id"
+    )
+    assert 'S s.it"s_id_idx created' in said.stderr
+    asked: Row = {"table": "public.orders", "columns": ["note", "id"]}
+    result = done(api, database, "indexes", **asked)
+    size = ask(url, "SELECT pg_relation_size('orders_note_id_idx')")
+    assert result == {"index": "public.orders_note_id_idx", "size_bytes": size}
+    result = done(api, database, "indexes", **asked, method="brin")
+    assert result["index"] == "public.orders_note_id_idx1"
+
+    do(url, "INSERT INTO orders SELECT id + 1, 'same' FROM orders LIMIT 2")
+    refused: dict[str, Row] = {
+        "could not create unique index": {"columns": ["note"], "unique": True},
+        'column "nothing" does not exist': {"columns": ["nothing"]},
+        "There is an index, or a table, public.notes": {"columns": ["id"], "name": "notes"},
+        "no table public.nothing": {"columns": ["id"], "table": "public.nothing"},
+    }
+    for detail, body in refused.items():
+        failed = ended(api, begin(api, database, "indexes", **(asked | body)))
+        assert detail in failed["error"]["detail"]
+    invalid: list[Row] = [
+        {"columns": []},
+        {"columns": ["id"], "method": "btree (id); DROP TABLE orders"},
+        {"columns": ["id"], "method": "gin", "unique": True},
+        {"columns": ["id"], "name": "n" * 64},
+    ]
+    for wrong in invalid:
+        problem(api.post(f"/api/databases/{database['id']}/indexes", json=asked | wrong), 422)
+    # A table has the name that PostgreSQL would give it.
+    do(url, "CREATE TABLE orders_id_idx (id int)")
+    assert done(api, database, "indexes", **(asked | {"columns": ["id"]}))["index"] == (
+        "public.orders_id_idx1"
+    )
+    do(url, "CREATE TABLE parts (id int) PARTITION BY LIST (id)")
+    do(url, "CREATE TABLE part PARTITION OF parts FOR VALUES IN (1)")
+    failed = ended(api, begin(api, database, "indexes", table="public.parts", columns=["id"]))
+    assert "is partitioned" in failed["error"]["detail"]
+    assert ask(url, INVALID) is None
+    eventually(lambda: no_visitor_is_left(platform))
+
+
+def test_a_killed_or_cancelled_creation_leaves_nothing(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database = platform.create(name="interrupted-index")
+    url = database["connection_string"]
+    do(url, SHOP)
+    asked: Row = {"table": "public.orders", "columns": ["id"]}
+    with login(url) as session:
+        # Whoever writes to the table is waited for, with the index there and invalid.
+        session.execute("BEGIN; DELETE FROM orders WHERE id = 10")
+        operation = begin(api, database, "indexes", **asked)
+        eventually(lambda: ask(url, INVALID) == ["orders_id_idx"])
+        api.post(f"/api/operations/{operation['id']}/cancel")
+        eventually(lambda: not creating(platform, database["database_name"]))
+        session.execute("ROLLBACK")
+        assert ended(api, operation, seconds=120)["status"] == "cancelled"
+        assert ask(url, INVALID) is None
+
+        session.execute("BEGIN; DELETE FROM orders WHERE id = 10")
+        operation = begin(api, database, "indexes", **asked)
+        eventually(lambda: ask(url, INVALID) == ["orders_id_idx"])
+        os.kill(platform.pids()["worker"], signal.SIGKILL)
+        session.execute("ROLLBACK")
+    assert ended(api, operation, seconds=120)["status"] == "succeeded"
+    query = "SELECT count(*) FROM pg_index WHERE indrelid = 'orders'::regclass AND indisvalid"
+    assert ask(url, query) == 3
+    assert ask(url, INVALID) is None
+
+    # Where it is still in the way of the next try, that does not take the invalid one for done.
+    asked |= {"columns": ["note", "id"], "lock_timeout_seconds": 2}
+    with login(url) as session:
+        session.execute("BEGIN; DELETE FROM orders WHERE id = 10")
+        operation = begin(api, database, "indexes", **asked)
+        eventually(lambda: ask(url, INVALID) == ["orders_note_id_idx"])
+        os.kill(platform.pids()["worker"], signal.SIGKILL)
+        failed = ended(api, operation, seconds=120)
+        assert failed["status"] == "failed"
+        assert "invalid: drop it" in failed["error"]["detail"]
+    eventually(lambda: no_visitor_is_left(platform))
+
+
+def test_a_tiny_limit_is_a_clear_failure(platform: Installation, api: httpx.Client) -> None:
+    made = platform.create()
+    do(made["connection_string"], SHOP)
+    asked: Row = {"tables": ["public.orders"], "statement_timeout_seconds": 0.001}
+    for verb in ("vacuum", "vacuum-full", "reindex"):
+        operation = ended(api, begin(api, made, verb, **asked), seconds=120)
+        assert operation["status"] == "failed"
+        assert operation["error"]["code"] in {"statement_too_long", "conflict"}, operation["error"]
+    assert no_visitor_is_left(platform)
 
 
 def test_a_killed_or_cancelled_rebuild_leaves_nothing(

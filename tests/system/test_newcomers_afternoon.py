@@ -204,15 +204,15 @@ def a_wrecked_table(afternoon: Afternoon, shop: str) -> None:
     moment = good.strftime("%Y-%m-%dT%H:%M:%SZ")
     do(shop, "DELETE FROM orders WHERE id > 3")
     afternoon.do("restore", "shop", "--to", "yesterday", code=2)
-    afternoon.do("restore", "shop", "--to", "previous", "--as", "in-place", code=1)
+    afternoon.do("restore", "shop", "--to", "previous", "--as", "in-place", "--yes", code=1)
     afternoon.do("restore", "shop", "--to", moment, "--name", "shop-as-it-was")
-    afternoon.do("restore", "shop", "--to", moment, "--as", "in-place")
+    afternoon.do("restore", "shop", "--to", moment, "--as", "in-place", "--yes")
     assert ask(shop, "SELECT count(*) FROM orders") == 40
     afternoon.do("db", "replaced", "shop")
     afternoon.do("restore", "shop", "--to", "previous", code=1)
-    afternoon.do("restore", "shop", "--to", "previous", "--as", "in-place")
+    afternoon.do("restore", "shop", "--to", "previous", "--as", "in-place", "--yes")
     assert ask(shop, "SELECT count(*) FROM orders") == 3
-    afternoon.do("restore", "shop", "--to", "previous", "--as", "in-place")
+    afternoon.do("restore", "shop", "--to", "previous", "--as", "in-place", "--yes")
     assert ask(shop, "SELECT count(*) FROM orders") == 40
 
 

@@ -23,7 +23,7 @@ from clients import ask, eventually, hurry, is_open, login
 from harness import Installation
 from inside import inside
 from tenantry.base import settings
-from tenantry.services.platform import local_pooler
+from tenantry.services.local_parts import LocalParts
 from tenantry.services.repository.service import Repositories
 
 MANY = 250
@@ -493,14 +493,14 @@ async def test_a_busy_database_gives_way_to_others(quiet: Installation) -> None:
 
 async def make_pools_small(_: Repositories) -> None:
     """Have one server connection in each pool, and reserves opened after a second."""
-    async with local_pooler(settings.load()).console() as console:
+    async with LocalParts(settings.load()).pooler.console() as console:
         await console.run("SET default_pool_size = 1")
         await console.run("SET reserve_pool_timeout = 1")
 
 
 async def undo_settings(_: Repositories) -> None:
     """Have what is in the pooler's file again."""
-    await local_pooler(settings.load()).reload()
+    await LocalParts(settings.load()).pooler.reload()
 
 
 def test_a_reserve_is_opened_for_who_has_waited(platform: Installation, api: httpx.Client) -> None:

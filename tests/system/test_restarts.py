@@ -1,23 +1,29 @@
-"""A library is replaced under running servers: it is noticed, and pooled clients wait, no more."""
+"""A library is replaced under running servers: it is noticed, and pooled clients wait, no more.
+
+One of several processes of a kind ends: the others answer.
+"""
 
 import contextlib
 import os
 import shutil
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
 from clients import eventually, login
-from harness import Installation
+from harness import Installation, kill
 from pooled import pooled_clients, stand_still
+from tenantry.host import processes
 
 
 @pytest.fixture(scope="module")
 def platform() -> Iterator[Installation]:
     """Outside of its maintenance window; its shared cluster has a library of its own."""
-    installation = Installation()
+    installation = Installation({"TENANTRY_REST_PROCESSES": "2"})
     try:
         set_window(installation, "off")
         installation.up()
@@ -106,3 +112,30 @@ def test_who_was_cut_off_while_all_waited_is_undone(platform: Installation) -> N
             os.kill(platform.pids()["worker"], signal.SIGKILL)
             eventually(lambda: not stand_still(clients), seconds=60)
     assert clients[0].failed == []
+
+
+def test_one_process_of_the_data_api_is_killed_and_the_other_answers(
+    platform: Installation,
+) -> None:
+    database = platform.create()
+    with platform.client() as api:
+        assert api.put(f"/api/databases/{database['id']}/data-api", json={}).is_success
+    url = f"http://127.0.0.1:{platform.rest_port}/{database['database_name']}/rest/v1/"
+    for name in ("rest", "rest-2"):
+        eventually(lambda: _answering(platform) == {"rest", "rest-2"})  # of a killed one, the next
+        before = platform.pids()[name]
+        kill(before, signal.SIGKILL)
+        eventually(partial(_is_gone, before))
+        for _ in range(8):  # each by a connection of its own
+            assert httpx.get(url, timeout=60, trust_env=False).status_code == 200
+
+
+def _is_gone(pid: int) -> bool:
+    return not processes.is_alive(pid)
+
+
+def _answering(platform: Installation) -> set[str]:
+    parts = platform.get("/ready").json()["parts"]
+    return {
+        each["name"] for each in parts if each["name"].startswith("rest") and each["state"] == "up"
+    }

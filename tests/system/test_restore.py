@@ -15,7 +15,9 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from playwright.sync_api import Browser, Page, expect
 
+from browsing import browsing, faults
 from clients import ask, changed, do, eventually, hurry, login, refusal
 from harness import Installation
 from unusual_schemas import Schema, inventory, together, unaccounted
@@ -223,7 +225,7 @@ def test_what_was_replaced_is_kept_closed_and_can_be_put_back(scenario: Scenario
     with scenario.api as api:
         later = api.post(f"{path}/roles", json={"name": "late", "access": "read_write"}).json()
     restore = ("restore", database["database_name"], "--to")
-    reported = scenario.platform.tenantry(*restore, moment, "--as", "in-place")
+    reported = scenario.platform.tenantry(*restore, moment, "--as", "in-place", "--yes")
     assert "is restored; what it was is kept as" in reported.stderr
     (result,) = json.loads(
         scenario.platform.tenantry("db", "replaced", database["database_name"], "--json").stdout
@@ -252,7 +254,7 @@ def test_what_was_replaced_is_kept_closed_and_can_be_put_back(scenario: Scenario
     unsaid = scenario.wanted(database, to="previous")
     assert (unsaid.status_code, unsaid.json()["code"]) == (409, "conflict")
     assert "in_place" in unsaid.json()["hint"]
-    words = ("previous", "--as", "in-place", "--json")
+    words = ("previous", "--as", "in-place", "--yes", "--json")
     done = json.loads(scenario.platform.tenantry(*restore, *words).stdout)
     assert ask(url, "SELECT n FROM later") == 1
     assert ask(url, "SHOW search_path") == "a, public"
@@ -403,6 +405,200 @@ def test_a_logical_backup_is_restored_as_new_and_in_place(scenario: Scenario) ->
     assert scenario.leftovers() == []
 
 
+# ── lost rows ────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def console(chromium: Browser, scenario: Scenario) -> Iterator[Page]:
+    with browsing(chromium, scenario.platform) as page:
+        yield page
+
+
+def opened(scenario: Scenario, database: Database, moment: str) -> str:
+    """The path of the database as it was at a moment."""
+    path = f"/api/databases/{database['id']}/past"
+    with scenario.api as api:
+        done = scenario.ended(api.post(path, json={"to": moment}))
+    assert done["status"] == "succeeded", done["error"]
+    assert done["result"]["past_id"] == done["id"]
+    return f"{path}/{done['id']}"
+
+
+def count_of(url: str) -> int:
+    return int(str(ask(url, "SELECT count(*) FROM orders")))
+
+
+def looked_back(console: Page, scenario: Scenario, database: Database) -> str:
+    """The path of the database as it was before a mark on its timeline, found in the console."""
+    path = f"/databases/{database['id']}"
+    console.goto(f"{scenario.platform.url}{path}/backups")
+    console.get_by_role("link", name="The second before before the deploy").click()
+    console.get_by_role("button", name="Look, and compare tables").click()
+    # The page shows by itself that it has been restored.
+    expect(console.get_by_role("button", name="Compare public.orders")).to_be_visible(
+        timeout=90_000
+    )
+    assert faults(console) == []
+    console.get_by_label("SQL, in the database as it was").fill("SELECT what FROM orders\nLIMIT 2")
+    console.get_by_role("button", name="Run").click()
+    expect(console.get_by_role("table", name="Result").get_by_role("row")).to_have_count(3)
+    expect(console.get_by_label("SQL, in the database as it was")).to_have_value(re.compile("LIM"))
+    assert faults(console) == []
+    action = console.locator("form[action$='/comparisons']").get_attribute("action")
+    assert action is not None
+    # Without scripts, what is refused stays in the field.
+    status, page = console.evaluate(
+        """async (path) => {
+            const body = new URLSearchParams({ sql: "SELECT nothing_here" });
+            const answer = await fetch(path, { method: "POST", body });
+            return [answer.status, await answer.text()];
+        }""",
+        action.replace("/comparisons", "/sql"),
+    )
+    assert status == 422
+    assert "nothing_here</textarea>" in page
+    return f"/api{action.removesuffix('/comparisons')}"
+
+
+def bring_deleted_rows_back(console: Page, rows: int) -> None:
+    """Compare a table in the console, and bring back what was deleted."""
+    row = console.get_by_role("row", name="public.orders")
+    expect(row.get_by_role("cell", name=f"{rows:,}", exact=True)).to_be_visible()
+    expect(row.get_by_role("cell", name=f"{rows - 3:,}", exact=True)).to_be_visible()
+    row.get_by_role("button", name="Compare public.orders").click()
+    console.wait_for_url("**/comparisons/*")
+    expect(console.get_by_role("checkbox")).to_have_count(4)
+    expect(console.get_by_text("<b>", exact=True)).to_be_visible()
+    assert faults(console) == []
+    console.on("dialog", lambda asked: asked.accept())
+    bring = console.get_by_role("button", name="Bring back", exact=True)
+    bring.click()
+    expect(console.get_by_role("alert").first).to_contain_text("choose a row")
+    for key in (1, 2, 3):
+        console.get_by_role("checkbox", name=f"Bring back {key}", exact=True).check()
+    bring.click()
+    expect(console.get_by_text("3 rows are inserted again, 0 are as they were")).to_be_visible()
+    expect(console.get_by_text("is back", exact=True)).to_have_count(3)
+    expect(console.get_by_role("checkbox")).to_have_count(1)
+
+
+def test_only_the_lost_rows_of_a_table_come_back(scenario: Scenario, console: Page) -> None:
+    database = scenario.databases[5]
+    url = database["connection_string"]
+    scenario.platform.tenantry("db", "mark", database["database_name"], "before the deploy")
+    before, rows = ask(url, CHECKSUM), count_of(url)
+    do(url, "DELETE FROM orders WHERE id <= 3; UPDATE orders SET what = '<b>' WHERE id = 9")
+    path = looked_back(console, scenario, database)
+    with scenario.api as api:
+        [counted] = api.get(f"{path}/tables").json()["data"]
+        assert (counted["table"], counted["then"], counted["now"]) == ("orders", rows, rows - 3)
+        [sum_] = api.post(f"{path}/sql", json={"sql": CHECKSUM}).json()["data"]["results"]
+        assert sum_["rows"] == [[before]]
+        limit = {"sql": "SHOW temp_file_limit"}
+        live = api.post(f"/api/databases/{database['id']}/sql", json=limit).json()["data"]
+        past = api.post(f"{path}/sql", json=limit).json()["data"]
+        assert past["results"][0]["rows"] == live["results"][0]["rows"] != [["-1"]]
+        written = api.post(f"{path}/sql", json={"sql": "DELETE FROM orders", "read_only": False})
+        assert (written.status_code, written.json()["code"]) == (422, "statement_failed")
+        assert "only be read" in written.json()["hint"]
+
+        made = api.post(f"{path}/comparisons", json={"table": "orders"}).json()["data"]
+        assert made["counts"] == {"deleted": 3, "changed": 1, "added": 0, "same": rows - 4}
+        compared = f"{path}/comparisons/{made['id']}"
+        assert api.get(compared).json()["data"] == made
+        page = api.get(f"{compared}/rows", params={"kind": "changed"}).json()["data"]
+        assert page["rows"][0]["then"] == ["9", "order 9"]
+        assert page["rows"][0]["now"] == ["9", "<b>"]
+        unknown = api.post(f"{path}/comparisons", json={"table": "none"})
+        assert (unknown.status_code, unknown.json()["code"]) == (422, "cannot_compare")
+        bring_deleted_rows_back(console, rows)
+        done = api.post(f"{compared}/bring-back", json={}).json()["data"]
+        assert (done["already"], done["updated"], done["skipped"]) == (3, 1, 0)
+        assert ask(url, CHECKSUM) == before
+        events = api.get(f"/api/databases/{database['id']}/timeline").json()["data"]
+        assert [(each["kind"], each["label"]) for each in events] == [
+            ("database.bring_back", "public.orders"),
+            ("database.bring_back", "public.orders"),
+            ("mark", "before the deploy"),
+        ]
+        early = {"label": "too early", "at": "2020-01-01T00:00:00Z"}
+        refused = api.post(f"/api/databases/{database['id']}/marks", json=early)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "at")
+        logged = api.get("/api/audit-logs", params={"resource_id": database["id"]}).text
+        assert "<b>" not in logged
+        assert "order 9" not in logged
+    said = scenario.platform.tenantry("past", "compare", database["database_name"], "orders")
+    assert f"0 deleted, 0 changed, 0 added, {rows:,} the same" in said.stderr
+    scenario.platform.tenantry("past", "end", database["database_name"])
+    with scenario.api as api:
+        assert api.get(f"{path}/tables").status_code == 404
+    eventually(lambda: scenario.leftovers() == [])
+
+
+def test_who_may_look_into_the_past_and_bring_rows_back(scenario: Scenario) -> None:
+    database = scenario.databases[6]
+    path = opened(scenario, database, now(database))
+    with scenario.api as api:
+        keys = {}
+        for scopes in (["databases:read"], ["data:read"], ["data:write"], ["databases:write"]):
+            body = {"name": "k", "scopes": [*scopes]}
+            keys[scopes[0]] = api.post("/api/api-keys", json=body).json()["data"]["key"]
+        foreign = {"name": "k", "scopes": ["data:read"], "customer_email": "else@example.com"}
+        other = api.post("/api/api-keys", json=foreign).json()["data"]["key"]
+        made = api.post(f"{path}/comparisons", json={"table": "orders"}).json()["data"]
+
+        def status(key: str, method: str, where: str, body: object = None) -> int:
+            headers = {"X-API-Key": key}
+            return api.request(method, f"{path}{where}", json=body, headers=headers).status_code
+
+        compared = f"/comparisons/{made['id']}"
+        assert status(keys["databases:read"], "GET", "/tables") == 200
+        assert status(keys["databases:read"], "POST", "/sql", {"sql": "SELECT 1"}) == 403
+        assert status(keys["databases:read"], "GET", f"{compared}/rows") == 403
+        assert status(keys["data:read"], "GET", f"{compared}/rows") == 200
+        for each in ("data:read", "data:write", "databases:write"):
+            assert status(keys[each], "POST", f"{compared}/bring-back", {}) == 403
+        assert status(other, "POST", "/sql", {"sql": "SELECT 1"}) == 404
+        # Another one takes its place.
+        opened(scenario, database, now(database))
+        assert status(keys["databases:read"], "GET", "/tables") == 404
+        [row] = api.get(f"/api/databases/{database['id']}/past").json()["data"]
+        api.delete(f"/api/databases/{database['id']}/past/{row['id']}").raise_for_status()
+    eventually(lambda: scenario.leftovers() == [])
+
+
+def test_tables_are_restored_beside_and_by_their_rows(scenario: Scenario) -> None:
+    database = scenario.databases[7]
+    url = database["connection_string"]
+    do(
+        url,
+        "CREATE TABLE lines (id int PRIMARY KEY, order_id int REFERENCES orders);"
+        " INSERT INTO lines SELECT id, id FROM orders",
+    )
+    before, rows, moment = ask(url, CHECKSUM), count_of(url), now(database)
+    do(url, "TRUNCATE lines; DELETE FROM orders WHERE id > 5; UPDATE orders SET what = 'x'")
+    name = database["database_name"]
+    said = scenario.platform.tenantry("restore", name, "--to", moment, "--table", "public.orders")
+    copied = re.search(rf"(restored_\w+)\.orders has {rows:,} rows", said.stderr)
+    assert copied is not None
+    assert ask(url, CHECKSUM.replace("orders", f"{copied[1]}.orders")) == before
+    result = scenario.restored(
+        database, to=moment, tables=["public.lines", "orders"], **{"as": "rows"}
+    )
+    assert (result["inserted"], result["updated"], result["skipped"]) == (2 * rows - 5, 0, 0)
+    # Those that the application has changed since are left as they are.
+    assert ask(url, "SELECT count(*) FROM orders WHERE what = 'x'") == 5
+    for wrong in ({"to": "latest"}, {"as": "in_place"}, {"name": "new"}, {"tables": ["a.b.c"]}):
+        refused = scenario.wanted(database, **{"to": moment, "tables": ["orders"], **wrong})
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+    with scenario.api as api:
+        events = api.get(f"/api/databases/{database['id']}/timeline").json()["data"]
+    assert [each["label"] for each in events] == ["public.lines, public.orders", "public.orders"]
+    failed = scenario.ended(scenario.wanted(database, to=moment, tables=["none"]))
+    assert failed["error"]["code"] == "cannot_compare"
+    assert scenario.leftovers() == []
+
+
 # ── what PostgreSQL accepts, and does not load again ─────────────────────────
 
 RELOADED = [
@@ -470,7 +666,7 @@ def test_what_would_be_lost_needs_consent_and_fails_a_drill(scenario: Scenario) 
     with login(database["connection_string"]) as session:
         schema.create(session)
     before = contents(scenario, name)
-    restore = ("restore", name, "--to", "latest", "--as", "in-place")
+    restore = ("restore", name, "--to", "latest", "--as", "in-place", "--yes")
 
     drilled = scenario.platform.tenantry("backup", "drill", name, check=False)
     assert drilled.returncode == 1

@@ -241,6 +241,11 @@ def test_the_command_line_draws_them(both: tuple[Owned, Owned], platform: Instal
     assert "MiB" in rows["size"]
     found = json.loads(platform.tenantry("db", "metrics", name, "--json").stdout)
     assert {each["name"] for each in found["series"]} >= {"commits", "size_bytes"}
+    clusters = json.loads(platform.tenantry("status", "--json").stdout)["clusters"]
+    (activity,) = (each["activity"] for each in clusters if each["name"] == "shared-1")
+    assert len(activity) == 24
+    assert any(activity)
+    assert "ACTIVITY" in platform.tenantry("status").stdout
     listed = platform.tenantry("db", "list", "--wide", "--search", name).stdout
     head, row = listed.splitlines()
     assert "ACTIVITY" in head

@@ -67,6 +67,40 @@ def test_rows_are_read_and_in_production_not_changed(api: httpx.Client, orders: 
     assert count(orders) == 2
 
 
+def test_a_run_with_a_key_writes_at_most_once(api: httpx.Client, orders: Row) -> None:
+    def run(text: str, *, read_only: bool) -> httpx.Response:
+        return api.post(
+            f"/api/databases/{orders['id']}/sql",
+            json={"sql": text, "read_only": read_only},
+            headers={"Idempotency-Key": f"run-{orders['id']}"},
+        )
+
+    add = "INSERT INTO orders VALUES (4)"
+    problem(run("INSERT INTO nothing VALUES (4)", read_only=False), 422)
+    data(run(add, read_only=False))
+    assert problem(run(add, read_only=False), 409)["code"] == "conflict"
+    assert problem(run("DELETE FROM orders", read_only=False), 422)["code"] == (
+        "idempotency_key_reused"
+    )
+    for _ in range(2):
+        data(run("SELECT 1", read_only=True))
+    assert count(orders) == 4
+
+
+def test_a_run_that_commits_itself_and_fails_is_not_repeated(
+    api: httpx.Client, orders: Row
+) -> None:
+    text = "DO $$ BEGIN INSERT INTO orders VALUES (4); COMMIT; PERFORM 1 / 0; END $$"
+    for status, code in ((422, "statement_failed"), (409, "conflict")):
+        again = api.post(
+            f"/api/databases/{orders['id']}/sql",
+            json={"sql": text, "read_only": False},
+            headers={"Idempotency-Key": f"commits-{orders['id']}"},
+        )
+        assert problem(again, status)["code"] == code
+    assert count(orders) == 4
+
+
 def test_elsewhere_a_run_may_write_unless_it_says_otherwise(
     platform: Installation, api: httpx.Client
 ) -> None:
@@ -118,9 +152,12 @@ def test_only_named_scopes_show_rows(platform: Installation, api: httpx.Client) 
         with platform.client(key(api, *scopes)) as client:
             problem(sql(client, own, "SELECT 1"), 403)
     with platform.client(key(api, "data:read", customerEmail=email)) as client:
-        data(sql(client, own, "SELECT 1"))
+        data(sql(client, own, "SELECT 1", remember=True))
+        assert len(data(client.get(f"/api/databases/{own['id']}/sql/texts"))) == 1
         problem(sql(client, own, "SELECT 1", read_only=False), 403)
         problem(sql(client, foreign, "SELECT 1"), 404)
+        for path in ("sql/texts", "sql/names", "rows/csv?table=orders"):
+            problem(client.get(f"/api/databases/{foreign['id']}/{path}"), 404)
         problem(client.post("/api/api-keys", json={"name": "k", "scopes": ["data:write"]}), 403)
     # A key that an administrator's key without these scopes makes may have them, since it names
     # them; one that it makes with ``admin`` alone does not.
@@ -194,8 +231,49 @@ def test_the_command_line(platform: Installation, orders: Row) -> None:
     assert printed.stdout.splitlines() == ["x,y", '"a,b",true']
     found = json.loads(platform.tenantry("sql", name, "-c", "SELECT 1", "--json").stdout)
     assert found["results"][0]["rows"] == [[1]]
+    platform.tenantry("sql", name, "--save", "one", "-c", "SELECT 1 AS one")
+    assert platform.tenantry("sql", name, "--saved", "one").stdout.splitlines() == ["one", "  1"]
+    assert "SELECT 1 AS one" in platform.tenantry("sql", name, "--texts").stdout
     refused = platform.tenantry("sql", name, "-c", "DELETE FROM orders", check=False)
     assert (refused.returncode, count(orders)) == (1, 3)
     assert "--write" in refused.stderr
     platform.tenantry("sql", name, "-c", "DELETE FROM orders", "--write")
     assert count(orders) == 0
+
+
+def test_texts_are_saved_and_remembered_for_their_owner_alone(
+    platform: Installation, api: httpx.Client, orders: Row
+) -> None:
+    path, word = f"/api/databases/{orders['id']}/sql/texts", f"w{uuid.uuid4().hex}"
+
+    def listed(client: httpx.Client) -> list[tuple[str | None, str]]:
+        return [(each["name"], each["sql"]) for each in data(client.get(path))]
+
+    for text in (f"SELECT '{word}'", f"SELECT 2, '{word}'"):
+        data(api.put(path, json={"name": "mine", "sql": text}))
+    for text in ("SELECT 1", "SELECT 2", "SELECT 1", "SELECT 'password'"):
+        data(sql(api, orders, text, remember=True))
+    problem(sql(api, orders, "SELECT nothing", remember=True), 422)
+    data(sql(api, orders, "SELECT 3"))
+    saved = ("mine", f"SELECT 2, '{word}'")
+    assert listed(api) == [saved, (None, "SELECT 1"), (None, "SELECT 2")]
+    with platform.client(key(api, "data:read")) as other:
+        assert listed(other) == []
+        problem(other.delete(f"{path}/{data(api.get(path))[0]['id']}"), 404)
+    with platform.control() as control:
+        assert not any(word.encode() in row[0] for row in control.execute(
+            "SELECT text FROM sql_texts"))  # fmt: skip
+    assert word not in (platform.home / "logs" / "tenantry.log").read_text()
+    data(api.delete(f"{path}/{data(api.get(path))[0]['id']}"))
+    assert saved not in listed(api)
+    problem(api.put(path, json={"name": " ", "sql": "SELECT 1"}), 422)
+
+
+def test_names_are_those_of_the_tenant(api: httpx.Client, orders: Row) -> None:
+    do(
+        orders["connection_string"],
+        "CREATE FUNCTION total() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    )
+    found = data(api.get(f"/api/databases/{orders['id']}/sql/names"))
+    assert found["tables"] == {"public": {"orders": ["id", "v"]}}
+    assert (found["functions"], found["complete"]) == (["total"], True)

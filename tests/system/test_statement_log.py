@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from answers import data, problem
+from browsing import visiting
 from clients import ENDPOINTS, ask, changed, do, eventually, login, port_of
 from harness import Installation
 
@@ -146,6 +147,29 @@ def test_it_is_switched_on_and_off_and_the_audit_shows(
     assert found == [
         {"from": NOTHING, "to": ddl}, {"from": ddl, "to": NOTHING}, {"from": NOTHING, "to": ddl}
     ]  # fmt: skip
+
+
+def test_the_platforms_own_statements_are_left_out_and_those_that_it_runs_are_attributed(
+    platform: Installation, logged: Logged
+) -> None:
+    name, path = logged.made["id"], logged.path.removesuffix("/logs")
+    logged.set(statements="all", errors=True)
+    data(logged.api.get(f"{path}/advice"))
+    data(logged.api.get(f"{path}/tables"))
+    data(logged.api.post(f"{path}/explain", json={"sql": "SELECT 1"}))
+    platform.tenantry("backup", "create", name)
+    platform.tenantry("sql", name, "-c", "SELECT 'by a caller'")
+    with visiting(platform, platform.key) as visitor:
+        assert visitor.http.post(f"/databases/{name}/sql", data={"sql": "SELECT 'seen'"}).is_success
+    do(changed(logged.made["connection_string"], application_name="shop"), "SELECT 'last of all'")
+    found = {(each.get("application"), each["statement"]) for each in logged.wait_for("last of")}
+    assert {application for application, _ in found} == {
+        "shop",
+        "tenantry console",
+        "tenantry sql",
+    }
+    assert ("tenantry sql", "SELECT 'by a caller'") in found
+    assert ("tenantry console", "SELECT 'seen'") in found
 
 
 def test_bad_settings_and_places_are_refused(logged: Logged) -> None:

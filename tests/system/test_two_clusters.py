@@ -16,7 +16,18 @@ import psycopg
 import pytest
 
 from answers import data, problem
-from clients import ENDPOINTS, ask, do, eventually, hurry, login, port_of, refusal
+from clients import (
+    ENDPOINTS,
+    ask,
+    changed,
+    do,
+    eventually,
+    hurry,
+    login,
+    port_of,
+    refusal,
+    succeeded,
+)
 from harness import SERVICE_USER, Installation, free_ports
 
 Row = dict[str, Any]
@@ -87,11 +98,7 @@ def api(two: Two) -> Iterator[httpx.Client]:
 
 def whole(api: httpx.Client, operation: Row) -> Row:
     """An operation that has succeeded."""
-    path = f"/api/operations/{operation['id']}"
-    eventually(lambda: data(api.get(path))["finished_at"], seconds=240)
-    ended: Row = data(api.get(path))
-    assert ended["status"] == "succeeded", ended
-    return ended
+    return succeeded(api, operation["id"])
 
 
 def answers(url: str, number: int) -> bool:
@@ -171,6 +178,31 @@ def test_an_allowlist_and_a_password(two: Two, api: httpx.Client, cluster: str) 
         refusal(database[endpoint])
         database[endpoint] = renewed[endpoint]
         assert ask(database[endpoint], "SELECT n FROM held") == two.number(database)
+
+
+def test_a_database_moves_to_the_other_and_back(two: Two, api: httpx.Client) -> None:
+    database = two.platform.create(name="wanderer", cluster="shared-1")
+    do(database["connection_string"], "CREATE TABLE held AS SELECT 7 AS n")
+    path = f"/api/databases/{database['id']}"
+    ports = {"shared-1": two.platform.pg_port, SECOND: two.port}
+    with login(database["connection_string_pooled"]) as pooled:
+        for cluster in (SECOND, "shared-1"):
+            asked = {"kind": "shared", "cluster": cluster}
+            done = whole(api, data(api.post(f"{path}/move", json=asked), 202))
+            assert (done["result"]["cluster"], done["result"]["port"]) == (cluster, ports[cluster])
+            direct = changed(database["connection_string"], port=str(ports[cluster]))
+            assert answers(direct, 7)
+            assert pooled.execute("SELECT n FROM held").fetchone() == (7,)
+    assert len(data(api.get(f"{path}/replaced"))) == 2
+    assert api.delete(path).is_success
+    eventually(lambda: api.get(path).status_code == 404)
+    for cluster in ports:
+        with two.platform.superuser(cluster) as server:
+            left = server.execute(
+                "SELECT datname FROM pg_database WHERE starts_with(datname, %s)",
+                (database["database_name"],),
+            ).fetchall()
+        assert left == []
 
 
 @pytest.mark.parametrize("cluster", ["shared-1", SECOND])

@@ -99,9 +99,13 @@ async def test_an_alert_about_what_is_unknown_stays_as_it_is(
     async def none(*_: object, **__: object) -> Any:
         return []
 
+    async def none_fired(*_: object) -> dict[object, int]:
+        return {}
+
     monkeypatch.setattr(alerts, "lock_open", lock_open)
     monkeypatch.setattr(alerts, "keep", keep)
     monkeypatch.setattr(alerts, "known", none)
+    monkeypatch.setattr(alerts, "fired_since", none_fired)
     monkeypatch.setattr(alert_channels, "every", none)
     monkeypatch.setattr(evaluation, "send", none)
     for name in ("export_channels", "evaluated"):

@@ -14,7 +14,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -25,8 +25,9 @@ from alert_rows import NOW, channel
 from database_rows import database_row
 from tenantry.base.errors import Forbidden, InvalidInput
 from tenantry.base.secrets import Seal, Secret, SecretSource
-from tenantry.base.settings import Alert, Settings
-from tenantry.control.alert_channels import Thresholds
+from tenantry.base.setting_groups import Alert
+from tenantry.base.settings import Settings
+from tenantry.control.alert_channels import ChannelKind, Thresholds
 from tenantry.control.alerts import AlertRow
 from tenantry.control.audit import PLATFORM, Actor
 from tenantry.control.query_history import Pace
@@ -122,6 +123,27 @@ def test_an_incident_that_is_merged_has_an_open_alert() -> None:
     assert patience(PART).hold == dt.timedelta(0)
 
 
+@given(period=st.integers(41, 3000), rule=st.sampled_from(["database.connections", "pool", "disk"]))
+def test_one_that_comes_and_goes_all_day_sends_few_messages(period: int, rule: str) -> None:
+    row: AlertRow | None = None
+    sent, fired_at = 0, 0
+    for at in range(0, 86_400, 15):
+        now, present = NOW + at * SECOND, at // period % 2 == 0
+        if row is None and present:
+            row = plan.opened(DISK, now, uuid.uuid4())
+        if row is None:
+            continue
+        after, transition = plan.step(row, DISK if present else None, now, patience(rule, fired_at))
+        sent += transition is not None
+        fired_at += transition == "firing"
+        row = after if after is not None and after.open else None
+    assert sent <= 2 * 24
+
+
+def test_a_part_that_ends_again_is_always_reported() -> None:
+    assert patience(PART, fired=20) == patience(PART)
+
+
 def test_an_alert_that_becomes_critical_is_reported_once_more() -> None:
     row, channel_id = fired(), uuid.uuid4()
     worse = dataclasses.replace(DISK, severity="critical")
@@ -166,10 +188,51 @@ def test_customers_hear_of_their_own_databases_only() -> None:
     platforms = channel(SEAL)
     everybody = [theirs, platforms, channel(SEAL, customer_id=other)]
     about = Condition("database.disk", "t", "full", database_id=uuid.uuid4(), customer_id=own)
-    assert plan.hearing(fired(about), everybody) == [theirs, platforms]
-    assert plan.hearing(fired(), everybody) == [platforms]
+    assert plan.hearing(fired(about), everybody, NOW) == [theirs, platforms]
+    assert plan.hearing(fired(), everybody, NOW) == [platforms]
     unowned = dataclasses.replace(about, customer_id=None)
-    assert plan.hearing(fired(unowned), everybody) == [platforms]
+    assert plan.hearing(fired(unowned), everybody, NOW) == [platforms]
+
+
+def test_who_mutes_an_alert_silences_its_own_channels_alone() -> None:
+    own = uuid.uuid4()
+    theirs, platforms = channel(SEAL, customer_id=own), channel(SEAL)
+    about = Condition("database.disk", "t", "full", database_id=uuid.uuid4(), customer_id=own)
+    row, later = fired(about), NOW + dt.timedelta(hours=1)
+    by_customer = dataclasses.replace(row, customer_muted_until=later)
+    assert plan.hearing(by_customer, [theirs, platforms], NOW) == [platforms]
+    assert plan.hearing(by_customer, [theirs, platforms], later) == [theirs, platforms]
+    by_platform = dataclasses.replace(row, muted_until=later)
+    assert plan.hearing(by_platform, [theirs, platforms], NOW) == [theirs]
+    # Whoever gets the database then has muted nothing.
+    sold = dataclasses.replace(about, customer_id=uuid.uuid4())
+    after, _ = plan.step(by_customer, sold, NOW, patience("database.disk"))
+    assert after is not None
+    assert after.customer_muted_until is None
+
+
+def test_what_a_customer_resolves_is_resolved_for_it_alone() -> None:
+    own = uuid.uuid4()
+    theirs, platforms = channel(SEAL, customer_id=own), channel(SEAL)
+    about = Condition("database.disk", "t", "full", database_id=uuid.uuid4(), customer_id=own)
+    row = dataclasses.replace(
+        fired(about), customer_resolved_at=NOW, customer_resolved_by="own",
+        customer_acknowledged_at=NOW, customer_acknowledged_by="own",
+    )  # fmt: skip
+    assert (row.state, row.acknowledged_at) == ("firing", None)
+    seen = plan.of_customer(row)
+    assert (seen.state, seen.resolved_by, seen.acknowledged_by) == ("resolved", "own", "own")
+    assert plan.of_customer(fired(about)).state == "firing"
+    # The customer has heard so then; the platform hears when it gets worse, and when it has gone.
+    assert plan.hearing(row, [theirs, platforms], NOW) == [platforms]
+    worse = dataclasses.replace(about, severity="critical")
+    after, transition = plan.step(row, worse, NOW, patience("database.disk"))
+    assert (transition, after and after.customer_resolved_at) == ("worse", NOW)
+    # Whoever gets the database then has resolved nothing.
+    sold = dataclasses.replace(about, customer_id=uuid.uuid4())
+    after, _ = plan.step(row, sold, NOW, patience("database.disk"))
+    assert after is not None
+    assert plan.of_customer(after) == dataclasses.replace(after, muted_until=None)
 
 
 def test_signatures_are_those_of_standard_webhooks() -> None:
@@ -226,6 +289,16 @@ async def test_customers_webhooks_reach_no_private_address(host: str) -> None:
     message = Message(uuid.uuid4(), "channel.test", NOW, {"channel": "x"})
     with pytest.raises(SendingFailed, match="that customers do not reach"):
         await Sender(Settings(home=Path("/nowhere"))).send(to, message)
+
+
+def test_a_channel_for_mails_without_a_mail_server_is_warned_of() -> None:
+    def warning(kind: ChannelKind, **settings: Any) -> str | None:
+        sender = Sender(Settings(home=Path("/nowhere"), **settings))
+        return channels.Channels(cast("Any", None), cast("Any", None), sender).warning(kind)
+
+    assert "TENANTRY_SMTP_HOST" in (warning("email") or "")
+    assert warning("slack") is None
+    assert warning("email", smtp={"host": "localhost", "sender": "t@example.com"}) is None
 
 
 @pytest.mark.parametrize("host", ["xn--a", "xn--", "a..b"])

@@ -41,7 +41,7 @@ LISTS = st.dictionaries(st.sampled_from(ROLES), st.lists(networks(), max_size=5)
 
 def admissions(lists: dict[str, list[Network]]) -> list[Admission]:
     return [
-        Admission(role, network)
+        Admission(role, "shared-1", network)
         for role, found in lists.items()
         for network in [*found, *([] if found else [None])]
     ]
@@ -96,6 +96,27 @@ def test_each_endpoint_admits_exactly_who_is_on_the_list(
         assert rulebook.is_foreign(role, str(address)) is not admitted
 
 
+@given(LISTS, ADDRESSES, st.sets(st.sampled_from(ROLES)))
+def test_an_instance_admits_its_roles_by_their_lists_to_all_databases(
+    lists: dict[str, list[Network]],
+    somewhere: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    elsewhere: set[str],
+) -> None:
+    found = [
+        Admission(each.username, "shared-1" if each.username in elsewhere else "db-a", each.network)
+        for each in admissions(lists)
+    ]
+    own = plan.compile_lists(found).on("db-a")
+    rules = hba.instance_rules(ROLES_OF_OURS, own.lines(), plan.in_lines(own.closed()))
+    for role in ROLES:
+        is_open = role not in lists or role in elsewhere
+        admitted = is_open or any(somewhere in network for network in lists[role])
+        expected = "scram-sha-256" if admitted else "reject"
+        assert verdict(hba.render(rules), role, somewhere) == expected
+    for role in ROLES_OF_OURS:
+        assert verdict(hba.render(rules), role, somewhere) == "reject"
+
+
 @given(LISTS, ADDRESSES)
 def test_the_platform_roles_come_by_no_network(
     lists: dict[str, list[Network]], address: ipaddress.IPv4Address
@@ -114,7 +135,7 @@ def test_the_login_of_a_data_api_comes_by_no_network(
     lists: dict[str, list[Network]], address: ipaddress.IPv4Address
 ) -> None:
     name = "user_a__authenticator"
-    rulebook = plan.compile_lists([*admissions(lists), Admission(name, None)])
+    rulebook = plan.compile_lists([*admissions(lists), Admission(name, "shared-1", None)])
     assert verdict(plan.render_pooler_rules(rulebook), name, address) == "reject"
     direct = hba.render(hba.shared_rules(ROLES_OF_OURS, rulebook.lines()))
     assert verdict(direct, name, address, open_roles={*ROLES} - {*lists}) == "reject"
@@ -123,7 +144,7 @@ def test_the_login_of_a_data_api_comes_by_no_network(
 @given(st.permutations(ROLES))
 def test_the_same_lists_give_the_same_files(order: list[str]) -> None:
     home = ipaddress.ip_network("203.0.113.0/24")
-    rulebook = plan.compile_lists([Admission(role, home) for role in order])
+    rulebook = plan.compile_lists([Admission(role, "shared-1", home) for role in order])
     text = plan.render_pooler_rules(rulebook)
     assert f"hostssl all {','.join(ROLES)} {home} scram-sha-256" in text
 
@@ -131,14 +152,14 @@ def test_the_same_lists_give_the_same_files(order: list[str]) -> None:
 def test_long_lists_are_cut_into_lines() -> None:
     home = ipaddress.ip_network("203.0.113.0/24")
     many = [f"user_{number:012}" for number in range(501)]
-    rulebook = plan.compile_lists([Admission(role, home) for role in many])
+    rulebook = plan.compile_lists([Admission(role, "shared-1", home) for role in many])
     assert [len(names) for _, names in rulebook.lines()] == [500, 1]
 
 
 def test_long_names_make_no_longer_lines() -> None:
     home = ipaddress.ip_network("203.0.113.0/24")
     many = [f"user_{number:012}_{'x' * 30}" for number in range(1_000)]
-    lines = list(plan.compile_lists([Admission(role, home) for role in many]).lines())
+    lines = list(plan.compile_lists([Admission(role, "shared-1", home) for role in many]).lines())
     assert [name for _, names in lines for name in names] == many
     assert all(len(",".join(names)) < plan.LINE_LENGTH for _, names in lines)
 

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from database_rows import database_row
-from tenantry.api import answers, database_answers
+from tenantry.api import answers, database_answers, statistics_answers
 from tenantry.base.connection_strings import MASK, Style
 from tenantry.base.secrets import Secret
-from tenantry.base.settings import Pool, Settings
+from tenantry.base.setting_groups import Pool
+from tenantry.base.settings import Settings
 from tenantry.services.databases.model import Opened, connection_strings
 
 settings = st.builds(
@@ -104,7 +105,7 @@ def test_a_password_is_in_the_one_answer_that_shows_it(password: str) -> None:
     ],
 )
 def test_sizes_are_reported_as_postgresql_shows_them(size: int, reported: str) -> None:
-    assert database_answers.pretty_size(size) == reported
+    assert statistics_answers.pretty_size(size) == reported
 
 
 def _body(response: Any) -> Any:

@@ -65,6 +65,70 @@ def test_what_has_no_search_path_is_left_alone(tmp_path: Path) -> None:
     assert file.read_bytes() == b"PGDMP of an old pg_dump"
 
 
+SERVERS = "could not execute query: ERROR:  relation x does not exist"
+OTHERS = "finished item 3416 TABLE DATA f2"
+ENDED = "pg_restore: warning: errors ignored on restore: "
+
+
+def pieces(text: str) -> list[str]:
+    """What a job writes of a line, one by one."""
+    level, _, rest = text.rpartition("error: ")
+    return ["pg_restore: ", *(["error: "] if level or rest != text else []), rest, "\n"]
+
+
+@given(st.data())
+def test_jobs_that_write_at_once_are_understood(data: st.DataObject) -> None:
+    """The pieces of jobs' lines follow each other in any order: no item is missed by that."""
+    other = st.sampled_from([OTHERS, 'processing data for table "public.b"', ""])
+    failed = data.draw(st.lists(st.sampled_from([7, 9, 71]), min_size=1, unique=True))
+    lines = [
+        [f"from TOC entry {each}; 0 16386 TABLE DATA public a shop", f"error: {SERVERS}"]
+        for each in failed
+    ]
+    jobs = [[piece for line in each for piece in pieces(line)] for each in lines]
+    jobs.append([piece for line in data.draw(st.lists(other)) for piece in pieces(line)])
+    written = ""
+    while any(jobs):
+        written += data.draw(st.sampled_from([each for each in jobs if each])).pop(0)
+    said = archives._Said(None)
+    for line in written.split("\n"):
+        said.hear(line)
+    assert said.broken is None
+    assert sorted(said.failed) == sorted(failed)
+    assert {each[: len("relation x does not exist")] for each in said.failed.values()} <= {
+        "relation x does not exist",
+        "",
+    }
+    assert not said.accounts_for(1)
+    said.hear(f"{ENDED}{len(failed)}")
+    assert said.accounts_for(1)
+    assert not said.accounts_for(-9)
+
+
+def test_a_text_of_the_databases_is_not_the_end() -> None:
+    said = archives._Said(None)
+    said.hear("pg_restore: from TOC entry 7; 0 16386 TABLE DATA public a shop")
+    for line in (f"{ENDED}1", f'pg_restore: processing data for table "public.{ENDED}1"', ""):
+        said.hear(line)
+        said.hear("pg_restore: error: a worker process died")
+        assert not said.accounts_for(1)
+
+
+def test_settings_that_the_server_does_not_know_are_no_failure() -> None:
+    said = archives._Said(None)
+    unknown = 'error: could not execute query: ERROR:  unrecognized configuration parameter "x"'
+    said.hear(f"pg_restore: {unknown}")
+    said.hear(f"{ENDED}1")
+    assert said.broken is None
+    assert said.accounts_for(1)
+
+
+def test_an_error_that_is_not_of_an_item_breaks_it() -> None:
+    said = archives._Said(None)
+    said.hear("pg_restore: error: a worker process died unexpectedly")
+    assert said.broken == "a worker process died unexpectedly"
+
+
 @given(st.dictionaries(st.from_regex(r"[a-z]+(\.[a-z]+)?", fullmatch=True), st.text("a'\" \\,$")))
 def test_settings_survive_libpqs_options(settings: dict[str, str]) -> None:
     reported = conninfo_to_dict(make_conninfo(options=startup_options(settings))).get("options", "")

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from tenantry.base.errors import InvalidInput
-from tenantry.pg.descriptions import Description, Thing
+from tenantry.pg.descriptions import Description, Thing, differences
 from tenantry.services.blueprints import model, plan
 from tenantry.services.blueprints.model import (
     BadBlueprint,
     Blueprint,
     BlueprintBackwards,
     BlueprintNotFound,
+    Chosen,
+    Exposed,
     ForeignMigrations,
 )
 from tenantry.services.blueprints.service import Catalogue
@@ -69,6 +71,8 @@ def test_a_folder_is_read_whole(notes: Blueprint) -> None:
         manifest("migration = 3", "migration = 1"),
         manifest("migration = 3", "migration = 4"),
         manifest("migration = 3", 'migration = "3"'),
+        manifest("[isolation]", "[data_api]\nauth = true\n[isolation]"),
+        manifest("[isolation]", '[data_api]\nschemas = ["api"]\nauth = 1\n[isolation]'),
         manifest('name = "app"', 'name = "App"'),
         manifest('name = "app"', 'name = "a b; DROP"'),
         manifest('access = "read_write"', 'access = "superuser"'),
@@ -140,9 +144,8 @@ def test_the_catalogue_is_whole_and_what_is_broken_beside_it_is_left_out(tmp_pat
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "blueprint.toml").write_text("title = ")
     found = {each.name: each for each in Catalogue(tmp_path).every()}
-    assert set(found) == {"hosting", "billing", "todos"}
+    assert set(found) == {"hosting", "billing", "todos", "auth"}
     for each in found.values():
-        assert len(each.versions) >= 2
         assert each.readme.startswith("# ")
         assert "development" in each.seeds
     with pytest.raises(BadBlueprint):
@@ -150,6 +153,35 @@ def test_the_catalogue_is_whole_and_what_is_broken_beside_it_is_left_out(tmp_pat
     for name in ("nothing", "../hosting", ""):
         with pytest.raises(BlueprintNotFound):
             Catalogue(tmp_path).find(name)
+
+
+def test_the_data_api_of_new_databases_is_that_of_their_version() -> None:
+    catalogue = Catalogue(None)
+
+    def exposed(name: str, number: int) -> Exposed | None:
+        blueprint = catalogue.find(name)
+        return Chosen(blueprint, blueprint.versions[number - 1], None).exposed
+
+    assert exposed("auth", 1) == Exposed(("api",), since=1, auth=True)
+    assert exposed("todos", 3) == Exposed(("api",), since=3, auth=False)
+    assert exposed("todos", 2) is exposed("hosting", 1) is None
+
+
+def test_application_users_are_no_part_of_a_comparison() -> None:
+    auth, todos = (Catalogue(None).find(name) for name in ("auth", "todos"))
+    users = Thing("table", "auth.users")
+    there = {
+        Thing("schema", "auth"): "",
+        users: "",
+        Thing("grant", "auth to public", "auth"): "",
+        Thing("column", "auth.users.id", "auth.users"): "",
+        Thing("table", "api.auth"): "",
+        Thing("table", "authors"): "",
+    }
+    assert set(plan.without_users(there)) == {Thing("table", "api.auth"), Thing("table", "authors")}
+    assert plan.has_users(auth, there)
+    assert not plan.has_users(todos, there)
+    assert not plan.has_users(auth, {})
 
 
 def test_a_folder_that_is_missing_is_reported_once(tmp_path: Path) -> None:
@@ -237,11 +269,11 @@ def descriptions(draw: st.DrawFn) -> Description:
 
 @given(descriptions(), descriptions())
 def test_differences_are_reported_once_and_both_ways(made: Description, there: Description) -> None:
-    assert plan.differences(made, made) == []
-    found = plan.differences(made, there)
+    assert differences(made, made) == []
+    found = differences(made, there)
     back = {"missing": "extra", "extra": "missing", "changed": "changed"}
     assert [(each.kind, each.name, back[each.status]) for each in found] == [
-        (each.kind, each.name, each.status) for each in plan.differences(there, made)
+        (each.kind, each.name, each.status) for each in differences(there, made)
     ]
     reported = {each.name for each in found if each.status != "changed"}
     for each in found:

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.base.errors import MachineError
-from tenantry.base.settings import Acme, Settings
+from tenantry.base.setting_groups import Acme
+from tenantry.base.settings import Settings
 from tenantry.host import certificates
 from tenantry.host.acme import AcmeFailed, Authority
 from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate

@@ -736,7 +736,7 @@ def test_a_failed_operation_is_reported_by_its_own_title(shop: FakeApi, cli: Cli
     reported = cli("migrate", "force", "3", "--database", "shop").err
     assert "Error: The migration of many databases was stopped." in reported
     assert "Of 3 databases 1 failed." in reported
-    assert f"→ Its id is {OPERATION}." in reported
+    assert f"→ `tenantry operation show {OPERATION}`" in reported
     shop.scripts.clear()
     shop.on("GET", "/api/databases", [database()])
     shop.on("GET", f"/api/operations/{OPERATION}", operation_row(status="cancelled"))

@@ -1,4 +1,4 @@
-"""``tenantry db advice``, ``vacuum``, ``analyze`` and ``reindex``: what they send and show."""
+"""``tenantry db advice``, ``vacuum``, ``reindex``, ``create-index``: what they send and show."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -92,6 +92,31 @@ def done(kind: str, **result: Any) -> dict[str, Any]:
             ["reindex", "shop", "--index", "public.i", "--lock-timeout", "2s"],
             "reindex",
             {"indexes": ["public.i"], "tables": [], "lock_timeout_seconds": 2.0},
+        ),
+        (
+            ["create-index", "shop", "--table", "public.t", "--column", "b", "--column", "a"],
+            "indexes",
+            {"table": "public.t", "columns": ["b", "a"]},
+        ),
+        (
+            [
+                "create-index",
+                "shop",
+                "--table",
+                "public.t",
+                "--column",
+                "a",
+                "--unique",
+                "--name",
+                "i",
+                "--method",
+                "btree",
+                "--lock-timeout",
+                "2s",
+            ],
+            "indexes",
+            {"table": "public.t", "columns": ["a"], "name": "i", "method": "btree", "unique": True}
+            | {"lock_timeout_seconds": 2.0},
         ),
     ],
 )

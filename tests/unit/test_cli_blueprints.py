@@ -33,6 +33,7 @@ PROGRESS = {
 HOSTING = {
     "name": "hosting", "title": "Hosting", "description": "…", "version": 1, "extensions": [],
     "seeds": ["development"], "readme": "# Hosting\n\nSites.", "roles": [],
+    "data_api": {"schemas": ["api"], "since": 2, "auth": True},
     "versions": [{"version": 1, "migration": 1, "summary": "all"}],
     "isolation": {"column": "customer_id", "allow": ["a:b", "c:d e"], "strict": True},
     "migrations": [{"version": 1, "title": "create_sites"}],
@@ -43,13 +44,16 @@ def test_a_blueprint_is_shown_with_the_proof_of_its_isolation(api: FakeApi, cli:
     api.on("GET", "/api/blueprints/hosting", HOSTING)
     out = cli("blueprint", "show", "hosting").out
     assert "tenantry_rls check URL --column customer_id --allow a:b --allow 'c:d e' --strict" in out
+    assert "schemas api, from version 2 on, with application users" in out
     assert out.endswith("\n# Hosting\n\nSites.\n")
 
 
 def test_a_database_that_does_not_have_its_schema_yet_is_waited_for(api: FakeApi, cli: Cli) -> None:
     made = database(blueprint=None, operation_id=OPERATION) | strings("s3cret")
     role = {"name": "app", **strings("r0le"), "password": "r0le"}
-    made |= {"password": "s3cret", "roles": [role]}
+    urls = {"rest_url": "http://h:3001/d/rest/v1", "auth_url": "http://h:3001/d/auth/v1"}
+    keys = {"jwt_secret": "s1", "anon_key": "k1", "service_role_key": "k2"}
+    made |= {"password": "s3cret", "roles": [role], "data_api": urls | keys}
     api.on("POST", "/api/databases", made, status=201)
     failed = {"status": "failed", "step": "migrate", "error": {"detail": "No room."}}
     api.on("GET", f"/api/operations/{OPERATION}", failed | PROGRESS)
@@ -63,7 +67,8 @@ def test_a_database_that_does_not_have_its_schema_yet_is_waited_for(api: FakeApi
     }
     assert ended.code == 1
     assert "No room." in ended.err
-    assert re.search(r"^app password +r0le$", ended.out, re.MULTILINE)
+    for line in (r"app password +r0le", r"users' url +http://h:3001/d/auth/v1", r"anon key +k1"):
+        assert re.search(f"^{line}$", ended.out, re.MULTILINE)
 
 
 def test_a_folder_is_said_with_a_slash(shop: FakeApi, cli: Cli, tmp_path: Path) -> None:

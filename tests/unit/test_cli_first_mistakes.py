@@ -78,7 +78,17 @@ def test_a_command_in_a_hint_names_the_database_as_this_one_did(api: FakeApi, cl
     api.on("POST", f"/api/databases/{SHOP}/restore", {"id": OPERATION}, status=202)
     ended = SUCCEEDED | {"result": {"replaced": "tenant_b_before_1", "changed": [], "lost": []}}
     api.on("GET", f"/api/operations/{OPERATION}", ended)
-    said = ("restore", "our shop", "--env", "production", "--to", "20m", "--as", "in-place")
+    said = (
+        "restore",
+        "our shop",
+        "--env",
+        "production",
+        "--to",
+        "20m",
+        "--as",
+        "in-place",
+        "--yes",
+    )
     reported = cli(*said).err
     named = "'our shop' --env production"
     assert f"tenantry restore {named} --to previous --as in-place" in reported
@@ -95,16 +105,21 @@ def test_a_command_in_a_hint_names_the_database_as_this_one_did(api: FakeApi, cl
             f"/api/databases/{SHOP}/branches/{BRANCH}/reset",
         ),
         (("backup", "delete", "try-it", "a.dump"), "DELETE", f"/api/databases/{BRANCH}/backups/b1"),
+        (
+            ("restore", "try-it", "--to", "latest", "--as", "in-place"),
+            "POST",
+            f"/api/databases/{BRANCH}/restore",
+        ),
     ],
 )
-def test_what_replaces_or_deletes_data_asks_at_a_terminal(
+def test_what_replaces_or_deletes_data_asks_or_needs_yes(
     api: FakeApi, cli: Cli, said: tuple[str, ...], method: str, path: str
 ) -> None:
     api.on("GET", "/api/databases", [database(id=BRANCH, name="try-it", parent_id=SHOP)])
     api.on("GET", f"/api/databases/{SHOP}", database())
     api.on("GET", f"/api/databases/{BRANCH}/backups", [{"id": "b1", "file_name": "a.dump"}])
     api.on(method, path, {"id": OPERATION})
-    no_wait = ("--no-wait",) if said[0] == "branch" else ()
+    no_wait = () if said[0] == "backup" else ("--no-wait",)
     code, _ = on_a_terminal(*said, *no_wait, typed="n\n")
     assert (code, api.asked(method, path)) == (1, [])
     code, _ = on_a_terminal(*said, *no_wait, typed="y\n")
@@ -112,7 +127,11 @@ def test_what_replaces_or_deletes_data_asks_at_a_terminal(
     code, seen = on_a_terminal(*said, *no_wait, "--yes")
     assert (code, len(api.asked(method, path))) == (0, 2)
     assert "?" not in seen
-    assert cli(*said, *no_wait).code == 0
+    for without in ((), ("--json",)):
+        refused = cli(*said, *no_wait, *without)
+        assert (refused.code, len(api.asked(method, path))) == (1, 2)
+        assert "Add --yes" in refused.err
+    assert cli(*said, *no_wait, "--json", "--yes").code == 0
 
 
 def test_a_promotion_names_the_database_that_it_replaces(api: FakeApi) -> None:
@@ -136,7 +155,7 @@ def test_the_version_before_the_first_is_no_option(api: FakeApi, cli: Cli) -> No
 
 def test_undoing_everything_needs_consent_without_a_terminal(cli: Cli, api: FakeApi) -> None:
     refused = cli("migrate", "down", "--path", str(api.home), "--database", "shop")
-    assert "Say --yes to mean it." in refused.err
+    assert "Add --yes" in refused.err
 
 
 def test_logging_that_is_turned_off_is_not_called_logging(api: FakeApi, cli: Cli) -> None:

@@ -318,6 +318,9 @@ def test_a_failure_on_a_terminal_is_wrapped_under_its_title(api: FakeApi) -> Non
         ),
         (("db", "list", "--limit", "ten"), "Invalid value for '--limit': “ten” is not a whole"),
         (("db", "list", "--limit", "0"), "Invalid value for '--limit': 0 is less than 1."),
+        (("explain", "shop"), "Did you mean `tenantry db explain`?"),
+        (("extension", "enable", "shop", "citext"), "Did you mean `tenantry extension add`?"),
+        (("migrate", "down", "shop"), "A database is named by --database."),
         (("db", "lsit"), "No such command 'lsit'. Did you mean 'list'"),
     ],
 )

@@ -30,9 +30,9 @@ def test_what_was_replaced_is_put_back_by_who_says_in_place_only(api: FakeApi, c
     words = ("restore", "shop", "--to", "previous", "--no-wait")
     refused = cli(*words)
     assert refused.code == 1
-    assert "Say --as in-place to mean that." in refused.err
+    assert "Add --as in-place --yes to do that." in refused.err
     assert sent(api) == []
-    assert cli(*words, "--as", "in-place").code == 0
+    assert cli(*words, "--as", "in-place", "--yes").code == 0
     assert sent(api) == [{"to": "previous", "as": "in_place"}]
 
 
@@ -60,3 +60,12 @@ def test_a_new_database_is_given_a_name_and_nobody_is_asked(api: FakeApi) -> Non
     code, seen = on_a_terminal(*words)
     assert (code, sent(api)) == (0, [{"to": "latest", "name": "shop-before"}])
     assert "Replace it?" not in seen
+
+
+def test_rows_are_restored_only_with_consent(api: FakeApi, cli: Cli) -> None:
+    words = ("restore", "shop", "--to", "latest", "--table", "public.orders", "--as", "rows")
+    refused = cli(*words, "--no-wait")
+    assert (refused.code, sent(api)) == (1, [])
+    assert "Add --yes" in refused.err
+    assert cli(*words, "--no-wait", "--yes").code == 0
+    assert sent(api) == [{"to": "latest", "as": "rows", "tables": ["public.orders"]}]

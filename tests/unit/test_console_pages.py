@@ -7,7 +7,9 @@ import inspect
 import re
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,22 +18,39 @@ from fastapi.routing import APIRoute
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
+from starlette.responses import HTMLResponse
 
 import tenantry
 from database_rows import NOW, database_row
 from tenantry.api import app as api_app
 from tenantry.base import sizes
-from tenantry.base.errors import Unavailable
+from tenantry.base.errors import Conflict, Unavailable
 from tenantry.base.secrets import Seal, Secret
 from tenantry.base.settings import Settings
 from tenantry.control.audit import Actor
+from tenantry.control.backup_schedules import Schedule
+from tenantry.control.past_sessions import PastSession
+from tenantry.pg.names import instances_of
 from tenantry.services.access.service import Principal
-from tenantry.services.advice.model import Finding
+from tenantry.services.advice.model import Finding, MissingIndex
 from tenantry.services.advice.service import Advice
+from tenantry.services.instances.model import Choices, InstanceUse
+from tenantry.services.lost_rows.model import Comparison
+from tenantry.services.moves.model import LeftOut, Preview
 from tenantry.services.restores.model import Restorable
 from tenantry.services.samples.series import Series
 from tenantry.web import app as console
-from tenantry.web import assets, charts, cookies, navigation, pages, strings, words
+from tenantry.web import (
+    assets,
+    charts,
+    cookies,
+    database_pages,
+    navigation,
+    pages,
+    second_factor,
+    strings,
+    words,
+)
 from tenantry.web.routing import CrossSite, require_same_origin
 
 TEMPLATES = Path(pages.__file__).parent / "templates"
@@ -44,9 +63,11 @@ SAME = {
     "POST /databases": "POST /api/databases",
     "GET /databases/{}": "GET /api/databases/{}",
     "GET /databases/{}/connect": "GET /api/databases/{}/connection-strings",
+    "GET /databases/{}/connected": "GET /api/databases/{}/sessions",
     "GET /databases/{}/rotate-password": "POST /api/databases/{}/rotate-password",
     "POST /databases/{}/rotate-password": "POST /api/databases/{}/rotate-password",
     "GET /databases/{}/settings": "GET /api/databases/{}",
+    "POST /databases/{}/settings": "PATCH /api/databases/{}",
     "GET /databases/{}/delete": "DELETE /api/databases/{}",
     "POST /databases/{}/delete": "DELETE /api/databases/{}",
     "GET /databases/{}/access": "GET /api/databases/{}/whitelist",
@@ -59,6 +80,16 @@ SAME = {
         "POST /api/databases/{}/roles/{}/rotate-password"
     ),
     "GET /databases/{}/metrics": "GET /api/databases/{}/metrics",
+    "GET /databases/{}/instance": "GET /api/databases/{}/stats",
+    "GET /databases/{}/configuration": "GET /api/databases/{}/settings",
+    "POST /databases/{}/configuration": "PATCH /api/databases/{}/settings",
+    "POST /databases/{}/size": "PATCH /api/databases/{}",
+    "POST /databases/{}/start": "POST /api/databases/{}/start",
+    "GET /databases/{}/stop": "POST /api/databases/{}/stop",
+    "POST /databases/{}/stop": "POST /api/databases/{}/stop",
+    "POST /databases/{}/restart": "POST /api/databases/{}/restart",
+    "GET /databases/{}/move": "POST /api/databases/{}/move",
+    "POST /databases/{}/move": "POST /api/databases/{}/move",
     "GET /databases/{}/logs": "GET /api/databases/{}/logs",
     "POST /databases/{}/logs/settings": "PUT /api/databases/{}/logs/settings",
     "GET /databases/{}/extensions": "GET /api/databases/{}/extensions",
@@ -67,10 +98,30 @@ SAME = {
     "GET /databases/{}/backups": "GET /api/databases/{}/backups",
     "POST /databases/{}/backups": "POST /api/databases/{}/backups",
     "POST /databases/{}/backups/{}/delete": "DELETE /api/databases/{}/backups/{}",
+    "GET /databases/{}/backups/{}/download": "GET /api/databases/{}/backups/{}/download",
+    "POST /databases/{}/backups/{}/verify": "POST /api/databases/{}/backups/{}/verify",
+    "POST /databases/{}/backups/schedule": "PUT /api/databases/{}/backups/schedule",
+    "POST /databases/{}/backups/schedule/remove": "DELETE /api/databases/{}/backups/schedule",
+    "GET /backup-schedules": "GET /api/backup-defaults",
+    "POST /backup-schedules/{}": "PUT /api/backup-defaults/{}",
     "POST /databases/{}/drill": "POST /api/databases/{}/drill",
     "POST /databases/{}/restore": "POST /api/databases/{}/restore",
+    "POST /databases/{}/marks": "POST /api/databases/{}/marks",
+    "POST /databases/{}/marks/{}/delete": "DELETE /api/databases/{}/marks/{}",
+    "GET /databases/{}/past": "GET /api/databases/{}/past",
+    "POST /databases/{}/past": "POST /api/databases/{}/past",
+    "POST /databases/{}/past/{}/sql": "POST /api/databases/{}/past/{}/sql",
+    "POST /databases/{}/past/{}/end": "DELETE /api/databases/{}/past/{}",
+    "POST /databases/{}/past/{}/comparisons": "POST /api/databases/{}/past/{}/comparisons",
+    "GET /databases/{}/past/{}/comparisons/{}": (
+        "GET /api/databases/{}/past/{}/comparisons/{}/rows"
+    ),
+    "POST /databases/{}/past/{}/comparisons/{}/bring-back": (
+        "POST /api/databases/{}/past/{}/comparisons/{}/bring-back"
+    ),
     "GET /databases/{}/branches": "GET /api/databases/{}/branches",
     "POST /databases/{}/branches": "POST /api/databases/{}/branches",
+    "GET /databases/{}/branches/{}/diff": "GET /api/databases/{}/branches/{}/diff",
     "GET /databases/{}/branches/{}/reset": "POST /api/databases/{}/branches/{}/reset",
     "POST /databases/{}/branches/{}/reset": "POST /api/databases/{}/branches/{}/reset",
     "GET /databases/{}/promote": "POST /api/databases/{}/promote",
@@ -78,25 +129,52 @@ SAME = {
     "POST /databases/{}/masking": "PUT /api/databases/{}/masking",
     "GET /databases/{}/sql": "POST /api/databases/{}/sql",
     "POST /databases/{}/sql": "POST /api/databases/{}/sql",
+    "GET /databases/{}/sql/texts": "GET /api/databases/{}/sql/texts",
+    "POST /databases/{}/sql/texts": "PUT /api/databases/{}/sql/texts",
+    "POST /databases/{}/sql/texts/{}/delete": "DELETE /api/databases/{}/sql/texts/{}",
+    "GET /databases/{}/sql/names": "GET /api/databases/{}/sql/names",
+    "POST /databases/{}/sql/branch": "POST /api/databases/{}/branches",
+    "POST /databases/{}/explain": "POST /api/databases/{}/explain",
     "GET /databases/{}/rows": "POST /api/databases/{}/sql",
+    "GET /databases/{}/rows/csv": "GET /api/databases/{}/rows/csv",
+    "GET /databases/{}/rows/load": "POST /api/databases/{}/rows/csv",
+    "POST /databases/{}/rows/csv": "POST /api/databases/{}/rows/csv",
+    "GET /databases/{}/rows/edit": "POST /api/databases/{}/rows",
+    "POST /databases/{}/rows/preview": "POST /api/databases/{}/rows",
+    "POST /databases/{}/rows": "POST /api/databases/{}/rows",
     "GET /databases/{}/data-api": "GET /api/databases/{}/data-api",
     "POST /databases/{}/data-api": "PUT /api/databases/{}/data-api",
     "POST /databases/{}/data-api/rotate": "POST /api/databases/{}/data-api/rotate",
     "POST /databases/{}/data-api/tokens": "POST /api/databases/{}/data-api/tokens",
     "POST /databases/{}/data-api/disable": "DELETE /api/databases/{}/data-api",
     "GET /databases/{}/queries": "GET /api/databases/{}/queries",
+    "POST /databases/{}/queries/reset": "POST /api/databases/{}/queries/reset",
     "GET /databases/{}/sessions": "GET /api/databases/{}/sessions",
     "GET /databases/{}/tables": "GET /api/databases/{}/tables",
+    "POST /databases/{}/vacuum": "POST /api/databases/{}/vacuum",
+    "POST /databases/{}/analyze": "POST /api/databases/{}/analyze",
+    "POST /databases/{}/reindex": "POST /api/databases/{}/reindex",
+    "POST /databases/{}/indexes": "POST /api/databases/{}/indexes",
+    "POST /databases/{}/pool/reconnect": "POST /api/databases/{}/pool/reconnect",
+    "POST /databases/{}/vacuum-full": "POST /api/databases/{}/vacuum-full",
     "GET /databases/{}/advice": "GET /api/databases/{}/advice",
     "POST /databases/{}/advice/mute": "POST /api/databases/{}/advice/mutes",
     "POST /databases/{}/advice/unmute": "DELETE /api/databases/{}/advice/mutes",
     "POST /databases/{}/sessions/{}/cancel": "POST /api/databases/{}/sessions/{}/cancel",
     "POST /databases/{}/sessions/{}/terminate": "POST /api/databases/{}/sessions/{}/terminate",
     "GET /databases/{}/migrations": "GET /api/databases/{}/migrations",
+    "POST /databases/{}/migrations": "POST /api/databases/{}/migrations",
+    "POST /migrations": "POST /api/migrations",
+    "GET /blueprints": "GET /api/blueprints",
+    "GET /blueprints/{}": "GET /api/blueprints/{}",
+    "GET /databases/{}/blueprint": "GET /api/databases/{}/blueprint",
+    "GET /databases/{}/blueprint/diff": "GET /api/databases/{}/blueprint/diff",
+    "POST /databases/{}/blueprint": "POST /api/databases/{}/blueprint",
     "GET /migrations": "GET /api/operations",
     "GET /migrations/{}": "GET /api/migrations/{}",
     "GET /databases/{}/import": "POST /api/databases/{}/import",
     "POST /databases/{}/import": "POST /api/databases/{}/import",
+    "POST /databases/{}/import/dump": "POST /api/databases/{}/import/preview",
     "POST /databases/{}/import/preview": "POST /api/databases/{}/import/preview",
     "GET /alerts": "GET /api/alerts",
     "POST /alerts/{}/acknowledge": "POST /api/alerts/{}/acknowledge",
@@ -109,6 +187,16 @@ SAME = {
     "GET /databases/{}/alerts": "GET /api/databases/{}/alerts/settings",
     "POST /databases/{}/alerts": "PUT /api/databases/{}/alerts/settings",
     "GET /plans": "GET /api/plans",
+    "GET /sites": "GET /api/sites",
+    "POST /sites": "POST /api/sites",
+    "POST /sites/{}/rotate": "POST /api/sites/{}/rotate",
+    "POST /sites/{}/flush": "POST /api/sites/{}/flush",
+    "POST /sites/{}/delete": "DELETE /api/sites/{}",
+    "GET /sites/{}": "GET /api/sites/{}/report",
+    "POST /sites/{}/hits/{}/judge": "POST /api/sites/{}/hits/{}/feedback",
+    "GET /cache-prices": "GET /api/cache-prices",
+    "POST /cache-prices": "PUT /api/cache-prices",
+    "POST /cache-prices/remove": "PUT /api/cache-prices",
     "GET /platform": "GET /api/pooler",
     "GET /clusters": "GET /api/clusters",
     "POST /clusters": "POST /api/clusters",
@@ -130,11 +218,63 @@ SAME = {
     "POST /keys": "POST /api/api-keys",
     "POST /keys/{}/revoke": "DELETE /api/api-keys/{}",
     "GET /audit": "GET /api/audit-logs",
+    "GET /audit/export": "GET /api/audit-logs/export",
     "GET /operations": "GET /api/operations",
     "GET /databases/{}/operations": "GET /api/operations",
     "POST /operations/{}/cancel": "POST /api/operations/{}/cancel",
+    "POST /operations/{}/abandon": "POST /api/operations/{}/abandon",
     "GET /account": "GET /api/auth/me",
+    "POST /account/password": "POST /api/auth/password",
+    "POST /account/totp": "POST /api/auth/totp",
+    "POST /account/totp/confirm": "POST /api/auth/totp/confirm",
+    "POST /account/totp/remove": "POST /api/auth/totp/remove",
+    "POST /account/recovery-codes": "POST /api/auth/recovery-codes",
     "POST /account/sessions/{}/end": "DELETE /api/auth/sessions/{}",
+}
+# Routes of the API whose answers are parts of a page, by that page.
+SHOWN = {
+    "GET /api/auth/sessions": "GET /account",
+    "GET /api/customers/{}": "GET /customers",
+    "GET /api/databases/{}/backups/schedule": "GET /databases/{}/backups",
+    "GET /api/databases/{}/backups/{}": "GET /databases/{}/backups",
+    "GET /api/databases/{}/locks": "GET /databases/{}/sessions",
+    "GET /api/databases/{}/logs/settings": "GET /databases/{}/logs",
+    "GET /api/databases/{}/marks": "GET /databases/{}/backups",
+    "GET /api/databases/{}/masking": "GET /databases/{}/branches",
+    "GET /api/databases/{}/past/{}/comparisons/{}": "GET /databases/{}/past/{}/comparisons/{}",
+    "GET /api/databases/{}/past/{}/tables": "GET /databases/{}/past",
+    "GET /api/databases/{}/proofs": "GET /databases/{}/backups",
+    "GET /api/databases/{}/replaced": "GET /databases/{}/backups",
+    "GET /api/databases/{}/roles": "GET /databases/{}/access",
+    "GET /api/databases/{}/roles/{}": "GET /databases/{}/access",
+    "GET /api/databases/{}/timeline": "GET /databases/{}/backups",
+    "GET /api/databases/{}/vacuum-full": "GET /databases/{}/tables",
+    "GET /api/metrics/latest": "GET /databases",
+    "GET /api/metrics/sparklines": "GET /databases/{}",
+    "GET /api/operations/{}": "GET /operations",
+    "GET /api/sites/{}": "GET /sites",
+    "GET /api/sites/{}/analytics": "GET /sites/{}",
+    "GET /api/sites/{}/hits": "GET /sites/{}",
+    "GET /api/sites/{}/semantic": "GET /sites/{}",
+    "GET /api/versions": "GET /databases/new",
+}
+# The rest of the API, which no page has, and why.
+PROGRAMS = {
+    "POST /api/auth/login": "the console signs in by itself: POST /sign-in",
+    "POST /api/auth/mfa": "the console signs in by itself: POST /sign-in/code",
+    "POST /api/auth/logout": "the console signs out by itself: POST /sign-out",
+    "GET /api/databases/{}/metrics/prometheus": "for Prometheus",
+    "PUT /api/databases/{}/whitelist": "for programs that have the whole list; a page changes it",
+    "GET /api/sites/{}/keys": "tenantry cache keys",
+    "GET /api/sites/{}/proxy": "tenantry cache proxy",
+    "GET /api/sites/{}/stats": "tenantry cache stats",
+    "PATCH /api/sites/{}": "tenantry cache update",
+    "PATCH /api/sites/{}/proxy": "tenantry cache proxy",
+    "POST /api/sites/{}/certify": "tenantry cache certify",
+    "GET /ca.crt": "a file, which pages link to",
+    "GET /health": "for supervisors",
+    "GET /metrics": "for Prometheus",
+    "GET /ready": "for load balancers; GET /platform shows the same",
 }
 # They come before a caller is known.
 OPEN = {
@@ -172,6 +312,12 @@ def test_each_page_needs_the_scope_of_the_same_route_of_the_api() -> None:
     assert own.keys() == SAME.keys() | OPEN
     assert {name: own[name] for name in SAME} == {name: api[same] for name, same in SAME.items()}
     assert not any(own[name] for name in OPEN)
+
+
+def test_a_page_has_whatever_the_api_offers() -> None:
+    api = set(routes(api_app._RESOURCES))
+    assert SHOWN.keys() | PROGRAMS.keys() == api - set(SAME.values())
+    assert set(SHOWN.values()) <= SAME.keys()
 
 
 # ── cookies and redirections ─────────────────────────────────────────────────
@@ -235,6 +381,27 @@ def test_a_script_is_led_to_sign_in_wherever_it_says_it_is(here: str, way_in: st
     assert answer.headers["hx-redirect"] == way_in
 
 
+def test_addresses_have_the_prefix_of_a_proxy() -> None:
+    asked = request(host="a.example", hx_request="true", hx_current_url="https://a.example/t/keys")
+    asked.state.prefix = "/t"
+    assert pages.go(asked, "/databases").headers["hx-redirect"] == "/t/databases"
+    assert pages.to_sign_in(asked).headers["hx-redirect"] == "/t/sign-in?next=%2Fkeys"
+    assert pages.origin(asked) == "http://a.example/t"
+    page = '<a href="/keys" hx-get="/keys">"/keys"</a><input name="back" value="/keys">'
+    assert pages.prefixed(page, "/t") == page.replace(
+        '="/keys" hx-get="', '="/t/keys" hx-get="/t', 1
+    )
+    assert pages.prefixed(page, "") == page
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.html")), ids=lambda path: path.name)
+def test_no_address_of_a_template_is_without_the_prefix(path: Path) -> None:
+    no_addresses = {"aria-keyshortcuts", "d", "value"}  # a form's value returns to us
+    beginning = r"\b([\w-]+)=\"(?:/|{{ (?:path|here|onward|first|following|each\.path|link)\b)"
+    for name in re.findall(beginning, path.read_text()):
+        assert name in no_addresses or pages._ADDRESS.search(f'{name}="/')
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -277,6 +444,7 @@ def test_forms_of_other_sites_are_refused(headers: dict[str, str]) -> None:
         ({"status_detail": "role missing"}, "Needs attention", "warn"),
         ({"paused_until": NOW + HOUR, "paused_for": "wal"}, "Paused", "bad"),
         ({"paused_until": NOW - HOUR, "paused_for": "wal"}, "Ready", "ok"),
+        ({"wanted": "stopped", "quota_state": "warning"}, "Stopped", "off"),
     ],
 )
 def test_the_state_is_in_words(differing: dict[str, object], word: str, tone: str) -> None:
@@ -309,6 +477,21 @@ def test_commands_name_the_host_that_the_browser_asks(host: str, text: str) -> N
 )
 def test_times_are_ages(past: float, text: str) -> None:
     assert words.ago(NOW - dt.timedelta(seconds=past), NOW) == text
+
+
+@pytest.mark.parametrize(
+    ("used", "watched", "text"),
+    [(HOUR, HOUR, "60 min ago"), (None, 3 * HOUR, "not in 3 h"), (None, None, "unknown")],
+)
+def test_what_was_not_watched_is_not_said_to_be_unused(
+    used: dt.timedelta | None, watched: dt.timedelta | None, text: str
+) -> None:
+    row = database_row(
+        "abcdefghjkmn",
+        last_active_at=used and NOW - used,
+        watched_since=watched and NOW - watched,
+    )
+    assert words.last_used(row, NOW) == text
 
 
 def test_every_kind_of_operation_has_a_title() -> None:
@@ -385,6 +568,11 @@ def test_every_series_has_a_chart_in_its_unit() -> None:
     ]
 
 
+def test_writes_have_charts_beside_the_timeline() -> None:
+    series = [Series("rows_read", "rows/s", [9]), Series("rows_deleted", "rows/s", [None, 3])]
+    assert [(each.title, each.last) for each in charts.writes(series)] == [("Rows deleted", "3/s")]
+
+
 # ── pages ────────────────────────────────────────────────────────────────────
 
 
@@ -398,7 +586,7 @@ def rendered(template: str, **values: object) -> str:
         **{
             "row": row,
             "path": f"/databases/{row.id}",
-            "tabs": [],
+            "groups": {},
             "tab": "",
             "may_write": True,
             "problem": None,
@@ -406,6 +594,7 @@ def rendered(template: str, **values: object) -> str:
             "done": None,
             "now": NOW,
             "ago": lambda moment: words.ago(moment, NOW),
+            "last_used": lambda row: words.last_used(row, NOW),
             "state_of": lambda row: words.state_of(row, NOW),
             **values,
         }
@@ -432,6 +621,132 @@ def test_the_overview_has_charts_of_what_was_sampled(values: list[float]) -> Non
     assert ("Connections of the last day: at most 2, 2 in its last hour" in page) == bool(values)
 
 
+INSTANCE = {
+    "kind": "dedicated",
+    "cluster": instances_of("tenant_abcdefghjkmn")[0],
+    "container_name": "app-production-postgres",
+    "memory_mb": 256,
+    "cpus": 1.5,
+}
+
+
+def instance_page(use: InstanceUse | None, **differing: Any) -> str:
+    operations = differing.pop("operations", [])
+    return rendered(
+        "database_instance.html",
+        row=database_row("abcdefghjkmn", **INSTANCE | differing),
+        use=use,
+        doing=words.instance_state(use.status if use else None, operations),
+        operations=operations,
+        enforced=False,
+    )
+
+
+def buttons(page: str) -> list[str]:
+    return re.findall(r'type="submit">(Start|Restart|Stop…)</button>', page)
+
+
+def test_an_instance_that_runs_has_what_it_takes_and_can_be_stopped() -> None:
+    page = instance_page(
+        InstanceUse(
+            "running",
+            None,
+            size_bytes=2**20,
+            connections=3,
+            cpu_percent=12.5,
+            memory_bytes=64 * 2**20,
+            memory_limit_bytes=2**28,
+            started_at=NOW - 3 * HOUR,
+            unmanaged=["<b>"],
+        )
+    )
+    assert buttons(page) == ["Restart", "Stop…"]
+    for said in ("Running", "for 3 h", "12.5 %", "64 MiB", "of 256 MiB", "does not enforce it"):
+        assert said in page
+    assert re.findall(r'<data value="([^"]*)">', page) == ["12.5", "67108864", "3"]
+    assert "<code>&lt;b&gt;</code>" in page
+    assert commands(page) == [
+        f"<pre>tenantry db {verb} app</pre>" for verb in ("stats", "start", "stop", "restart")
+    ]
+
+
+def move_page(preview: Preview | None, **values: Any) -> str:
+    kind = "shared" if preview is None else preview.kind
+    return rendered(
+        "database_move.html",
+        row=database_row("abcdefghjkmn", **(INSTANCE if kind == "shared" else {})),
+        kind=kind,
+        preview=preview,
+        choices=Choices([15, 17], 17, 512),
+        fragment=True,
+        **values,
+    )
+
+
+def test_a_move_says_beforehand_what_it_does_and_leaves() -> None:
+    found = Preview(
+        kind="dedicated",
+        cluster=None,
+        version=17,
+        host="localhost",
+        port=5501,
+        size_bytes=2**20,
+        expected_wait_seconds=41.2,
+        basis="measured",
+        max_wait_seconds=60,
+        left_out=[],
+    )
+    page = move_page(found)
+    for said in ("for about 41 s, by the last moves here", "another port (5501)", ">17</option>"):
+        assert said in page
+    assert "stay on its instance" not in page
+    back = move_page(replace(found, kind="shared", left_out=[LeftOut("database", "<b>")]))
+    assert "the database <code>&lt;b&gt;</code>" in back
+    assert 'name="memory_mb"' not in back
+    refused = move_page(None, problem=Conflict("The instance also has b."))
+    assert "The instance also has b." in refused
+    assert "<form" not in refused
+
+
+def test_an_instance_that_does_not_run_says_why_and_can_be_started() -> None:
+    page = instance_page(InstanceUse("error", "FATAL:  <b>", 0))
+    assert buttons(page) == ["Start", "Restart", "Stop…"]
+    assert "Does not run" in page
+    assert "<pre>FATAL:  &lt;b&gt;</pre>" in page
+    page = instance_page(InstanceUse("stopped", None, 0), wanted="stopped")
+    assert buttons(page) == ["Start"]
+    assert "<data" not in page
+    assert buttons(instance_page(InstanceUse("creating", None, 0), status="branching")) == []
+    assert "Unknown" in instance_page(None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "word"),
+    [
+        ("instance.restart", "running", "Restarting"),
+        ("instance.stop", "queued", "Stopping"),
+        ("instance.stop", "succeeded", "Does not run"),
+        ("backup.create", "running", "Does not run"),
+    ],
+)
+def test_an_instance_that_is_being_changed_is_said_to_be(kind: str, status: str, word: str) -> None:
+    under_way: Any = SimpleNamespace(kind=kind, status=status, progress=0.5)
+    assert words.instance_state("error", [under_way]).word == word
+
+
+def test_only_what_has_an_instance_has_its_page() -> None:
+    actor = Actor("api_key", "some", customer_id=None)
+    principal = Principal(actor, frozenset({"databases:read"}), Secret("tnt_key"))
+    caller: Any = SimpleNamespace(principal=principal)
+    own = database_row("abcdefghjkmn", **INSTANCE)
+    branch = database_row("zzzzzzzzzzzz", **INSTANCE)
+    shown = [
+        "Instance" in database_pages._groups(caller, row)["Overview"].values()
+        for row in (own, branch, database_row("abcdefghjkmn"))
+    ]
+    assert shown == [True, False, False]
+
+
 def test_removals_have_their_command() -> None:
     address = {"id": 7, "network": "10.0.0.0/8", "description": None, "expires_at": None}
     page = rendered("database_access.html", entries=[address], roles=[], address=None)
@@ -450,6 +765,9 @@ def test_removals_have_their_command() -> None:
     assert commands(reads) == []
 
 
+SCHEDULED = SimpleNamespace(schedule=Schedule(), own=False, attempt=None)
+
+
 def test_logical_backups_have_their_command() -> None:
     page = rendered(
         "database_backups.html",
@@ -458,14 +776,124 @@ def test_logical_backups_have_their_command() -> None:
         total=0,
         has_more=False,
         suggested="",
+        events=[],
+        writes=[],
+        replaced=[],
         proof=None,
         proofs=[],
         may_back_up=True,
+        marks=[],
+        next_at=None,
+        scheduled=SCHEDULED,
     )
     assert commands(page) == [
+        "<pre>tenantry backup download tenant_abcdefghjkmn latest</pre>",
         "<pre>tenantry backup create tenant_abcdefghjkmn</pre>",
+        "<pre>tenantry backup verify tenant_abcdefghjkmn latest</pre>",
         "<pre>tenantry backup delete tenant_abcdefghjkmn ID</pre>",
+        "<pre>tenantry backup schedule tenant_abcdefghjkmn</pre>",
+        "<pre>tenantry backup schedule tenant_abcdefghjkmn --every day --hour 3</pre>",
+        "<pre>tenantry backup schedule tenant_abcdefghjkmn --default</pre>",
     ]
+
+
+def test_a_backup_and_what_was_replaced_can_be_restored_without_a_past() -> None:
+    backup = SimpleNamespace(
+        id=uuid.UUID(int=1), file_name=f"{ODD}.dump", status="ready", created_at=NOW - HOUR,
+        size_bytes=1, damage=None, description=None,
+    )  # fmt: skip
+    making = SimpleNamespace(**vars(backup) | {"id": uuid.UUID(int=2), "status": "making"})
+    retained = {"id": uuid.UUID(int=3), "replaced_at": NOW - HOUR, "expires_at": NOW + HOUR}
+    page = rendered(
+        "database_backups.html",
+        found=Restorable("off"),
+        backups=[backup, making],
+        total=1,
+        has_more=False,
+        suggested="",
+        events=[],
+        writes=[],
+        replaced=[SimpleNamespace(row=SimpleNamespace(**retained))],
+        proof=None,
+        proofs=[],
+        may_back_up=True,
+        marks=[],
+        next_at=None,
+        scheduled=SCHEDULED,
+    )
+    options = re.findall(r'<option value="([^"]*-[^"]*)">', page)
+    assert options == [str(uuid.UUID(int=3)), str(uuid.UUID(int=1))]
+    assert 'name="moment"' not in page
+    assert page.count("/download") == 2  # with its command
+    assert "<b>" not in page.replace("<b>Beside", "").replace("<b>In place", "")
+
+
+def test_rows_that_were_lost_are_shown_as_they_are() -> None:
+    compared = Comparison(
+        id=uuid.uuid4(),
+        schema="public",
+        table=ODD,
+        key=["id"],
+        columns=[{"name": "id", "type": "integer"}, {"name": ODD, "type": "text"}],
+        only_then=[ODD],
+        only_now=[],
+        counts={"deleted": 1, "changed": 1, "added": 1, "same": 7},
+        truncated=False,
+        moved=0,
+        blocked=None,
+    )
+    rows = [
+        {"place": 1, "kind": "deleted", "key": ["1"], "then": ["1", ODD], "now": None},
+        {"place": 2, "kind": "changed", "key": ["2"], "then": ["2", None], "now": ["2", ODD]},
+        {"place": 3, "kind": "added", "key": ["3"], "then": None, "now": ["3", "new"]},
+        {"place": 4, "kind": "deleted", "key": ["4"], "then": ["4", "a"], "now": ["4", "a"]},
+    ]
+    rows = [{**each, "restored": each["then"] == each["now"]} for each in rows]
+    values: dict[str, object] = {
+        "past_id": str(uuid.uuid4()),
+        "compared": compared,
+        "page": {"rows": rows, "next": 3},
+        "after": 0,
+        "brought": (1, 0, 2),
+        "may_bring_back": True,
+    }
+    page = rendered("database_comparison.html", **values)
+    assert "<b>" not in page.replace("<b>Those", "").replace("<b>All 2 that", "")
+    assert page.count('type="checkbox"') == 2  # added rows stay, and those that are back
+    assert page.count(">is back<") == 1
+    assert "2 are not what was compared any more" in page
+    assert "?after=3" in page
+    reads = rendered("database_comparison.html", **values | {"may_bring_back": False})
+    assert "checkbox" not in reads
+    blocked = replace(compared, blocked="It has no primary key.")
+    assert "checkbox" not in rendered("database_comparison.html", **values | {"compared": blocked})
+
+
+@pytest.mark.parametrize("state", ["none", "made", "open"])
+def test_the_past_of_a_database_is_shown(state: str) -> None:
+    session = PastSession(
+        uuid.uuid4(), uuid.uuid4(), NOW - HOUR, NOW, NOW if state == "open" else None
+    )
+    count = {"schema": 'a"b', "table": ODD, "then": 10, "then_why": "", "now": 7, "now_why": ""}
+    page = rendered(
+        "database_past.html",
+        session=None if state == "none" else session,
+        operation=SimpleNamespace(step="recover", status="running", progress=0.5)
+        if state == "made"
+        else None,
+        tables=[count, count | {"now": None, "now_why": "missing"}],
+        may_read=True,
+        text="",
+        results=[],
+    )
+    assert ("Choose a moment" in page) is (state == "none")
+    assert ("Look again" in page) is (state == "made")
+    assert page.count(">Compare</button>") == (1 if state == "open" else 0)
+    assert "<b>" not in page
+
+
+def test_a_qr_code_is_a_path_of_squares() -> None:
+    assert second_factor.drawn([[True, False], [False, True]]) == "M0 0h1v1h-1zM1 1h1v1h-1z"
 
 
 def test_drills_are_listed_with_what_they_found() -> None:
@@ -479,9 +907,15 @@ def test_drills_are_listed_with_what_they_found() -> None:
         total=0,
         has_more=False,
         suggested="",
+        events=[],
+        writes=[],
+        replaced=[],
         proof=None,
         proofs=[usual | passed, usual | failed],
         may_back_up=True,
+        marks=[],
+        next_at=None,
+        scheduled=SCHEDULED,
     )
     assert "12 tables with 48,210 rows" in page
     assert "It differs." in page
@@ -509,6 +943,7 @@ def test_ending_sessions_has_its_command() -> None:
     assert commands(page) == [
         "<pre>tenantry db cancel tenant_abcdefghjkmn 48213</pre>",
         "<pre>tenantry db terminate tenant_abcdefghjkmn 48213</pre>",
+        "<pre>tenantry pool reconnect tenant_abcdefghjkmn</pre>",
     ]
 
 
@@ -524,24 +959,43 @@ def finding(**changes: Any) -> Finding:
     return Finding(**(usual | changes))
 
 
+def test_an_index_that_is_missing_can_be_created() -> None:
+    index = MissingIndex("public.a b", ["x,y", "<b>"])
+    found = [Advice(finding(code="missing_index", index=index), None)]
+    found.append(Advice(finding(code="invalid_index", statement=None), None))
+    page = rendered("database_advice.html", may_read=True, found=found, muted=False)
+    assert "<b>" not in page
+    fields = re.findall(r'name="column:([^"]*)"', html.unescape(page))
+    assert fields == ["x,y", "<b>"]
+    assert re.findall(r'action="/databases/[^/"]+/(indexes|reindex)"', page) == [
+        "indexes",
+        "reindex",
+    ]
+
+
 def test_a_finding_has_its_statement_its_risk_and_can_be_muted() -> None:
     found = [Advice(finding(), None), Advice(finding(statement=None, severity="info"), NOW)]
-    page = rendered("database_advice.html", found=found, muted=True)
+    page = rendered("database_advice.html", may_read=True, found=found, muted=True)
     assert "<b>" not in page
     assert page.count("A report may need it.") == 2
     assert page.count("DROP INDEX CONCURRENTLY") == 1
+    assert page.count('value="DROP INDEX &#34;public') == 2  # to open, and to try on a branch
     forms = re.findall(r'action="/databases/[^/]+/advice/(\w+)"', page)
     assert forms == ["mute", "unmute"]
     assert html.unescape(page).count('name="object" value="public."<b>""') == 2
     assert "Hide muted findings" in page
-    reads = rendered("database_advice.html", found=found, muted=False, may_write=False)
+    reads = rendered(
+        "database_advice.html", may_read=False, found=found, muted=False, may_write=False
+    )
     assert "<form" not in reads.partition("Advice")[2]
-    assert "Nothing is known to be wrong" in rendered("database_advice.html", found=[], muted=False)
+    assert "Nothing is known to be wrong" in rendered(
+        "database_advice.html", may_read=True, found=[], muted=False
+    )
 
 
 def test_a_server_that_does_not_answer_is_not_said_to_have_no_problem() -> None:
     down = Unavailable("The server does not answer.")
-    page = rendered("database_advice.html", found=[], muted=False, problem=down)
+    page = rendered("database_advice.html", may_read=True, found=[], muted=False, problem=down)
     assert "The server does not answer." in page
     assert "Nothing is known to be wrong" not in page
 
@@ -549,7 +1003,11 @@ def test_a_server_that_does_not_answer_is_not_said_to_have_no_problem() -> None:
 @pytest.mark.parametrize(
     ("scopes", "customer_id", "labels"),
     [
-        ({"databases:read"}, None, ["Databases", "Operations", "Migrations", "Alerts", "Plans"]),
+        (
+            {"databases:read"},
+            None,
+            ["Databases", "Operations", "Migrations", "Blueprints", "Alerts", "AI cache", "Plans"],
+        ),
         ({"audit:read", "platform:read"}, uuid.UUID(int=7), ["Audit"]),
         ({"platform:read"}, None, ["Health", "Clusters"]),
     ],
@@ -592,6 +1050,35 @@ def test_an_asset_is_named_by_its_content() -> None:
         assert re.fullmatch(r"[a-z]+\.[0-9a-f]{16}\.(?:css|js|svg)", served)
         assert gzip.decompress(asset.compressed) == asset.content
         assert assets.url(asset.name) == f"/assets/{served}"
+
+
+@pytest.mark.parametrize(
+    ("method", "site", "accepted", "length", "compresses"),
+    [
+        ("GET", "same-origin", "gzip, br", 5000, True),
+        ("GET", "none", "gzip", 5000, True),
+        ("GET", "cross-site", "gzip", 5000, False),
+        ("GET", "same-site", "gzip", 5000, False),
+        ("GET", "", "gzip", 5000, False),
+        ("GET", "same-origin", "br", 5000, False),
+        ("GET", "same-origin", "gzip", 500, False),
+        ("POST", "same-origin", "gzip", 5000, False),
+    ],
+)
+def test_no_length_shows_another_site_what_is_in_a_page(
+    method: str, site: str, accepted: str, length: int, compresses: bool
+) -> None:
+    asked = request(**{"sec-fetch-site": site, "accept-encoding": accepted})
+    asked.scope["method"] = method
+    page = pages.compressed(asked, HTMLResponse(b"x" * length))
+    assert ("content-encoding" in page.headers) is compresses
+    assert int(page.headers["content-length"]) == len(page.body)
+    content = gzip.decompress(page.body) if compresses else page.body
+    assert content == b"x" * length
+    asked = request(**{"sec-fetch-site": site, "accept-encoding": accepted, "hx-request": "true"})
+    asked.scope["method"] = method
+    renewed = pages.compressed(asked, HTMLResponse(b"x" * length))
+    assert "content-encoding" not in renewed.headers
 
 
 def test_a_first_visit_is_small() -> None:

@@ -14,12 +14,14 @@ from test_data_api_parts import SECRET, SERVED, Source
 from tenantry.pg.connections import Address
 from tenantry.rest import database
 from tenantry.rest.app import Application
+from tenantry.rest.authentication import Authentication
 from tenantry.rest.bodies import Bodies
 from tenantry.rest.budget import Budget
 from tenantry.rest.callers import Keys
 from tenantry.rest.database import DatabaseApi
 from tenantry.rest.databases import Databases
 from tenantry.rest.memory import SMALL
+from tenantry.services.application_users.service import ApplicationUsers
 from tenantry.services.data_api.model import ServedDatabase
 from tenantry.services.data_api.traffic import Traffic
 from tenantry_rest import Answer, HttpRequest
@@ -49,7 +51,8 @@ class Served:
             return self.api
 
         self.databases = Databases(source, fetch, Budget(1000), make)
-        self.app = Application(self.databases, Bodies(), Traffic(), ())
+        users = Authentication(ApplicationUsers(None, "localhost"), lambda name: name)
+        self.app = Application(self.databases, Bodies(), Traffic("rest"), users, ())
 
     async def _empty(self, _: HttpRequest) -> Answer:
         return Answer(200)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import threading
 import uuid
 from collections import Counter
@@ -21,6 +22,9 @@ from hypothesis import strategies as st
 from tenantry.base.errors import Unavailable
 from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
+from tenantry.base.setting_groups import Rest
+from tenantry.base.settings import Settings
+from tenantry.host import processors
 from tenantry.pg.connections import Address
 from tenantry.rest import database
 from tenantry.rest.bodies import bounded, most_of
@@ -35,6 +39,7 @@ from tenantry.rest.routing import Route, route
 from tenantry.rest.threads import Threads
 from tenantry.services.data_api import process
 from tenantry.services.data_api.model import ServedDatabase
+from tenantry.services.data_api.traffic import Traffic, decoded, encoded
 from tenantry_rest import ApiError, HttpRequest, Prepared, Schema, Shapes, State, respond
 from tenantry_rest.transaction import translated
 
@@ -51,6 +56,7 @@ SERVED = ServedDatabase(
     jwt_secrets=(SECRET, b"o" * 64),
     jwks_url=None,
     allowed_origins=(),
+    auth=None,
     authenticator="user_one__authenticator",
     password=Secret("p"),
     max_connections=20,
@@ -70,6 +76,8 @@ SERVED = ServedDatabase(
         ("/rest/tenant_one/", Route("tenant_one", "/")),
         ("/rest/tenant_one/a%2Fb", Route("tenant_one", "/a%2Fb")),
         ("/rest/tenant_one", Route("tenant_one", "/")),
+        ("/tenant_one/auth/v1/signup", Route("tenant_one", "/signup", is_auth=True)),
+        ("/auth/tenant_one/.well-known/x", Route("tenant_one", "/.well-known/x", is_auth=True)),
         ("/tenant_one/rest/v1x", None),
         ("/tenant_one/todos", None),
         ("/tenant%5Fone/rest/v1/", None),
@@ -427,9 +435,58 @@ async def test_the_process_is_wanted_while_there_is_a_data_api(home: Home, sourc
         source.found = found
         await process.note_wanted(home, source)
         assert process.is_wanted(home) is wanted
-        assert process.names(home) == (["rest"] if wanted else [])
-    with pytest.raises(Unavailable):
-        await process.exposition(home)
+    with pytest.raises(Unavailable, match="rest-2"):
+        await process.check(home, "rest-2")
+
+
+@pytest.mark.parametrize(
+    ("there", "chosen", "count"),
+    [(1, None, 1), (3, None, 1), (4, None, 2), (64, None, 4), (1, 3, 3)],
+)
+def test_the_processes_leave_processors_to_postgresql(
+    monkeypatch: pytest.MonkeyPatch, there: int, chosen: int | None, count: int
+) -> None:
+    monkeypatch.setattr(processors, "count", lambda: there)
+    here = Settings(home=Path("/nowhere"), rest=Rest(processes=chosen))
+    names = ["rest", "rest-2", "rest-3", "rest-4"][:count]
+    assert (process.every(here), process.wanted(here)) == (names, [])
+    monkeypatch.setattr(process, "is_wanted", lambda _: True)
+    assert process.wanted(here) == names
+    assert asyncio.run(process.measures(here)) == []
+
+
+def test_what_processes_count_is_kept_apart() -> None:
+    counted = Traffic("rest-2")
+    counted.add("tenant_one", 200, 0.5)
+    counted.add("tenant_gone", 200, 0.5)
+    measures = counted.measures({"tenant_one"}, {"tenant_one": 1000})
+    assert decoded(encoded(measures)) == measures
+    assert {each.labels for each in measures} == {
+        ("tenant_one", "200", "rest-2"),
+        ("tenant_one", "rest-2"),
+        ("rest-2",),
+    }
+    assert decoded(b'[["tenantry_unknown", 1, []], ["tenantry_data_api_cache_bytes", 1, []]]') == []
+
+
+async def test_enabling_waits_until_the_process_answers(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[bool] = []
+
+    async def check(home: Home, name: str) -> None:
+        assert name == "rest"
+        tries.append(process.is_wanted(home))
+        if len(tries) < 3:
+            raise Unavailable("It does not answer.")
+
+    monkeypatch.setattr(process, "check", check)
+    monkeypatch.setattr(process, "_PAUSE_SECONDS", 0)
+    await process.begin(home)
+    assert (tries, process.is_wanted(home)) == ([], False)
+    home.supervisor_pid.write_text(f"{os.getpid()}\n")
+    await process.begin(home)
+    assert tries == [True, True, True]
 
 
 async def test_one_address_leaves_places_to_others() -> None:

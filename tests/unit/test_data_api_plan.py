@@ -37,6 +37,7 @@ def api(**changes: object) -> DataApiRow:
         statement_timeout_ms=None,
         jwks_url=None,
         allowed_origins=[],
+        auth=None,
         password=b"",
         verifier="a verifier",
         jwt_secret=b"",

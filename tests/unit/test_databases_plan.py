@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from database_rows import NOW, database_row
 from tenantry.control.databases import DatabaseRow, QuotaState, Status
+from tenantry.pg import names
 from tenantry.pg.catalog import MANAGED, DatabaseState, RoleState
 from tenantry.services.databases import plan
 
@@ -210,6 +211,16 @@ def test_what_a_restore_keeps_or_makes_is_no_unmanaged_and_keeps_its_role() -> N
     state = DatabaseState({}, -1)
     assert plan.differences([], roles, {"tenant_bbb_before_1": state}) == []
     assert plan.differences([], roles, {}, ["tenant_bbb"]) == []
+
+
+def test_what_is_being_moved_is_not_missing() -> None:
+    row = database_row("aaa")
+    roles = {row.username: RoleState(row.username, can_login=True, max_connections=50)}
+    assert plan.differences([row], roles, {}) == [plan.Miss(row.id)]
+    aside = names.of_operation(row.database_name, "moving", uuid.uuid4())
+    assert plan.differences([row], roles, {}, [aside]) == []
+    # The operation was abandoned.
+    assert plan.differences([row], roles, {aside: DatabaseState({}, -1)}) == [plan.Miss(row.id)]
 
 
 @given(models())

@@ -1,10 +1,10 @@
 """The file that lists further clusters, their names, and each one's part of the machine."""
 
+import asyncio
 import datetime as dt
 import tempfile
 import uuid
 from collections.abc import Iterator
-from functools import lru_cache, partial
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,13 @@ import pytest
 from tenantry.base.errors import InvalidInput, MachineError
 from tenantry.base.settings import Settings
 from tenantry.control.clusters import ClusterRow
-from tenantry.host import packages
+from tenantry.host.packages import PostgresEngine
 from tenantry.pg import parameters
+from tenantry.pg.clusters import Cluster
 from tenantry.services.cluster_additions.service import _free_name, _usable
 from tenantry.services.clusters import fleet as fleet_module
-from tenantry.services.clusters.fleet import Fleet, Member
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.members import Member
 
 
 @pytest.fixture
@@ -39,6 +41,12 @@ def row(name: str) -> ClusterRow:
         created_at=dt.datetime.now(dt.UTC),
         full_backup_since=None,
         ready=True,
+        wanted="running",
+        cpus=None,
+        memory_mb=None,
+        container_name=None,
+        auto_suspend_seconds=None,
+        auto_suspend_direct=None,
         databases=0,
         placed=0,
         allotted=0,
@@ -54,6 +62,29 @@ def test_members_are_as_they_were_written(home: Path) -> None:
     assert fleet.write(members)
     assert not fleet.write(members)
     assert fleet.members() == members
+
+
+def test_a_stopped_instance_is_a_member_that_does_not_serve(home: Path) -> None:
+    fleet = Fleet(Settings(home=home, memory_mb=1 << 14))
+    one, two = (
+        Member(
+            name=f"db-{name}", driver="process", port=port, kind="dedicated", memory_mb=256, cpus=1
+        )
+        for name, port in (("one", 5500), ("two", 5501))
+    )
+    fleet.put(one)
+    fleet.put(two)
+    fleet.put(one.model_copy(update={"wanted": "stopped"}))
+    assert [each.name for each in fleet.of_tenants] == ["shared-1", "db-two", "db-one"]
+    assert [each.name for each in fleet.serving] == ["shared-1", "db-two"]
+    assert [each.name for each in fleet.wanted] == ["control", "shared-1", "db-two"]
+    assert [each.name for each in fleet.shared] == ["shared-1"]
+    instance = fleet.named("db-two")
+    assert (instance.limits.cpus, instance.limits.memory_bytes) == (1, 256 << 20)
+    assert fleet.sizing_of(instance) == parameters.size(parameters.Machine.this(256))
+    assert fleet.sizing_of(fleet.first) == parameters.size(parameters.Machine.this(1 << 14))
+    fleet.remove("db-one")
+    assert [each.name for each in fleet.members()] == ["db-two"]
 
 
 @pytest.mark.parametrize("text", ["", "[", '[{"name": "shared-2"}]', "{}"])
@@ -111,22 +142,83 @@ def test_what_has_changed_is_looked_at_again(home: Path) -> None:
     data.rename(data.with_name("before"))
     data.mkdir()
     (data / "PG_VERSION").write_text("9\n")  # as after a restore of another version
-    with pytest.raises(MachineError, match="PostgreSQL 9 is not installed"):
-        fleet.named("shared-1")
+    assert fleet.first.bindir.parent.name == "9"
 
 
-def test_programs_that_are_gone_are_missed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    programs = home / "15" / "bin"
-    programs.mkdir(parents=True)
-    for name in ("initdb", "pg_ctl", "postgres", "psql"):
-        (programs / name).touch(0o755)
-    search = lru_cache(partial(packages.find_postgres, library=home))
-    monkeypatch.setattr(fleet_module, "_looked_up", search)
-    data = home / "clusters" / "shared-1" / "data"
-    data.mkdir(parents=True)
-    (data / "PG_VERSION").write_text("15\n")
+def test_programs_that_are_gone_are_missed_by_their_cluster_only(home: Path) -> None:
     fleet = Fleet(Settings(home=home))
-    assert fleet.first.bindir == programs
-    (programs / "postgres").unlink()
-    with pytest.raises(MachineError, match="PostgreSQL 15 is not installed"):
-        fleet.named("shared-1")
+    old = Member(name="db-old", driver="process", port=5500, kind="dedicated", version=9)
+    fleet.put(old)
+    fleet.put(Member(name="db-new", driver="process", port=5501, kind="dedicated"))
+    assert [each.name for each in fleet.every] == ["control", "shared-1", "db-old", "db-new"]
+    with pytest.raises(MachineError, match="PostgreSQL 9 is not installed") as raised:
+        asyncio.run(fleet.ensure_running(fleet.named("db-old")))
+    assert "apt-get install postgresql-9" in (raised.value.hint or "")
+    assert not fleet.named("db-old").folder.exists()
+
+
+def test_nobody_starts_what_somebody_else_stops(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor finds a dead instance, and meanwhile its owner stops it."""
+    fleet = Fleet(Settings(home=home))
+    member = Member(name="db-one", driver="process", port=5500, kind="dedicated")
+    fleet.put(member)
+    instance = fleet.named("db-one")
+    began, done = asyncio.Event(), list[str]()
+
+    async def start(_: Fleet, cluster: Cluster) -> None:
+        began.set()
+        await asyncio.sleep(0)  # others get their turn
+        done.append(f"started {cluster.name}")
+
+    async def stop(cluster: Cluster) -> None:
+        done.append(f"stopped {cluster.name}")
+
+    monkeypatch.setattr(Fleet, "start", start)
+    monkeypatch.setattr(Cluster, "stop", stop)
+
+    async def stopped() -> None:
+        await began.wait()
+        fleet.put(member.model_copy(update={"wanted": "stopped"}))
+        await fleet.stop(instance)
+
+    async def race() -> None:
+        await asyncio.gather(fleet.ensure_wanted(instance), stopped())
+        await fleet.ensure_wanted(instance)
+
+    asyncio.run(race())
+    assert done == ["started db-one", "stopped db-one"]
+
+
+def test_a_cluster_in_a_container_sees_what_is_its_own(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = PostgresEngine(17, home / "17" / "bin")
+    monkeypatch.setattr(fleet_module, "find_postgres", lambda: newest)
+    settings = Settings(home=home, postgres_image="postgres:{version}-bookworm")
+    fleet = Fleet(settings)
+    found = fleet.of(Member(name="one", driver="docker", port=5500))
+    assert found.driver.name == "docker"
+    assert found.log_dir == home / "logs" / "one"
+    assert found.image == "postgres:17-bookworm"
+    assert found.shared == (home / "pgbackrest", settings.repository_dir / "archive" / "one")
+    tls = home / "tls"
+    tls.mkdir()
+    for text in ("old", "new"):
+        (tls / "server.pem").write_text(text)
+        fleet.ensure_certificate(found)
+        assert (found.address.socket_dir / "server.pem").read_text() == text
+
+
+def test_only_the_port_of_an_instance_is_the_listeners() -> None:
+    member = Member(
+        name="db-a",
+        driver="process",
+        port=5500,
+        kind="dedicated",
+        auto_suspend_seconds=60,
+        auto_suspend_direct="wake",
+    )
+    assert member.forwards
+    assert not member.model_copy(update={"kind": "shared"}).forwards

@@ -113,3 +113,32 @@ def test_a_shared_cluster_takes_nobody_without_tls_nor_its_platform_from_afar() 
             ("hostssl", "scram-sha-256")
         }
     assert {rule.connection_type for rule in hba.control_rules(["platform"])} == {"local"}
+
+
+@given(
+    lists=st.dictionaries(
+        st.sampled_from(["user_a", "user_b", "user_c"]),
+        st.lists(st.sampled_from(["192.0.2.0/24", "192.0.2.7/32", "2001:db8::/32"]), max_size=3),
+    ),
+    username=st.sampled_from(["user_a", "user_b", "user_c", "user_d", "tenantry_admin"]),
+    address=st.sampled_from(["192.0.2.7", "::ffff:192.0.2.8", "198.51.100.1", "2001:db8::1"]),
+)
+def test_the_rules_of_an_instance_are_read_as_postgresql_reads_them(
+    lists: dict[str, list[str]], username: str, address: str
+) -> None:
+    admitted = [
+        (ipaddress.ip_network(network), [name])
+        for name, found in lists.items()
+        for network in found
+    ]
+    text = hba.render(hba.instance_rules(["tenantry_admin"], admitted, [[name] for name in lists]))
+    plain = ipaddress.ip_address(address.removeprefix("::ffff:"))
+    listed = lists.get(username)
+    wanted = username != "tenantry_admin" and (
+        listed is None or any(plain in ipaddress.ip_network(network) for network in listed)
+    )
+    assert hba.NetworkRules(text).admit(username, address) == wanted
+
+
+def test_rules_that_are_not_there_admit_nobody() -> None:
+    assert not hba.NetworkRules("").admit("user_a", "192.0.2.7")

@@ -305,13 +305,18 @@ def test_roles_are_mapped_to_the_databases_own_logins() -> None:
         "user_1_app": "user_1_app",
         "authenticated": "user_1_app",
         "anon": "user_1_app",
+        "service_role": "service_role",
     }
     assert plan.roles("user_1", additional, {"x": "postgres", "y": "user_2"})[1] == [
         "postgres",
         "user_2",
     ]
     assert plan.roles("user_1", {}, {"app": "user_1"})[0]["app"] == "user_1"
-    assert plan.roles("user_1", {}, {"web": "anon"}) == ({"user_1": "user_1", "web": "anon"}, [])
+    shared = {name: name for name in ("anon", "authenticated", "service_role")}
+    assert plan.roles("user_1", {}, {"web": "anon"}) == (
+        {"user_1": "user_1", "web": "anon", **shared},
+        [],
+    )
 
 
 def test_settings_that_change_what_statements_mean_are_brought() -> None:

@@ -10,6 +10,7 @@ from tenantry.control import query_history
 from tenantry.control.pauses import PauseReason
 from tenantry.host import log_files
 from tenantry.pg import parameters
+from tenantry.services import cpu_shares
 from tenantry.services.backups.model import MOST_MANUAL
 from tenantry.services.branches import flow as branches
 from tenantry.services.imports import flow as import_flow
@@ -21,6 +22,7 @@ from tenantry.services.operations.model import ROOM
 from tenantry.services.overuse import plan as overuse
 from tenantry.services.pooling import plan as pooling
 from tenantry.services.quotas import plan as quotas
+from tenantry.services.sites.model import MOST_CLIENTS
 from tenantry.services.statement_log import entries, floods
 from tenantry.services.tenant_migrations import folders
 from tenantry.services.tenant_migrations import service as fleet
@@ -41,6 +43,8 @@ def percent(part: float) -> str:
     [
         f"for each database {MOST_MANUAL} manual ones",
         f"`TENANTRY_CUSTOMER_DATABASES`: {HERE.customer.databases} |",
+        f"`TENANTRY_CUSTOMER_SITES`: {HERE.customer.sites} |",
+        f"connections to all sites | {MOST_CLIENTS:,} |",
         f"`TENANTRY_CUSTOMER_BACKUP_GB`: {HERE.customer.backup_gb} GiB",
         f"{operations._MOST_OF_A_CUSTOMER} unfinished operations",
         f"at least {readable(overuse.LEAST_WAL)}; a leaky bucket",
@@ -67,6 +71,7 @@ def percent(part: float) -> str:
         f"stopped {percent(quotas._TOLERATED)} later",
         f"{readable(log_files.MOST_OF_A_SERVER)} for each cluster",
         f"{readable(log_files.MOST_OF_A_FILE)} in `….log.1`",
+        f"from {cpu_shares._LOOK_SECONDS} seconds after their start",
         f"has waited for {pooling.RESERVE_SECONDS} seconds",
         f"the pooler can hold, at most {pooling.POOL_SIZE}",
         f"`TENANTRY_API_HEAD_SECONDS` ({HERE.api.head_seconds})",

@@ -17,7 +17,7 @@ import pytest
 
 from database_rows import database_row
 from tenantry.control.log_settings import LogSettings
-from tenantry.pg import server_log
+from tenantry.pg import names, server_log
 from tenantry.pg.catalog import MANAGED
 from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import Address
@@ -92,12 +92,14 @@ def test_entries_are_those_of_logged_databases(scene: Scene) -> None:
         line("SELECT 4", dbname="tenant_a_shadow"),
         line("SELECT 5", ps="startup"),
         line("SELECT 6", func_name="exec_stmt_raise", file_name="pl_exec.c"),
+        line("SELECT 7", user=names.visitor("a" * 32)),
+        line("SELECT 8", user=names.visitor(names.running("a" * 32))),
         line("", error_severity="FATAL", message="terminating connection"),
         line("", error_severity="ERROR", message="no such table", state_code="42P01"),
         b"no entry\n",
     )
     assert not mover.move(LOGGED, [])
-    assert scene.reported() == ["SELECT 1", "SELECT 4", "no such table"]
+    assert scene.reported() == ["SELECT 1", "SELECT 4", "SELECT 8", "no such table"]
     assert scene.reported(B) == ["SELECT 2"]
     first, *_, error = scene.entries()
     assert first == {

@@ -3,14 +3,18 @@
 import pytest
 
 from tenantry.base.errors import Conflict, NotFound
+from tenantry.pg.index_creation import free_name
 from tenantry.pg.reindexing import Index, leftovers
 from tenantry.pg.vacuuming import Progress, Table
-from tenantry.services.vacuuming.model import Maintenance
+from tenantry.services.vacuuming.model import Creating, Definition, Maintenance
 from tenantry.services.vacuuming.plan import (
     chosen_indexes,
     chosen_tables,
     copied_bytes,
+    created_leftovers,
     fraction,
+    new_index,
+    one_table,
     written_bytes,
 )
 
@@ -130,3 +134,56 @@ def test_what_is_rebuilt_takes_room_and_analyze_writes_nothing() -> None:
         1000, 0, 0]  # fmt: skip
     assert copied_bytes("reindex", NOTE) == 100
     assert (written_bytes("vacuum", TIGHT), written_bytes("analyze", TIGHT)) == (1000, 0)
+
+
+# ── new indexes ──────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "taken", "name"),
+    [
+        ("orders", ["note"], set(), "orders_note_idx"),
+        ("orders", ["note", "id"], {"orders_note_id_idx"}, "orders_note_id_idx1"),
+        ("orders", ["note"], {"orders_note_idx", "orders_note_idx1"}, "orders_note_idx2"),
+        ("t" * 63, ["note"], set(), "t" * 59 + "_idx"),
+        ("ä" * 31, ["note"], {"ä" * 29 + "_idx"}, "ä" * 29 + "_idx1"),
+    ],
+)
+def test_an_index_gets_a_name_as_from_postgresql(
+    table: str, columns: list[str], taken: set[str], name: str
+) -> None:
+    assert free_name(table, columns, taken) == name
+    assert len(name.encode()) <= 63
+
+
+def test_the_name_of_an_index_is_chosen_once() -> None:
+    wanted, table = Definition(columns=("note",)), Table("public", "t1", None, 5, 5)
+    first = new_index(table, {"t1_pkey"}, wanted, None)
+    assert (first.title, first.of_table, first.size_bytes) == ("public.t1_note_idx", "public.t1", 5)
+    creating = Creating(index=first.title, table=first.of_table)
+    made = index(15, "t1_note_idx")
+    assert new_index(table, {"t1_pkey", "t1_note_idx"}, wanted, creating) == first
+    assert first.is_there([KEY, made])
+    assert not first.is_there([KEY, index(15, "t1_note_idx", valid=False)])
+    again = new_index(table, {"t1_note_idx"}, wanted, None)
+    assert again.title == "public.t1_note_idx1"
+    with pytest.raises(Conflict, match="already"):
+        new_index(table, {KEY.name}, wanted.model_copy(update={"name": KEY.name}), None)
+
+
+def test_an_index_is_created_of_one_table() -> None:
+    assert one_table(ALL, "public.tight") == TIGHT
+    for name, error, said in [
+        ("s.whole", Conflict, "partitioned"),
+        ("public.nothing", NotFound, "no table"),
+    ]:
+        with pytest.raises(error, match=said):
+            one_table(ALL, name)
+
+
+def test_only_what_a_creation_has_left_is_dropped() -> None:
+    creating = Creating(index="public.t1_note_idx", table="public.t1")
+    left = index(15, "t1_note_idx", valid=False)
+    elsewhere = index(15, "t1_note_idx", table=2, valid=False)
+    assert created_leftovers([KEY, LEFT, OWN, left], creating) == [left]
+    assert created_leftovers([index(15, "t1_note_idx"), elsewhere], creating) == []

@@ -97,6 +97,16 @@ def test_a_visitor_has_its_purpose_in_its_name() -> None:
     assert len(names.visitor(purpose)) <= 63
 
 
+def test_a_visitor_that_runs_the_tenants_statements_is_known_by_its_name() -> None:
+    purpose = f"{uuid.uuid4().hex}_{uuid.uuid4().hex[-11:]}"
+    running = names.visitor(names.running(purpose))
+    assert len(running) <= 63
+    assert not names.is_for_the_platform(running)
+    assert names.is_for_the_platform(names.visitor(purpose))
+    assert not names.is_for_the_platform(names.owner("a"))
+    assert not names.is_for_the_platform("")
+
+
 def _spelt(path: Path) -> Iterator[str]:
     """The strings of a module that are a part of such a name; descriptions are not looked at."""
     tree = ast.parse(path.read_text())

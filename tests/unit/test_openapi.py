@@ -1,5 +1,6 @@
 """The OpenAPI document: complete, and true about failures."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,19 @@ def test_every_failure_is_documented_as_problem_json() -> None:
         for status in ("4XX", "5XX"):
             (media_type,) = operation["responses"][status]["content"]
             assert media_type == "application/problem+json", operation["operationId"]
+
+
+def test_each_operation_has_a_name_of_its_own() -> None:
+    """The generated clients call it by that: a group of operations, and what this one does."""
+    document = create_app(Settings(home=Path("/nowhere"))).openapi()
+    names = [
+        operation["operationId"]
+        for path in document["paths"].values()
+        for operation in path.values()
+    ]
+    assert len(set(names)) == len(names)
+    assert {"databases.create", "databases.list", "sql.run"} <= set(names)
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*[.][a-z]+(_[a-z]+)*", name) for name in names)
 
 
 def _nodes(node: Any, schemas: dict[str, Any], seen: frozenset[str]) -> Iterator[dict[str, Any]]:

@@ -76,6 +76,15 @@ def test_slots_that_no_tenant_takes_are_reserved(version: int) -> None:
     assert sum(reserved) == (sizing.reserved if version >= 16 else sizing.reserved // 2)
 
 
+def test_statements_end_with_their_clients() -> None:
+    sizing = parameters.size(Machine(2**32, 4))
+    for found in (
+        parameters.control_parameters(),
+        parameters.shared_parameters(sizing, version=15, certificate="c"),
+    ):
+        assert found["client_connection_check_interval"] == "5s"
+
+
 def test_no_log_shows_what_a_tenant_says() -> None:
     sizing = parameters.size(Machine(2**32, 4))
     for found in (

@@ -17,7 +17,7 @@ from tenantry.services.bodies.faults import message as message_of
         (CreateDatabase, {"name": "a" * 64}, "must have at most 63 characters"),
         (CreateDatabase, {"name": "a", "owner_email": "a"}, "must have at least 3 characters"),
         (UpdateDatabase, {"max_connections": 1000}, "must be less than or equal to 500"),
-        (UpdateDatabase, {"max_connections": "x"}, "must be a valid integer"),
+        (UpdateDatabase, {"max_connections": "x"}, "must be a whole number"),
         (CreateDatabase, {"name": "a", "nme": "b"}, "is no field of this request"),
         (CreateKey, {"name": "ci"}, "is required"),
         (CreateKey, {"name": "ci", "scopes": []}, "must not be empty"),

@@ -72,6 +72,23 @@ def test_the_scheme_is_the_proxys_to_say(peer: str, said: bytes, scheme: str) ->
 
 
 @pytest.mark.parametrize(
+    ("peer", "said", "prefix"),
+    [
+        ("127.0.0.1", b"/tenantry", "/tenantry"),
+        ("127.0.0.1", b"/a/b-c", "/a/b-c"),
+        ("127.0.0.1", b"//evil.example", ""),
+        ("127.0.0.1", b"/..", ""),
+        ("127.0.0.1", b'/"><script>', ""),
+        ("192.0.2.1", b"/tenantry", ""),
+    ],
+)
+def test_the_prefix_is_the_proxys_to_say(peer: str, said: bytes, prefix: str) -> None:
+    scope: dict[str, Any] = {"client": (peer, 7), "headers": [(b"x-forwarded-prefix", said)]}
+    proxies.resolve(scope, TRUSTED)
+    assert scope["state"]["prefix"] == prefix
+
+
+@pytest.mark.parametrize(
     ("address", "network"),
     [
         ("192.0.2.1", "192.0.2.1"),

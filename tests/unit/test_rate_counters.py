@@ -7,7 +7,8 @@ import pytest
 
 from tenantry.api.frame import rate_limit_headers
 from tenantry.base.errors import TooManyAtOnce, TooManyRequests
-from tenantry.base.settings import Concurrent, Rates, Settings
+from tenantry.base.setting_groups import Concurrent, Rates
+from tenantry.base.settings import Settings
 from tenantry.services.requests.limits import Limits, Use
 from tenantry.services.requests.proxies import address_of
 

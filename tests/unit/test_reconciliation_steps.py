@@ -11,12 +11,14 @@ from tenantry.base.errors import Deferred, Unavailable
 from tenantry.services.platform import Platform
 
 STEPS = (
+    "configuring",
     "ensure_server_files",
     "databases",
     "roles",
     "data_apis",
     "record",
     "clean_up",
+    "sites",
     "backups",
     "restores",
     "refill",
@@ -58,9 +60,11 @@ async def test_a_step_that_fails_holds_up_no_other(
     passed = SimpleNamespace(record=step("record"), done=[], failed={})
     monkeypatch.setattr(worker, "Pass", lambda: passed)
     platform = SimpleNamespace(
+        configuring=SimpleNamespace(reconcile=step("configuring")),
         reconciliation=SimpleNamespace(reconcile=step("databases")),
         roles=SimpleNamespace(reconcile=step("roles")),
         data_apis=SimpleNamespace(reconcile=step("data_apis")),
+        sites=SimpleNamespace(reconcile=step("sites")),
         backups=SimpleNamespace(reconcile=step("backups")),
         restores=SimpleNamespace(reconcile=step("restores")),
         databases=SimpleNamespace(warm_pool=SimpleNamespace(refill=step("refill"))),

@@ -9,7 +9,8 @@ from pydantic import SecretStr
 
 from tenantry.base.errors import MachineError
 from tenantry.base.secrets import Secret
-from tenantry.base.settings import BackupS3, Group, Settings
+from tenantry.base.setting_groups import BackupS3, Group
+from tenantry.base.settings import Settings
 from tenantry.pg import repositories
 from tenantry.pg.repositories import LocalRepository, S3Repository, render
 from tenantry.services import uninstalling

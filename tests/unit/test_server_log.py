@@ -130,3 +130,15 @@ def test_people_read_entries_as_lines() -> None:
     text = written(message="could not bind", error_severity="FATAL").decode()
     reported = "2026-11-29 11:00:00.000 UTC FATAL:  could not bind"
     assert server_log.readable(f"no entry\n{text}") == f"no entry\n{reported}"
+
+
+def test_the_cause_of_a_failed_start_is_its_last_fatal_error() -> None:
+    log = (
+        "2026-12-01 05:55:16 UTC [1] FATAL:  an earlier one\n"
+        "2026-12-01 05:55:17 UTC [2] LOG:  skipping a file\n"
+        "2026-12-01 05:55:17 UTC [2] FATAL:  too much\n"
+        "2026-12-01 05:55:17 UTC [2] HINT:  Ask for less.\n"
+        "2026-12-01 05:55:17 UTC [2] LOG:  database system is shut down\n"
+    )
+    assert server_log.cause(log) == "too much Ask for less."
+    assert server_log.cause("it printed nothing") == "it printed nothing"

@@ -13,7 +13,8 @@ from pydantic import Field, SecretStr
 
 from tenantry.base.errors import MachineError
 from tenantry.base.local_api import LONGEST_HOME, default_home
-from tenantry.base.settings import Acme, Api, BackupS3, Group, Settings, load
+from tenantry.base.setting_groups import Acme, Api, BackupS3, Group
+from tenantry.base.settings import Settings, load
 from tenantry.cli.installing import unit_environment
 
 
@@ -246,6 +247,7 @@ def test_a_secret_is_one_by_its_type() -> None:
     assert secret == {
         "TENANTRY_BACKUP_S3_KEY",
         "TENANTRY_BACKUP_S3_SECRET",
+        "TENANTRY_EMBEDDER_KEY",
         "TENANTRY_SMTP_PASSWORD",
     }
     added = {each.name for each in Larger.variables() if each.is_secret} - secret

@@ -1,17 +1,14 @@
-"""What of a text is run, what somebody should confirm, and how a page of rows is read. Pure."""
+"""What of a text is run, and what somebody should confirm. Pure."""
 
-import pglast
+import uuid
+from typing import Any
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tenantry.base.errors import InvalidInput
-from tenantry.pg.tables import Shape
-from tenantry.services.sql_runs import browsing, plan
-from tenantry.services.sql_runs.browsing import Page
+from tenantry.control.audit import PLATFORM
 from tenantry.services.sql_runs.plan import dangers, is_alone, pieces, place, rows_of
-
-SHAPE = Shape({"id": "integer", "v": "text"}, ("id",))
+from tenantry.services.sql_runs.texts import SqlTexts
 
 
 def test_statements_have_their_places() -> None:
@@ -81,27 +78,14 @@ def test_rows_are_those_of_the_tables_that_are_known() -> None:
     assert dangers(pieces("DROP TABLE t CASCADE"))[0].cascades
 
 
-def test_a_page_is_read_by_the_key() -> None:
-    page = Page("v", "contains", "o'x", ("7",))
-    assert browsing.statement("a", 'T"t', SHAPE, page, limit=51) == (
-        'SELECT * FROM "a"."T""t"\n'
-        "WHERE strpos(lower(\"v\"::text), lower('o''x')) > 0 AND (\"id\") > ('7')\n"
-        'ORDER BY "id"\nLIMIT 51'
-    )
-    keyless = Shape(SHAPE.columns, ())
-    assert browsing.statement("a", "t", keyless, Page(skip=50), limit=51) == (
-        'SELECT * FROM "a"."t"\nLIMIT 51\nOFFSET 50'
-    )
-    for wrong in (Page("w"), Page(after=("1", "2"))):
-        with pytest.raises(InvalidInput):
-            browsing.statement("a", "t", SHAPE, wrong, limit=1)
-
-
-@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), st.sampled_from(
-    ["is", "contains"]))  # fmt: skip
-def test_a_value_is_nothing_but_a_value(value: str, test: browsing.Test) -> None:
-    page = Page("v", test, value, (value,))
-    text = browsing.statement("a", "t", SHAPE, page, limit=1)
-    plain = browsing.statement("a", "t", SHAPE, Page("v", test, "x", ("x",)), limit=1)
-    assert pglast.fingerprint(text) == pglast.fingerprint(plain)
-    assert not dangers(plan.pieces(text))
+@pytest.mark.parametrize(
+    "text",
+    ["SELECT 'api_key=sk_live'", "SET my.pwd = 'x'", "SELECT pgp_sym_decrypt(a, 'x')",
+     "ALTER ROLE r PASSWORD 'x'", "SELECT 'token'"],
+)  # fmt: skip
+async def test_what_may_have_a_secret_is_not_remembered(text: str) -> None:
+    nothing: Any = None  # what a text that is remembered needs
+    texts = SqlTexts(nothing, nothing, nothing)
+    await texts.remember(PLATFORM, uuid.UUID(int=1), text)
+    with pytest.raises(AttributeError):
+        await texts.remember(PLATFORM, uuid.UUID(int=1), "SELECT 1")

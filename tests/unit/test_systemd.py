@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,15 @@ def test_tenants_are_served_on_while_the_supervisor_is_gone() -> None:
     assert {"KillMode=process", "OOMPolicy=continue", "Restart=on-failure"} <= set(lines(unit()))
 
 
+def test_a_unit_delegates_control_groups_where_it_can_be_started_again() -> None:
+    with_groups = set(systemd.render(replace(unit(), delegates=True)).splitlines())
+    assert with_groups - set(lines(unit())) == {
+        "Delegate=cpu memory pids",
+        "DelegateSubgroup=platform",
+    }
+    assert set(lines(unit())) - with_groups == {"ProtectControlGroups=yes"}
+
+
 def test_a_unit_is_known_by_its_home(tmp_path: Path) -> None:
     """Another home's last part may be the same, and its unit's name then, too."""
     (tmp_path / "tenantry.service").write_text(systemd.render(unit('/srv/a "b"')))
@@ -86,7 +96,9 @@ async def test_without_systemd_the_unit_is_checked_and_left_with_a_word(tmp_path
     program.chmod(0o755)
     for _ in range(2):
         await systemd.install(unit(str(tmp_path)), said.append, units=tmp_path)
-    assert (tmp_path / "tenantry.service").read_text() == systemd.render(unit(str(tmp_path)))
+    rendered = systemd.render(unit(str(tmp_path)))
+    of_newer = systemd.render(replace(unit(str(tmp_path)), delegates=True))
+    assert (tmp_path / "tenantry.service").read_text() in {rendered, of_newer}
     assert said[1] == (
         "systemd does not run here. Where it does: systemctl enable --now tenantry.service"
     )

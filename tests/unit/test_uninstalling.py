@@ -6,7 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from tenantry.base.errors import Conflict
-from tenantry.base.settings import Backup, BackupS3, Settings
+from tenantry.base.setting_groups import Backup, BackupS3
+from tenantry.base.settings import Settings
 from tenantry.services import uninstalling
 from tenantry.services.uninstalling import plan
 

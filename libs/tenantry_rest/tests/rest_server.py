@@ -50,8 +50,11 @@ def _account() -> str | None:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
-    """A server with the schema of schema.sql; gone afterwards."""
+def running(programs: Path | None = None) -> Iterator[Server]:
+    """A server with the schema of schema.sql, by default of the newest that is installed."""
+    if programs is None:
+        initdbs = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+        programs = max(initdbs, key=lambda path: int(path.parts[-3])).parent
     account = _account()
     folder = Path(tempfile.mkdtemp(prefix="rest-"))
     if account:
@@ -65,8 +68,6 @@ def running() -> Iterator[Server]:
         "stdin": subprocess.DEVNULL,
         "stdout": subprocess.DEVNULL,
     }
-    initdbs = Path("/usr/lib/postgresql").glob("*/bin/initdb")
-    programs = max(initdbs, key=lambda path: int(path.parts[-3])).parent
     data = folder / "data"
 
     def run(program: str, *arguments: str) -> None:

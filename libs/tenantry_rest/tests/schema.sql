@@ -57,6 +57,18 @@ CREATE TABLE documents (id int PRIMARY KEY, data json, binary_data jsonb, tags t
 INSERT INTO documents VALUES
     (1, '{"a": {"b": [1, 2]}, "c": "x"}', '{"k": 1}', '{a,b}', '[1,5)', 'fat cat', 'It is a fat cat'),
     (2, '{"a": {"b": [3]}, "c": "y"}', '{"k": 2}', '{c}', '[5,9)', 'thin dog', 'It was a thin dog');
+CREATE DOMAIN lexemes AS tsvector;
+CREATE DOMAIN some_lexemes AS lexemes CHECK (length(VALUE) > 0);
+CREATE TYPE temper AS ENUM ('calm', 'keen');
+CREATE DOMAIN feeling AS temper;
+CREATE DOMAIN feeling_now AS feeling;
+CREATE TABLE essays (id int PRIMARY KEY, body text, words some_lexemes, felt feeling_now,
+    small smallint, large bigint[]);
+INSERT INTO essays (id, body, words) VALUES (1, 'rain', 'rain snow'), (2, 'sun', 'sun');
+CREATE FUNCTION of_body(essays) RETURNS tsvector LANGUAGE sql STABLE AS
+    $$SELECT to_tsvector('simple', $1.body)$$;
+CREATE FUNCTION all_essays() RETURNS SETOF essays LANGUAGE sql STABLE AS
+    'SELECT * FROM test.essays';
 CREATE TABLE "Ünïcode tab-le$" ("sp ace" int PRIMARY KEY, "do,t.s" text);
 INSERT INTO "Ünïcode tab-le$" VALUES (1, 'one');
 CREATE TABLE compound (a int, b text, note text DEFAULT 'none', PRIMARY KEY (a, b));
@@ -101,10 +113,19 @@ CREATE FUNCTION unnamed_text(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELEC
 CREATE FUNCTION unnamed_bytes(bytea) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT length($1)';
 CREATE FUNCTION overloaded(a int) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT 'int'$$;
 CREATE FUNCTION overloaded(a text, b text) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT 'two'$$;
+CREATE FUNCTION ambiguous(a text, b int DEFAULT 1) RETURNS text LANGUAGE sql IMMUTABLE AS
+    $$SELECT 'more'$$;
+CREATE FUNCTION ambiguous(a xml) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT 'xml'$$;
 CREATE FUNCTION ambiguous(a int) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT 'int'$$;
 CREATE FUNCTION ambiguous(a text) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT 'text'$$;
+CREATE FUNCTION partly(a int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a';
+CREATE FUNCTION partly(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT b';
+CREATE FUNCTION never(a int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a';
+REVOKE EXECUTE ON FUNCTION partly(int, int), never FROM public;
 CREATE FUNCTION adds() RETURNS int LANGUAGE sql AS
     $$INSERT INTO test.no_key VALUES ('f', 'f') RETURNING 1$$;
+CREATE FUNCTION deallocates() RETURNS void LANGUAGE plpgsql AS
+    $$BEGIN EXECUTE 'DEALLOCATE ALL'; END$$;
 CREATE FUNCTION outs(OUT x int, OUT y text) LANGUAGE sql IMMUTABLE AS $$SELECT 1, 'y'$$;
 CREATE FUNCTION a_table() RETURNS TABLE (x int, y text) LANGUAGE sql IMMUTABLE AS
     $$VALUES (1, 'a'), (2, 'b')$$;
@@ -127,6 +148,9 @@ END$$;
 CREATE DOMAIN "text/html" AS text;
 CREATE FUNCTION page() RETURNS "text/html" LANGUAGE sql IMMUTABLE AS
     $$SELECT '<b>hi</b>'::test."text/html"$$;
+CREATE DOMAIN "app/Note" AS text;
+CREATE FUNCTION memorandum() RETURNS "app/Note" LANGUAGE sql IMMUTABLE AS
+    $$SELECT 'n'::test."app/Note"$$;
 CREATE DOMAIN "application/octet-stream" AS bytea;
 CREATE FUNCTION bytes() RETURNS "application/octet-stream" LANGUAGE sql IMMUTABLE AS
     $$SELECT '\x00ff'::bytea::test."application/octet-stream"$$;

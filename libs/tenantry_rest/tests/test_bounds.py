@@ -119,6 +119,32 @@ def test_functions_set_no_status_that_ends_no_answer(status: str) -> None:
     assert from_database(f"PT{status}", "m", None, None, anonymous=False).status == 500
 
 
+def test_errors_are_short_whatever_a_function_raises() -> None:
+    long = "x" * 10_000_000
+    for raised in (
+        from_database("PT402", long, long, long, anonymous=False),
+        from_database("PGRST", long, long, None, anonymous=False),
+        from_database(
+            "PGRST",
+            json.dumps({"code": long, "message": long, "details": long, "hint": long}),
+            json.dumps({"status": 402, "headers": {}, "status_text": long}),
+            None,
+            anonymous=False,
+        ),
+        from_database(
+            "PGRST",
+            '{"code":"1","message":"m"}',
+            json.dumps({"status": 402, "headers": {"X": long}}),
+            None,
+            anonymous=False,
+        ),
+    ):
+        found = error_answer(raised, minimal=False)
+        assert len(found.body) < 200_000
+        assert sum(len(name) + len(value) for name, value in found.headers) < 40_000
+        assert len(found.reason or "") < 2000
+
+
 QUERIES = [
     ("select={}", "id", ","),
     ("select={}", "a:id", ","),
@@ -148,10 +174,10 @@ def test_a_list_of_values_is_one_term() -> None:
 
 @pytest.mark.parametrize("wanted", ["a" * 201, "add_note" * 1900])
 def test_no_hint_is_looked_for_at_any_price(wanted: str) -> None:
-    assert similar([wanted[:-1]], wanted) == []
-    assert similar([wanted], wanted[:100]) == []
-    assert similar([f"name{number}" for number in range(1001)], "name") == []
-    assert similar(["name1"], "name")[0][1] == "name1"
+    assert similar([wanted[:-1]], wanted, least=0) == []
+    assert similar([wanted], wanted[:100], least=0) == []
+    assert similar([f"name{number}" for number in range(1001)], "name", least=0) == []
+    assert similar(["name1"], "name", least=0)[0][1] == "name1"
 
 
 BODIES = [

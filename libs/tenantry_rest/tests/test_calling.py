@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from rest_clients import Client, token
+from rest_clients import Client, connected, token
+from rest_server import Server
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,20 @@ async def test_calls_by_post(
     assert (answer.status_code, answer.json()) == (200, found)
 
 
+async def test_headers_are_bounded(server: Server) -> None:
+    server.execute("""
+        CREATE OR REPLACE FUNCTION test.wide(setting text, size int) RETURNS int LANGUAGE sql AS
+        $$SELECT 1 FROM set_config(setting, '[{"x": "' || repeat('x', size) || '"}]', true)$$
+    """)
+    async with connected(server, db_max_bytes="1000000") as api:
+        for setting in ("response.headers", "response.status"):
+            answer = await api.post("/rpc/wide", json={"setting": setting, "size": 100_000})
+            assert (answer.status_code, answer.json()["code"]) == (500, "headers_too_large")
+        answer = await api.post("/rpc/wide", json={"setting": "response.headers", "size": 30_000})
+        assert (answer.status_code, len(answer.headers["x"])) == (200, 30_000)
+    server.execute("DROP FUNCTION test.wide")
+
+
 async def test_void_is_nothing(api: Client) -> None:
     answer = await api.post("/rpc/nothing")
     assert (answer.status_code, answer.content) == (204, b"")
@@ -84,6 +99,21 @@ async def test_refused_calls(
     answer = await api.get(f"/rpc/{path}")
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.json()["hint"] == hint
+
+
+async def test_candidates_are_in_order(api: Client) -> None:
+    """Those with fewer parameters first, then by the parameters' types."""
+    answer = await api.get("/rpc/ambiguous?a=1")
+    assert answer.json()["message"].partition("between: ")[2] == (
+        "test.ambiguous(a => integer), test.ambiguous(a => text), test.ambiguous(a => xml), "
+        "test.ambiguous(a => text, b => integer)"
+    )
+
+
+async def test_a_value_is_one_row(api: Client) -> None:
+    for path in ("add_them?a=1&b=2", "one_project?id=eq.2"):
+        answer = await api.get(f"/rpc/{path}", headers={"Prefer": "count=exact"})
+        assert (answer.status_code, answer.headers["content-range"]) == (200, "0-0/1")
 
 
 async def test_functions_decide_on_answers(api: Client) -> None:
@@ -120,6 +150,8 @@ async def test_functions_decide_on_answers(api: Client) -> None:
             b'[{"id":3}]',
         ),
         ("/rpc/page", "text/html", "text/html", b"<b>hi</b>"),
+        ("/rpc/page?limit=0", "text/html", "text/html", b""),
+        ("/rpc/memorandum", "app/note", "app/Note", b"n"),
         ("/rpc/bytes", "application/octet-stream", "application/octet-stream", b"\x00\xff"),
         ("/items?id=eq.2", "application/vnd.lines", "application/vnd.lines", b"item 2\n"),
         (
@@ -161,6 +193,21 @@ async def test_plans(serve: Any) -> None:
     answer = await api.get("/clients", headers={"Accept": accept})
     assert answer.json()[0]["Plan"]["Node Type"] == "Aggregate"
     assert answer.headers["content-type"] == f"{accept}; charset=utf-8"
+
+
+@pytest.mark.parametrize("path", ["/clients", "/rpc/some_projects"])
+async def test_rows_are_counted_once_if_all_are_there(serve: Any, path: str) -> None:
+    api = await serve(db_plan_enabled="true")
+    headers = {"Accept": "application/vnd.pgrst.plan", "Prefer": "count=exact"}
+    assert (await api.get(path, headers=headers)).text.count("Aggregate") == 1
+    assert (await api.get(f"{path}?limit=9", headers=headers)).text.count("Aggregate") == 2
+
+
+async def test_a_value_of_a_media_type_is_not_aggregated(serve: Any) -> None:
+    api = await serve(db_plan_enabled="true")
+    accept = 'application/vnd.pgrst.plan+json; for="text/html"; options=verbose'
+    plan = (await api.get("/rpc/page", headers={"Accept": accept})).json()[0]["Plan"]
+    assert plan["Node Type"] == "Result"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,11 @@ from typing import Any
 import pytest
 from rest_clients import Client
 
+from tenantry_rest.errors import ApiError
+from tenantry_rest.plan.embedding import find_relationship
+from tenantry_rest.schema.model import Name, Relationship, Schema, Table
+from tenantry_rest.schema.relationships import ForeignKey, ViewColumns, all_relationships
+
 
 @pytest.mark.parametrize(
     ("path", "found"),
@@ -61,6 +66,11 @@ from rest_clients import Client
                 {"id": 1, "pids": [2, 1], "name": ["Windows 10", "Windows 7"]},
                 {"id": 2, "pids": [4, 3], "name": ["OSX", "IOS"]},
             ],
+        ),
+        (
+            "/clients?select=client:id,...projects(project:id,...clients(*))"
+            "&id=eq.1&projects.order=id",
+            [{"client": 1, "project": [1, 2], "id": [1, 1], "name": ["Microsoft", "Microsoft"]}],
         ),
         (
             "/projects?select=id,clients!inner()&clients.name=eq.Apple&order=id",
@@ -141,6 +151,30 @@ async def test_misspelled_embeds_have_a_hint(api: Client) -> None:
     assert answer.json()["hint"] == "Perhaps you meant the table 'test.projects'"
 
 
+def test_there_is_no_other_name_for_a_table_that_only_a_hidden_junction_relates() -> None:
+    first, second, third = (Name("api", name) for name in ("end_1", "end_2", "end_3"))
+    junction = Name("hidden", "junction")
+    keys = [
+        ForeignKey("one", junction, first, (("a", "id"),), False),
+        ForeignKey("two", junction, second, (("b", "id"),), False),
+        ForeignKey("three", third, third, (("above", "id"),), False),
+    ]
+    tables = {junction: Table(junction, None, False, True, True, True, ("a", "b"), {})}
+    found = all_relationships(keys, ViewColumns(), tables, [], ["api"])
+    for name, hint in (
+        ("end_1", None),
+        ("end_2", None),
+        ("end_10", "Perhaps you meant 'end_1' instead of 'end_10'."),
+    ):
+        with pytest.raises(ApiError) as refused:
+            find_relationship(Schema(relationships=found), "api", name, "end_9", None)
+        assert refused.value.hint == hint
+    shown = all_relationships(keys, ViewColumns(), tables, [], ["api", "hidden"])
+    schema = Schema(relationships=shown)
+    relationship = find_relationship(schema, "api", "end_1", "end_2", None)
+    assert isinstance(relationship, Relationship)
+
+
 async def test_names_may_still_be_those_of_the_table(api: Client, serve: Any) -> None:
     path = "/projects?select=id,c:clients!inner(id)&limit=1"
     answer = await api.get(f"{path}&clients.name=eq.Apple")
@@ -154,6 +188,38 @@ async def test_names_may_still_be_those_of_the_table(api: Client, serve: Any) ->
     strict = await serve(url_use_legacy_target_names="false")
     answer = await strict.get(f"{path}&clients.name=eq.Apple")
     assert (answer.status_code, answer.json()["code"]) == (400, "PGRST108")
+    assert answer.json()["details"] == (
+        "Target names are not allowed in filters if they have an alias"
+    )
+    assert answer.json()["hint"] == "Change 'clients' to 'c' in filters, orders or limits."
+    answer = await strict.get(f"{path}&orders.name=eq.Apple")
+    assert answer.json()["details"] is None
+    assert answer.json()["hint"] == (
+        "Verify that 'orders' is included in the 'select' query parameter."
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("client_id=eq.2", [3, 4]),
+        ("client_id=not.in.(2)", [1, 2]),
+        ("or=(client_id.gt.1,id.eq.1)", [1, 3, 4]),
+        ("client_id=is.not_null", [1, 2, 3, 4]),
+        # Whether there is a row is asked of the embed, which the join has not found here.
+        ("client_id.name=eq.Apple&client_id=is.null", [1, 2, 5]),
+        ("client_id.name=eq.Apple&client_id=not.is.null", [3, 4]),
+    ],
+)
+async def test_an_embed_does_not_hide_the_column_of_its_name(
+    api: Client, query: str, found: list[int]
+) -> None:
+    answer = await api.get(f"/projects?select=id,client_id(name)&order=id&{query}")
+    assert [row["id"] for row in answer.json()] == found
+    answer = await api.get(
+        f"/projects?select=id,client_id(name)&order=id&{query}", headers={"Prefer": "count=exact"}
+    )
+    assert answer.headers["content-range"] == f"0-{len(found) - 1}/{len(found)}"
 
 
 async def test_aggregates_in_embeds(serve: Any) -> None:

@@ -1,5 +1,6 @@
 """Query strings: any of them is a query or an error of PostgREST's, with its words."""
 
+import json
 from urllib.parse import quote
 
 import pytest
@@ -131,6 +132,69 @@ def test_reads_of_one_shape_share_a_plan(filters: list[tuple[str, str]]) -> None
             each.render() for each in statements_of(plan, request, CONFIG)
         ]
     assert len(shapes) == 1
+
+
+VALUE = st.one_of(st.integers(), st.text(max_size=9), st.none())
+OBJECT = st.fixed_dictionaries({"id": VALUE, "name": VALUE})
+
+
+@given(
+    st.sampled_from(["POST", "PATCH"]),
+    st.sampled_from(["select=*", "columns=name", "select=id", "on_conflict=id"]),
+    st.sampled_from(
+        ["", "return=representation", "resolution=merge-duplicates", "missing=default"]
+    ),
+    st.one_of(
+        st.tuples(OBJECT, OBJECT),
+        st.tuples(st.lists(OBJECT, min_size=1, max_size=3), st.lists(OBJECT, min_size=1)),
+    ),
+)
+def test_writes_of_one_shape_share_a_plan(
+    method: str, query: str, prefer: str, bodies: tuple[object, object]
+) -> None:
+    shapes = Shapes(10)
+    query += "&id=eq.7" if method == "PATCH" else ""  # an insert has no filters
+    for body in bodies:
+        headers = [("prefer", prefer), ("content-type", "application/json")]
+        http = HttpRequest(method, "/child", query, headers, json.dumps(body).encode())
+        planned = shapes.plan(http, SCHEMA, CONFIG)
+        request = parse_request(http, CONFIG)
+        plan = make_plan(request, SCHEMA, CONFIG)
+        assert planned is not None
+        assert planned.plan.media == plan.media
+        assert planned.statements == [
+            each.render() for each in statements_of(plan, request, CONFIG)
+        ]
+    assert len(shapes) == 1
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [(b'{"id": 1}', b'{"name": 1}'), (b'{"id": 1}', b'[{"id": 1}]'), (b"[]", b'[{"id": 1}]')],
+)
+def test_bodies_with_other_keys_have_another_shape(bodies: tuple[bytes, bytes]) -> None:
+    shapes = Shapes(10)
+    for body in bodies:
+        assert shapes.plan(HttpRequest("POST", "/child", "", [], body), SCHEMA, CONFIG) is not None
+    assert len(shapes) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind", "body"),
+    [
+        ("POST", "/child", "application/json", b'[{"id": 1}, {"name": 1}]'),
+        ("POST", "/child", "application/json", b'{"id": '),
+        ("POST", "/child", "application/json", b'{"unknown": 1}'),
+        ("POST", "/child", "text/csv", b"id\n1"),
+        ("POST", "/child/more", "application/json", b"{}"),
+        ("PUT", "/child", "application/json", b'{"id": 1}'),
+    ],
+)
+def test_others_have_no_shape(method: str, path: str, kind: str, body: bytes) -> None:
+    shapes = Shapes(10)
+    http = HttpRequest(method, path, "", [("content-type", kind)], body)
+    assert shapes.plan(http, SCHEMA, CONFIG) is None
+    assert len(shapes) == 0
 
 
 def test_a_refusal_has_its_own_words() -> None:

@@ -148,14 +148,42 @@ async def test_ranges(api: Client) -> None:
     assert answer.headers["preference-applied"] == "count=exact"
     answer = await api.get("/items?id=gt.20", headers={"Prefer": "count=exact"})
     assert (answer.status_code, answer.headers["content-range"]) == (200, "*/0")
-    for path, header in (("/items?limit=-1", {}), ("/items", {"Range": "5-2"})):
+    limit, order = "Limit should be", "The lower boundary must be"
+    for path, header, details in (
+        ("/items?limit=-1", {}, limit),
+        ("/items", {"Range": "5-2"}, order),
+        ("/items?limit=-1", {"Range": "5-2"}, order),
+        ("/items?offset=5", {"Range": "0-2"}, limit),
+    ):
         answer = await api.get(path, headers=header)
         assert (answer.status_code, answer.json()["code"]) == (416, "PGRST103")
+        assert answer.json()["details"].startswith(details)
     answer = await api.get("/items?offset=99", headers={"Prefer": "count=exact"})
     assert answer.status_code == 416
     assert answer.json()["details"] == (
         "An offset of 99 was requested, but there are only 15 rows."
     )
+
+
+@pytest.mark.parametrize(
+    ("header", "query", "found"),
+    [
+        ("0-5", "limit=2", [1, 2]),  # what both have in common
+        ("1-2", "limit=9&offset=2", [3]),
+        ("0-0", "limit=0", []),
+        ("5-2", "limit=0", []),
+        ("3-", "limit=4", [4]),
+        ("-2", "limit=1", [1]),  # this and the following ones are no range
+        ("items=0-0", "limit=2", [1, 2]),
+        ("1-\u00b2", "limit=2", [1, 2]),
+    ],
+)
+async def test_the_range_header_and_the_limit(
+    api: Client, header: str, query: str, found: list[int]
+) -> None:
+    headers = {b"Range": header.encode("latin-1")}
+    answer = await api.get(f"/items?order=id&{query}", headers=headers)
+    assert [row["id"] for row in answer.json()] == found
 
 
 async def test_counts_that_the_planner_estimates(server: Any, serve: Any) -> None:
@@ -214,3 +242,10 @@ async def test_aggregates(serve: Any) -> None:
 async def test_aggregates_are_off_by_default(api: Client) -> None:
     answer = await api.get("/items?select=count()")
     assert (answer.status_code, answer.json()["code"]) == (400, "PGRST123")
+
+
+@pytest.mark.parametrize("table", ["/essays", "/rpc/all_essays"])
+async def test_what_is_a_tsvector_is_not_made_one(api: Client, table: str) -> None:
+    """A domain of domains, and a column that a function computes."""
+    for condition in ("words=fts.snow", "of_body=fts(simple).rain", "body=fts.rain"):
+        assert (await api.get(f"{table}?{condition}&select=id")).json() == [{"id": 1}]

@@ -1,6 +1,5 @@
-"""Pure parts: settings, tokens, media types, fuzzy names, views, errors, CORS."""
+"""Pure parts: settings, tokens, media types, fuzzy names, views, errors."""
 
-import asyncio
 import base64
 import json
 from typing import Any
@@ -9,10 +8,8 @@ import jwt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rest_clients import SECRET, Client
-from rest_server import Server
+from rest_clients import SECRET
 
-from tenantry_rest import ClientGone, receive_request
 from tenantry_rest.auth import Authenticator, read_keys
 from tenantry_rest.config import BadConfig, Config, parse_file, read_config
 from tenantry_rest.errors import ApiError
@@ -36,7 +33,9 @@ def test_settings_of_variables_are_before_those_of_the_file() -> None:
     assert config.app_settings == (("app.settings.key", 'a "b"'),)
 
 
-@pytest.mark.parametrize("text", ["no equals", 'openapi-mode = "x"', "server-port = x"])
+@pytest.mark.parametrize(
+    "text", ["no equals", 'openapi-mode = "x"', "server-port = x", 'db-schemas = "a, pg_catalog"']
+)
 def test_bad_settings(text: str) -> None:
     with pytest.raises(BadConfig):
         read_config(text)
@@ -44,6 +43,9 @@ def test_bad_settings(text: str) -> None:
 
 def test_a_file_has_names_and_values() -> None:
     assert parse_file("a-b = true\n\n") == {"a-b": "true"}
+    assert parse_file('jwt-role-claim-key = "$$.a[\\"b\\"]$"') == {
+        "jwt-role-claim-key": '$.a["b"]$'
+    }
 
 
 def authenticate(header: str | None, **changed: Any) -> Any:
@@ -118,6 +120,12 @@ def test_unreadable_tokens(header: str, message: str) -> None:
     assert raised.value.body()
 
 
+def test_a_token_without_a_signature_is_called_that() -> None:
+    with pytest.raises(ApiError) as raised:
+        authenticate(bearer({}, "", "none"))
+    assert raised.value.details == "JWT is unsecured but expected 'alg' was not 'none'"
+
+
 def test_claims_are_of_whole_characters() -> None:
     with pytest.raises(ApiError, match="Parsing claims failed"):
         authenticate(bearer({"sub": "\ud800"}))
@@ -152,13 +160,44 @@ def test_without_a_secret_or_an_anonymous_role() -> None:
 def test_paths_of_roles() -> None:
     assert walk({"a": [{"b": "c"}]}, parse_path(".a[0].b")) == "c"
     assert walk({"a": 1}, parse_path("$.a.b")) is None
-    with pytest.raises(ValueError, match="role-claim-key"):
-        parse_path("a b")
+    listed = {"r": ["reader", "web_author", "web_admin"]}
+    for path, role in (
+        ("$.r[-1]", "web_admin"),
+        ("$.r[-4]", None),
+        ("$.r[?@ == 'web_author']", "web_author"),
+        ('$.r[?(@ == "web_author")]', "web_author"),
+        ("$['r'][?search(@, '^web_')]", "web_author"),
+        ("$.r[?search(@, 'min$')]", "web_admin"),
+        (".r[?(@ ^== 'web_')]", "web_author"),
+    ):
+        assert walk(listed, parse_path(path)) == role
+    for path in ("a b", "$.r[?search(@, '(')]", "$.r[?(@ == 'a']"):
+        with pytest.raises(ValueError, match="role-claim-key"):
+            parse_path(path)
 
 
 def test_media_types_are_of_any_letter_case() -> None:
     asked = "Text/CSV, application/vnd.pgrst.ARRAY+json; charset=utf-8; nulls=stripped"
     assert set(media.accepted(asked)) == {media.CSV, media.ARRAY_STRIPPED}
+
+
+def test_parameters_of_media_types() -> None:
+    for asked, mime in (
+        ("application/json; charset=utf-8", "application/json"),
+        ("application/json; $$ odd $$", "application/json"),
+        ("application/vnd.pgrst.object ; Nulls = stripped", f"{media.OBJECT};nulls=stripped"),
+        ("TEXT/html; level=1", "TEXT/html; level=1"),
+        ("undefined", "undefined"),
+        (
+            'application/vnd.pgrst.plan; for="application/vnd.pgrst.object;nulls=stripped"',
+            f'application/vnd.pgrst.plan+text; for="{media.OBJECT};nulls=stripped"',
+        ),
+        (
+            'application/vnd.pgrst.plan+json;options=wal|odd|analyze; for="a/b"',
+            'application/vnd.pgrst.plan+json; for="a/b"; options=analyze|wal',
+        ),
+    ):
+        assert media.decode_media(asked).mime == mime
 
 
 def test_accepted_media_types_are_in_order() -> None:
@@ -172,9 +211,17 @@ def test_the_first_preference_counts() -> None:
     assert (found.tx, found.count, found.invalid) == ("rollback", "exact", ("odd",))
 
 
+def test_preferences_may_have_values_of_any_kind() -> None:
+    found = parse_preferences(["timezone=, max-affected=few", "timezone"], allow_tx=True)
+    assert (found.timezone, found.max_affected, found.invalid) == ("", None, ("timezone",))
+
+
 def test_similar_names() -> None:
     assert closest(["films", "actors"], "film", least=0.75) == "films"
     assert closest(["films", "actors"], "xyz", least=0.3) is None
+    assert closest(["___", "films"], "__", least=0.3) == "___"
+    # What three characters in common do not make similar enough, two may.
+    assert closest(["abzzzzzzzz", "xb"], "ab", least=0.3) == "xb"
 
 
 def test_views_show_columns() -> None:
@@ -204,154 +251,27 @@ def test_statuses(code: str, status: int) -> None:
     assert from_database(code, "m", None, None, anonymous=False).status == status
 
 
-async def test_routes(api: Client) -> None:
-    for method, path, status, code in (
-        ("GET", "/a/b", 404, "PGRST125"),
-        ("DELETE", "/", 405, "PGRST117"),
-        ("PUT", "/rpc/page", 405, "PGRST101"),
-        ("TRACE", "/items", 405, "PGRST117"),
-    ):
-        answer = await api.request(method, path)
-        assert (answer.status_code, answer.json()["code"]) == (status, code)
-
-
-async def test_options(api: Client) -> None:
-    for path, allowed in (
-        ("/items", "OPTIONS,GET,HEAD,POST,PUT,PATCH,DELETE"),
-        ("/projects_of_view", "OPTIONS,GET,HEAD"),
-        ("/rpc/adds", "OPTIONS,POST"),
-        ("/rpc/add_them?a=1&b=1", "OPTIONS,GET,HEAD,POST"),
-        ("/", "OPTIONS,GET,HEAD"),
-    ):
-        answer = await api.options(path)
-        assert (answer.status_code, answer.headers["allow"]) == (200, allowed)
-        assert answer.headers["access-control-allow-origin"] == "*"
-
-
-async def test_browsers_may_ask(serve: Any) -> None:
-    asked = {
-        "Origin": "http://x",
-        "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "Foo, Bar",
-    }
-    api = await serve(server_cors_allowed_origins="http://x", server_timing_enabled="true")
-    answer = await api.options("/items", headers=asked)
-    assert answer.headers["access-control-allow-headers"] == (
-        "Authorization, Foo, Bar, Accept, Accept-Language, Content-Language"
-    )
-    assert answer.headers["access-control-allow-credentials"] == "true"
-    answer = await api.get("/clients", headers={"Origin": "http://x"})
-    assert answer.headers["access-control-allow-origin"] == "http://x"
-    for phase in ("jwt", "parse", "plan", "transaction", "response"):
-        assert f"{phase};dur=" in answer.headers["server-timing"]
-    answer = await api.get("/clients", headers={"Origin": "http://y"})
-    assert "access-control-allow-origin" not in answer.headers
-
-
-async def test_errors_may_say_little(serve: Any) -> None:
-    api = await serve(client_error_verbosity="minimal")
-    for path, headers, code in (
-        ("/none", {}, "PGRST205"),
-        ("/items?id=eq.x", {}, "22P02"),
-        ("/items?offset=99", {"Prefer": "count=exact"}, "PGRST103"),
-    ):
-        found = (await api.get(path, headers=headers)).json()
-        assert (found["code"], set(found)) == (code, {"code", "message"})
-
-
-async def test_errors_say_how_long_the_phases_took_up_to_them(serve: Any) -> None:
-    api = await serve(server_timing_enabled="true")
-    for path, headers, phases in (
-        ("/items", {"Authorization": "Bearer none"}, ["jwt"]),
-        ("/items?id=wrong", {}, ["jwt", "parse"]),
-        ("/items?select=id,none(id)", {}, ["jwt", "parse", "plan"]),
-        ("/items?id=eq.wrong", {}, ["jwt", "parse", "plan", "transaction"]),
-    ):
-        answer = await api.get(path, headers=headers)
-        timed = answer.headers["server-timing"].split(", ")
-        assert [each.partition(";dur=")[0] for each in timed] == phases
-
-
-async def test_schemas(serve: Any) -> None:
-    api = await serve(db_schemas="test,other", server_trace_header="X-Request-Id")
-    headers = {"Accept-Profile": "other", "X-Request-Id": "7"}
-    answer = await api.get("/animals", headers=headers)
-    assert answer.json() == [{"id": 1, "name": "cat"}]
-    assert answer.headers["content-profile"] == "other"
-    assert answer.headers["x-request-id"] == "7"
-    answer = await api.get("/animals", headers={"Accept-Profile": "hidden"})
-    assert (answer.status_code, answer.json()["code"]) == (406, "PGRST106")
-
-
-async def test_the_root_describes_the_api(api: Client, serve: Any) -> None:
-    answer = await api.get("/")
-    assert answer.headers["content-type"] == "application/openapi+json; charset=utf-8"
-    found = answer.json()
-    assert found["swagger"] == "2.0"
-    assert found["paths"]["/clients"]["get"]["summary"] == "Who pays"
-    assert found["definitions"]["projects"]["properties"]["client_id"]["description"] == (
-        "Note:\nThis is a Foreign Key to `clients.id`.<fk table='clients' column='id'/>"
-    )
-    assert found["definitions"]["capital"]["properties"]["country_id"]["description"] == (
-        "Note:\nThis is a Foreign Key to `country.id`.<fk table='country' column='id'/>"
-    )
-    assert "Foreign" not in found["definitions"]["country"]["properties"]["id"]["description"]
-    assert found["paths"]["/rpc/joined"]["get"]["parameters"] == [
-        {
-            "in": "query",
-            "name": "parts",
-            "required": False,
-            "type": "array",
-            "collectionFormat": "multi",
-            "items": {"type": "string", "format": "text"},
-        }
-    ]
-    items = found["definitions"]["items"]["properties"]
-    assert (items["name"]["default"], "default" in items["id"]) == ("unnamed", False)
-    assert "/secrets" not in found["paths"]
-    assert "get" not in found["paths"]["/rpc/adds"]
-    disabled = await (await serve(openapi_mode="disabled")).get("/")
-    assert (disabled.status_code, disabled.json()["code"]) == (404, "PGRST126")
-    every = await (await serve(openapi_mode="ignore-privileges")).get("/")
-    assert "/secrets" in every.json()["paths"]
-
-
-async def test_without_a_database_there_is_an_answer(serve: Any) -> None:
-    api = await serve(db_uri="host=/nowhere", db_pool_acquisition_timeout="1")
-    answer = await api.get("/clients")
-    assert (answer.status_code, answer.json()["code"]) == (503, "PGRST002")
-
-
-async def test_settings_of_the_database_are_before_all_others(serve: Any, server: Server) -> None:
-    server.execute("ALTER ROLE authenticator SET pgrst.db_max_rows = '2'")
-    try:
-        api = await serve(db_config="true", db_max_rows="9")
-        assert len((await api.get("/items")).json()) == 2
-        api = await serve(db_config="true", db_pre_config="test.pre_config")
-        assert len((await api.get("/items")).json()) == 3
-    finally:
-        server.execute("ALTER ROLE authenticator RESET ALL")
-
-
-async def test_the_schema_cache_is_read_again_when_notified(serve: Any, server: Server) -> None:
-    api = await serve(db_channel_enabled="true")
-    assert (await api.get("/fresh")).status_code == 404
-    server.execute("CREATE TABLE test.fresh AS SELECT 1 AS a")
-    try:
-        status = 404
-        while status == 404:
-            server.execute("NOTIFY pgrst, 'reload schema'")
-            await asyncio.sleep(0.05)
-            status = (await api.get("/fresh")).status_code
-        assert status == 200
-    finally:
-        server.execute("DROP TABLE test.fresh")
-
-
 @given(st.text(), st.none() | st.text())
 def test_any_raise_is_an_answer(message: str, details: str | None) -> None:
     error = from_database("PGRST", message, details, None, anonymous=True)
     assert (error.status, error.code) == (500, "PGRST121")
+
+
+@pytest.mark.parametrize(
+    ("message", "details"),
+    [
+        ('{"code": "1", "message": "m", "details": 1}', '{"status": 400, "headers": {}}'),
+        ('{"code": "1", "message": "m"}', '{"status": "400", "headers": {}}'),
+        ('{"code": "1", "message": "m"}', '{"status": 400, "status_text": 1, "headers": {}}'),
+    ],
+)
+def test_raised_values_are_of_their_types(message: str, details: str) -> None:
+    assert from_database("PGRST", message, details, None, anonymous=True).code == "PGRST121"
+
+
+def test_columns_that_are_no_xml_are_not_acceptable() -> None:
+    message = "function xmlagg(text) does not exist"
+    assert from_database("42883", message, None, None, anonymous=True).status == 406
 
 
 def test_raised_headers_end_where_they_should() -> None:
@@ -363,17 +283,3 @@ def test_raised_headers_end_where_they_should() -> None:
     ):
         details = f'{{"status": 200, "headers": {{"{name}": "{value}"}}}}'
         assert from_database("PGRST", said, details, None, anonymous=True).code == code
-
-
-async def test_half_a_body_is_no_request() -> None:
-    messages: list[dict[str, object]] = [
-        {"type": "http.request", "body": b"id\n1\n", "more_body": True},
-        {"type": "http.disconnect"},
-    ]
-
-    async def receive() -> dict[str, object]:
-        return messages.pop(0)
-
-    scope = {"method": "POST", "path": "/t", "query_string": b"", "headers": []}
-    with pytest.raises(ClientGone):
-        await receive_request(scope, receive)

@@ -76,6 +76,7 @@ async def test_an_insert_says_where_the_row_is(api: Client) -> None:
     [
         ("/items", [{"name": 1}, {"cost": 2}], 400, "PGRST102"),
         ("/items", "{bad", 400, "PGRST102"),
+        ("/items", '{"cost": NaN}', 400, "PGRST102"),
         ("/items", {"nope": 1}, 400, "PGRST204"),
         ("/items?columns=nope", {"nope": 1}, 400, "PGRST204"),
         ("/clients", {"id": 1, "name": "again"}, 409, "23505"),
@@ -101,6 +102,8 @@ async def test_upserts(api: Client) -> None:
     assert (answer.status_code, answer.json()) == (201, rows[1:])
     applied = f"resolution=ignore-duplicates, {WHOLE}"
     assert answer.headers["preference-applied"] == applied
+    answer = await send(api, "POST", "/no_key", [], Prefer="resolution=merge-duplicates")
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -174,6 +177,20 @@ async def test_transactions_end_as_asked(serve: Any, server: Server) -> None:
         assert ("preference-applied" in answer.headers) == applied
         assert bool(server.value(count.format(number))) == kept
     server.execute("DELETE FROM test.addresses WHERE id > 100")
+
+
+async def test_after_a_rollback_the_connection_still_knows_its_statements(serve: Any) -> None:
+    api = await serve(db_tx_end="commit-allow-override", db_pool="1")
+    for end in ("rollback", "commit", "commit"):
+        answer = await api.get("/clients", headers={"Prefer": f"tx={end}"})
+        assert (answer.status_code, answer.headers["preference-applied"]) == (200, f"tx={end}")
+
+
+async def test_a_connection_whose_statements_are_gone_is_not_used_again(serve: Any) -> None:
+    api = await serve(db_tx_end="commit", db_pool="1")
+    assert (await api.post("/rpc/deallocates")).status_code == 204
+    assert (await api.post("/rpc/deallocates")).json()["code"] == "26000"
+    assert (await api.post("/rpc/deallocates")).status_code == 204
 
 
 async def test_an_order_is_that_of_what_was_written(api: Client) -> None:

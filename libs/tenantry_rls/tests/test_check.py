@@ -84,7 +84,8 @@ def test_rows_that_several_columns_decide_on_are_made_up(servers: Servers, kept:
         servers,
         kept,
         "CREATE TABLE payments (customer_id bigint NOT NULL REFERENCES customers, token bytea"
-        " NOT NULL UNIQUE, due date NOT NULL UNIQUE, kind text NOT NULL CHECK (kind IN ('in',"
+        " NOT NULL UNIQUE, due date NOT NULL UNIQUE, port int NOT NULL UNIQUE CHECK (port BETWEEN"
+        " 1 AND 65535), kind text NOT NULL CHECK (kind IN ('in',"
         " 'out')), state text NOT NULL CHECK (state IN ('new', 'open', 'paid')),"
         " CHECK (kind = 'out' AND state = 'paid'))",
         "CREATE INDEX ON payments (customer_id)",

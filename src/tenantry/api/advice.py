@@ -22,11 +22,19 @@ Writer = Annotated[Caller, calling("databases:write")]
 Muted = Annotated[bool, Query(description="Whether to list muted findings, too.")]
 
 
+class MissingIndex(BaseModel):
+    """What ``POST /api/databases/{id}/indexes`` takes to create an index."""
+
+    table: str = Field(examples=["public.orders"])
+    columns: list[str] = Field(examples=[["customer_id"]])
+
+
 class Finding(BaseModel):
     """Something to do about ``object``, and why.
 
     ``statement`` is SQL that the owner role can run as it is, or a command of ``tenantry`` where no
-    SQL helps; null if neither can be given. ``muted_at`` is null unless the finding is muted.
+    SQL helps; null if neither can be given. ``index`` is null unless an index is missing that can
+    be created while its table is used. ``muted_at`` is null unless the finding is muted.
     """
 
     code: Code
@@ -42,6 +50,7 @@ class Finding(BaseModel):
         examples=['CREATE INDEX CONCURRENTLY ON "public"."orders" ("customer_id");']
     )
     risk: str = Field(examples=["Takes disk space, and time at each write."])
+    index: MissingIndex | None
     muted_at: dt.datetime | None
 
 

@@ -77,6 +77,7 @@ class NewChannel(Channel):
     """A new channel; a webhook's with the key that its messages are signed with, shown once."""
 
     signing_key: str | None = Field(examples=["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"])
+    warning: str | None = Field(description="Why nothing can be sent to it as things are.")
 
 
 class AlertSettings(BaseModel):
@@ -193,8 +194,11 @@ async def create_channel(
 
     made, key = await caller.idempotent(tuple[Channel, Secret], work)
     shown = key.reveal() if made.kind == "webhook" else None
+    warning = platform.alert_channels.warning(made.kind)
     return answers.answer(
-        NewChannel(**made.model_dump(), signing_key=shown), message="Channel made.", status=201
+        NewChannel(**made.model_dump(), signing_key=shown, warning=warning),
+        message="Channel made.",
+        status=201,
     )
 
 

@@ -126,6 +126,11 @@ def _database_of(row: OperationRow) -> OperationDatabase | None:
 
 def accepted(row: OperationRow, message: str) -> JSONResponse:
     """Return 202 with the operation that carries out the request."""
-    response = answer(operation(row), message=message, status=202)
-    response.headers["Location"] = f"/api/operations/{row.id}"
+    return under_way(operation(row), row.id, message)
+
+
+def under_way(data: BaseModel, operation_id: uuid.UUID, message: str) -> JSONResponse:
+    """Return 202 with a resource that an operation is changing."""
+    response = answer(data, message=message, status=202)
+    response.headers["Location"] = f"/api/operations/{operation_id}"
     return response

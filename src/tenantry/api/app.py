@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 
 from tenantry import __version__
@@ -20,6 +21,7 @@ from tenantry.api import (
     backups,
     blueprints,
     branches,
+    cache_usage,
     clusters,
     customers,
     data_api,
@@ -28,9 +30,13 @@ from tenantry.api import (
     extensions,
     imports,
     insights,
+    instances,
     keys,
+    marks,
     migrations,
+    moves,
     operations,
+    past,
     plans,
     problems,
     prometheus,
@@ -38,9 +44,13 @@ from tenantry.api import (
     restores,
     roles,
     samples,
+    site_judgements,
+    site_proxies,
+    sites,
     sql_runs,
     state,
     statement_log,
+    table_rows,
     users,
     vacuuming,
     whitelist,
@@ -57,15 +67,23 @@ _FAILURE = {"model": Problem, "description": "What was wrong, and what to do nex
 
 _RESOURCES = (
     databases,
+    instances,
+    moves,
     whitelist,
     roles,
     extensions,
     data_api,
+    sites,
+    site_proxies,
+    site_judgements,
+    cache_usage,
     statement_log,
     branches,
     backups,
     backup_schedules,
     restores,
+    marks,
+    past,
     imports,
     drills,
     plans,
@@ -75,6 +93,7 @@ _RESOURCES = (
     prometheus,
     queries,
     sql_runs,
+    table_rows,
     samples,
     alerts,
     migrations,
@@ -88,6 +107,25 @@ _RESOURCES = (
     clusters,
     state,
 )  # in the order of the documentation
+
+
+# Groups of operations whose modules have names for readers of the code.
+_GROUPS = {
+    "drills": "proofs",
+    "samples": "metrics",
+    "sql_runs": "sql",
+    "state": "platform",
+    "statement_log": "logs",
+    "table_rows": "rows",
+    "vacuuming": "maintenance",
+}
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Return ``group.verb``: what the generated clients call this route."""
+    group = route.endpoint.__module__.rpartition(".")[2]
+    verb = "list" if route.name == "index" else route.name
+    return f"{_GROUPS.get(group, group)}.{verb}"
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -116,6 +154,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        generate_unique_id_function=_operation_id,
         responses={"4XX": _FAILURE, "5XX": _FAILURE},
     )
     app.state.trusted_proxies = settings.proxy_networks
@@ -127,12 +166,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
+        # Relative addresses: a proxy may have put a prefix before the paths.
         return get_swagger_ui_html(
-            openapi_url="/openapi.json",
+            openapi_url="openapi.json",
             title="Tenantry API",
-            swagger_js_url=f"{_ASSETS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{_ASSETS}/swagger-ui.css",
-            swagger_favicon_url=f"{_ASSETS}/favicon-32x32.png",
+            swagger_js_url=f".{_ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f".{_ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f".{_ASSETS}/favicon-32x32.png",
         )
 
     app.add_middleware(Frame)

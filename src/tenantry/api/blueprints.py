@@ -1,5 +1,6 @@
 """/api/blueprints and /api/databases/{id}/blueprint"""
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
@@ -48,17 +49,29 @@ class BlueprintRole(BaseModel):
     access: Literal["read_only", "read_write"]
 
 
+class BlueprintDataApi(BaseModel):
+    """The data API of databases that are created with the blueprint, from version ``since`` on."""
+
+    schemas: list[str] = Field(examples=[["api"]])
+    since: int
+    auth: bool = Field(description="Whether it has application users.")
+
+
 class BlueprintMigration(BaseModel):
     version: int
     title: str
 
 
 class WholeBlueprint(Blueprint):
-    """A blueprint in full; ``isolation`` holds the arguments for ``tenantry_rls check``."""
+    """A blueprint in full; ``isolation`` holds the arguments for ``tenantry_rls check``.
+
+    ``data_api`` is null if new databases have none.
+    """
 
     readme: str
     versions: list[Version]
     roles: list[BlueprintRole]
+    data_api: BlueprintDataApi | None
     isolation: dict[str, object]
     migrations: list[BlueprintMigration]
 
@@ -126,6 +139,7 @@ def _whole(found: Known) -> WholeBlueprint:
                 for each in found.versions
             ],
             "roles": [{"name": each.name, "access": each.access} for each in found.roles],
+            "data_api": None if found.data_api is None else asdict(found.data_api),
             "isolation": dict(found.isolation),
             "migrations": [
                 {"version": each.version, "title": each.title} for each in found.migrations
@@ -154,7 +168,7 @@ async def index(platform: CurrentPlatform, _caller: Reader) -> Response:
 
 @router.get("/api/blueprints/{name}", response_model=Answer[WholeBlueprint])
 async def show(platform: CurrentPlatform, _caller: Reader, name: Name) -> Response:
-    """Return a blueprint: its README, versions, roles, extensions and migrations."""
+    """Return a blueprint: its README, versions, roles, extensions, data API and migrations."""
     return answers.answer(_whole(await platform.blueprints.show(name)))
 
 

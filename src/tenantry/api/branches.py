@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
@@ -11,6 +11,7 @@ from tenantry.api import answers, database_answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.database_answers import Branch, Database
 from tenantry.api.deps import BranchId, CurrentPlatform, Cursor, DatabaseId, Limit, allowed, calling
+from tenantry.pg import descriptions
 from tenantry.services.access.service import Principal
 from tenantry.services.bodies.copies import CreateBranch, PromoteBranch, ResetBranch, SetMasking
 from tenantry.services.branches import model
@@ -19,7 +20,25 @@ from tenantry.services.requests.service import Caller
 router = APIRouter(prefix="/api/databases/{identifier}", tags=["branches"])
 
 Reader = Annotated[Principal, allowed("databases:read")]
+Visitor = Annotated[Caller, calling("databases:read")]
 Writer = Annotated[Caller, calling("databases:write")]
+
+
+class SchemaDifference(BaseModel):
+    """An object that differs, with its definitions in PostgreSQL's own notation."""
+
+    kind: str = Field(examples=["index"])
+    name: str = Field(examples=["public.orders_customer_id_idx"])
+    status: Literal["added", "removed", "changed"] = Field(description="In the branch.")
+    parent: str | None
+    branch: str | None
+
+
+_STATUS: dict[descriptions.Status, Literal["added", "removed", "changed"]] = {
+    "missing": "removed",
+    "extra": "added",
+    "changed": "changed",
+}
 
 
 class Masking(BaseModel):
@@ -66,6 +85,30 @@ async def index(
     page = await platform.branches.page(principal.actor, database_id, cursor=cursor, limit=limit)
     return answers.listing(
         [database_answers.database(row) for row in page.rows], next_cursor=page.next_cursor
+    )
+
+
+@router.get("/branches/{branch_id}/diff", response_model=Listing[SchemaDifference])
+async def compare(
+    platform: CurrentPlatform, caller: Visitor, database_id: DatabaseId, branch_id: BranchId
+) -> Response:
+    """Compare the branch's schema with the parent's: tables, columns, indexes, policies and so on.
+
+    Rows are not compared.
+    """
+    async with caller.visiting():
+        found = await platform.branches.compare(caller.actor, database_id, branch_id)
+    return answers.listing(
+        [
+            SchemaDifference(
+                kind=each.kind,
+                name=each.name,
+                status=_STATUS[each.status],
+                parent=each.expected,
+                branch=each.found,
+            )
+            for each in found
+        ]
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.deps import ClusterId, CurrentPlatform, allowed, calling
-from tenantry.control.clusters import ClusterRow
+from tenantry.control.clusters import ClusterRow, Wanted
 from tenantry.control.grants import ADMIN
 from tenantry.services.access.service import Principal
 from tenantry.services.bodies.copies import AddCluster, BackUpCluster, RestoreCluster
@@ -100,6 +100,8 @@ class Cluster(BaseModel):
     driver: str
     version: int
     port: int
+    container_name: str | None = Field(description="Of an instance.")
+    wanted: Wanted
     ready: bool = Field(description="Whether databases are placed on it; false while it is added.")
     databases: int
     max_databases: int
@@ -118,6 +120,8 @@ def _shown(row: ClusterRow, backups: Upkeep | None) -> Cluster:
         driver=row.driver,
         version=row.version,
         port=row.port,
+        container_name=row.container_name,
+        wanted=row.wanted,
         ready=row.ready,
         databases=row.databases,
         max_databases=row.max_databases,

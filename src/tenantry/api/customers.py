@@ -30,6 +30,7 @@ class Customer(BaseModel):
     users: int
     api_keys: int = Field(description="Those that are neither revoked nor expired.")
     backups: int = Field(description="Logical backups.")
+    sites: int = Field(description="Sites of the AI cache.")
     operations: int = Field(description="Unfinished operations.")
     created_at: dt.datetime
 
@@ -42,6 +43,7 @@ def _customer(found: Found) -> Customer:
         users=found.users,
         api_keys=found.api_keys,
         backups=found.backups,
+        sites=found.sites,
         operations=found.operations,
         created_at=found.row.created_at,
     )
@@ -74,7 +76,7 @@ async def show(platform: CurrentPlatform, principal: Reader, customer_id: Custom
 async def remove(
     platform: CurrentPlatform, caller: Administrator, customer_id: CustomerId
 ) -> Response:
-    """Remove a customer without databases, users, valid API keys, backups or open operations."""
+    """Remove a customer without databases, users, valid API keys, backups, sites and open work."""
     async with caller.transaction() as tx:
         removed = await platform.customers.remove(tx, caller.principal, customer_id)
     return answers.answer(_customer(removed), message="Customer removed.")

@@ -27,6 +27,14 @@ _OPEN = "Anybody who can reach it may write, without a token, what anon may: for
 _KEEP = "Keep the keys: they are not shown again."
 
 
+class Auth(BaseModel):
+    """The users of the application."""
+
+    site_url: str | None
+    redirect_urls: list[str]
+    signup: bool
+
+
 class DataApi(BaseModel):
     """The REST API of a database.
 
@@ -43,6 +51,8 @@ class DataApi(BaseModel):
     statement_timeout_ms: int | None = Field(examples=[15_000])
     jwks_url: str | None
     allowed_origins: list[str]
+    auth_url: str | None = Field(description="Where users sign in; null without auth.")
+    auth: Auth | None
     keys_issued_at: dt.datetime
     previous_keys_until: dt.datetime | None
     created_at: dt.datetime
@@ -95,7 +105,7 @@ async def put(
     said = [_OPEN] if opened.api.configuration.open else []
     said += [_KEEP] if opened.jwt_secret else []
     return answers.answer(
-        _opened(platform.settings, opened), message=" ".join(["Data API enabled.", *said])
+        opened_api(platform.settings, opened), message=" ".join(["Data API enabled.", *said])
     )
 
 
@@ -125,7 +135,7 @@ async def rotate(
             tx, caller.actor, database_id, secrets.jwt_secret(), body.overlap()
         ),
     )
-    return answers.answer(_opened(platform.settings, opened), message=f"Keys replaced. {_KEEP}")
+    return answers.answer(opened_api(platform.settings, opened), message=f"Keys replaced. {_KEEP}")
 
 
 @router.post("/tokens", status_code=201, response_model=Answer[Token])
@@ -147,10 +157,12 @@ async def issue_token(
 
 
 def _fields(settings: Settings, found: model.DataApi) -> dict[str, object]:
+    name, has_users = found.database.database_name, found.configuration.auth is not None
     return {
         "database_id": found.database.id,
-        "database_name": found.database.database_name,
-        "rest_url": settings.rest_url(found.database.database_name),
+        "database_name": name,
+        "rest_url": settings.rest_url(name),
+        "auth_url": settings.auth_url(name) if has_users else None,
         **dataclasses.asdict(found.configuration),
         "keys_issued_at": found.keys_issued_at,
         "previous_keys_until": found.previous_until,
@@ -159,7 +171,7 @@ def _fields(settings: Settings, found: model.DataApi) -> dict[str, object]:
     }
 
 
-def _opened(settings: Settings, opened: model.OpenedDataApi) -> OpenedDataApi:
+def opened_api(settings: Settings, opened: model.OpenedDataApi) -> OpenedDataApi:
     keys = {role: key.reveal() for role, key in opened.keys().items()}
     secret = None if opened.jwt_secret is None else opened.jwt_secret.reveal()
     return OpenedDataApi.model_validate(

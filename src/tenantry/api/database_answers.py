@@ -9,8 +9,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from tenantry.api.answers import Operation, answer, operation
+from tenantry.api.data_api import OpenedDataApi
 from tenantry.base.connection_strings import MASK, Style
 from tenantry.base.settings import Settings
+from tenantry.control.attributes import SuspendedDirect
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.log_settings import LoggedStatements
 from tenantry.control.pauses import PauseReason
@@ -18,11 +20,11 @@ from tenantry.control.plans import PlanRow
 from tenantry.services.branches import model as branches
 from tenantry.services.databases.model import (
     Opened,
-    Statistics,
     connection_strings,
     main_strings,
 )
 from tenantry.services.overuse import plan as overuse
+from tenantry.services.provisioning.model import Updated
 from tenantry.services.quotas import plan as quotas
 from tenantry.services.roles import model as roles
 
@@ -38,6 +40,7 @@ class Limits(BaseModel):
     statement_timeout_ms: int = Field(examples=[3_600_000])
     lock_timeout_ms: int = Field(examples=[300_000])
     idle_in_transaction_session_timeout_ms: int = Field(examples=[600_000])
+    cpu_weight: int = Field(examples=[100])
 
 
 class Plan(Limits):
@@ -107,6 +110,14 @@ class Database(BaseModel):
     owner_email: str | None = Field(examples=["owner@example.com"])
     environment: str = Field(examples=["production"])
     kind: str = Field(examples=["shared"])
+    driver: str = Field(description="What runs its cluster.", examples=["process"])
+    version: int = Field(description="Its cluster's major version.", examples=[15])
+    container_name: str | None = Field(
+        description="The name of its instance; null on a shared cluster.",
+        examples=["my-app-production-postgres"],
+    )
+    cpus: float | None = Field(description="How many processors its instance may use; null: all.")
+    memory_mb: int | None = Field(description="The memory of its instance, in MiB.")
     cluster: str = Field(
         description="The cluster that it is on; direct connections go to that cluster's own port.",
         examples=["shared-1"],
@@ -122,7 +133,17 @@ class Database(BaseModel):
     limits: Limits
     disk: Disk
     shadow: bool
-    status: Literal["active", "branching", "deleting"]
+    status: Literal["active", "branching", "deleting", "creating", "stopped", "suspended"] = Field(
+        description="An instance's database is creating until it can be used, and stopped or"
+        " suspended with it."
+    )
+    auto_suspend_seconds: int | None = Field(
+        description="After how many seconds without a session its instance is suspended; null:"
+        " never."
+    )
+    auto_suspend_direct: SuspendedDirect = Field(
+        description="What a direct connection to its suspended instance does."
+    )
     parent_id: uuid.UUID | None = Field(description="Of a branch: what it was made from.")
     branched_at: dt.datetime | None = Field(description="When a branch was as its parent.")
     expires_at: dt.datetime | None = Field(description="When a branch is deleted.")
@@ -152,6 +173,19 @@ class Database(BaseModel):
     blueprint: HasBlueprint | None
     created_at: dt.datetime
     updated_at: dt.datetime
+
+
+class UpdatedDatabase(Database):
+    """A changed database; of an instance with another size, with what waits for its restart."""
+
+    pending_restart: list[str] | None = Field(
+        default=None,
+        description="The parameters that follow the new memory once its instance is restarted.",
+        examples=[["shared_buffers"]],
+    )
+    operation_id: uuid.UUID | None = Field(
+        default=None, description="The restart of its instance, if one has begun."
+    )
 
 
 class Connection(BaseModel):
@@ -193,21 +227,8 @@ class OpenedDatabase(Database):
     operation_id: uuid.UUID | None = Field(
         default=None,
         description="The import into it, or its blueprint, if it was made with import_from or "
-        "blueprint.",
+        "blueprint; or the creation of its instance.",
     )
-
-
-class DatabaseStats(BaseModel):
-    database_id: uuid.UUID
-    database_name: str
-    size_bytes: int
-    size_pretty: str
-    active_connections: int
-    max_connections: int
-    cache_hit_ratio: float | None
-    transactions_committed: int
-    transactions_rolled_back: int
-    stats_since: dt.datetime
 
 
 class Role(BaseModel):
@@ -236,12 +257,18 @@ class OpenedRole(Role):
 
 
 class CreatedDatabase(OpenedDatabase):
-    """A new database, with the additional roles of its blueprint; passwords are shown only once.
+    """A new database, with the additional roles and the data API of its blueprint.
 
-    ``blueprint`` has no version while it is still being applied; the operation reports it.
+    Passwords and keys are shown only once. ``blueprint`` has no version while it is still being
+    applied; the operation reports it.
     """
 
     roles: list[OpenedRole] = []
+    data_api: OpenedDataApi | None = None
+    size_limits: Literal["enforced", "none"] | None = Field(
+        default=None,
+        description="Of an instance: whether the machine enforces its cpus and memory_mb.",
+    )
 
 
 class Branch(OpenedDatabase):
@@ -252,6 +279,16 @@ class Branch(OpenedDatabase):
 
 def database(row: DatabaseRow) -> Database:
     return Database.model_validate(_fields(row))
+
+
+def updated_database(found: Updated) -> UpdatedDatabase:
+    return UpdatedDatabase.model_validate(
+        _fields(found.row)
+        | {
+            "pending_restart": found.pending_restart,
+            "operation_id": None if found.operation is None else found.operation.id,
+        }
+    )
 
 
 def _fields(row: DatabaseRow) -> dict[str, object]:
@@ -265,6 +302,7 @@ def _fields(row: DatabaseRow) -> dict[str, object]:
             state=row.quota_state,
             detail=quotas.explain(row.quota_state),
         ),
+        "status": _status(row),
         "shadow": row.has_shadow,
         "paused": _paused(row),
         "log": log(row),
@@ -272,6 +310,12 @@ def _fields(row: DatabaseRow) -> dict[str, object]:
         if row.blueprint is None
         else HasBlueprint(name=row.blueprint, version=row.blueprint_version),
     }
+
+
+def _status(row: DatabaseRow) -> str:
+    if row.is_instance and row.status == "branching":
+        return "creating"
+    return row.wanted if row.status == "active" and row.wanted != "running" else row.status
 
 
 def log(row: DatabaseRow) -> Log:
@@ -368,31 +412,6 @@ def opened_role(settings: Settings, opened: roles.OpenedRole) -> OpenedRole:
     password = opened.password.reveal()
     return OpenedRole.model_validate(
         _of_role(settings, opened.role, password) | {"password": password}
-    )
-
-
-def pretty_size(size: int) -> str:
-    """Return bytes as PostgreSQL's pg_size_pretty formats them."""
-    value, unit = float(size), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if abs(value) < 10 * 1024:  # as pg_size_pretty does
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.0f} {unit}"
-
-
-def stats(found: Statistics) -> DatabaseStats:
-    return DatabaseStats(
-        database_id=found.database_id,
-        database_name=found.database_name,
-        size_bytes=found.size_bytes,
-        size_pretty=pretty_size(found.size_bytes),
-        active_connections=found.active_connections,
-        max_connections=found.max_connections,
-        cache_hit_ratio=found.cache_hit_ratio,
-        transactions_committed=found.transactions_committed,
-        transactions_rolled_back=found.transactions_rolled_back,
-        stats_since=found.stats_since,
     )
 
 

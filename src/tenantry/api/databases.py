@@ -4,19 +4,20 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from tenantry.api import answers, database_answers
+from tenantry.api import answers, database_answers, statistics_answers
 from tenantry.api.answers import Answer, Deleted, Listing
+from tenantry.api.data_api import opened_api
 from tenantry.api.database_answers import (
     CreatedDatabase,
     Database,
-    DatabaseStats,
     HasBlueprint,
     OpenedDatabase,
     Strings,
+    UpdatedDatabase,
 )
 from tenantry.api.deps import CurrentPlatform, Cursor, DatabaseId, Limit, allowed, calling
+from tenantry.api.statistics_answers import DatabaseStats
 from tenantry.base.connection_strings import CA_FILE, Format, Style
-from tenantry.base.settings import Settings
 from tenantry.control.attributes import Environment
 from tenantry.control.database_lists import Filter
 from tenantry.control.operations import OperationRow
@@ -25,6 +26,8 @@ from tenantry.services.blueprints.flow import APPLY
 from tenantry.services.bodies.databases import CreateDatabase, UpdateDatabase
 from tenantry.services.bodies.fields import Email, Label, Moment, Slug
 from tenantry.services.databases.model import Opened
+from tenantry.services.instances.model import CREATE
+from tenantry.services.platform import Platform
 from tenantry.services.provisioning.model import Provisioned
 from tenantry.services.requests.service import Caller
 
@@ -43,13 +46,22 @@ CaFile = Annotated[
 ]
 
 
-def _created(settings: Settings, made: Provisioned) -> Response:
+def _created(platform: Platform, made: Provisioned) -> Response:
     """Return a new database and the state of its blueprint."""
+    settings = platform.settings
     row = database_answers.created_database(settings, made.opened)
     row.roles = [database_answers.opened_role(settings, each) for each in made.roles]
     message = "Database created. Keep the password: it is not shown again."
+    if made.data_api is not None:
+        row.data_api = opened_api(settings, made.data_api)
+        message = "Database created. Keep the password and the keys: they are not shown again."
     if made.operation is not None:
         row.operation_id = made.operation.id
+        if made.operation.kind == CREATE.name:
+            enforced = platform.instances.limits_are_enforced(made.opened.row.driver)
+            row.size_limits = "enforced" if enforced else "none"
+            message = "The instance is being created. Keep the password: it is not shown again."
+            return answers.under_way(row, made.operation.id, message)
         if made.operation.kind == APPLY.name:
             row.blueprint, said = _applied(made.operation)
             message += said
@@ -66,16 +78,24 @@ def _applied(operation: OperationRow) -> tuple[HasBlueprint | None, str]:
     return None, " Its blueprint is still being applied."
 
 
-@router.post("", status_code=201, response_model=Answer[CreatedDatabase])
+@router.post(
+    "",
+    status_code=201,
+    response_model=Answer[CreatedDatabase],
+    responses={
+        202: {"model": Answer[CreatedDatabase], "description": "The instance is being created"}
+    },
+)
 async def create(body: CreateDatabase, platform: CurrentPlatform, caller: Writer) -> Response:
     """Create a database. Its password is shown only in this answer.
 
-    ``import_from`` copies another database into it; ``blueprint`` gives it a schema and the roles
-    that belong to it. ``operation_id`` is the operation that does either. A blueprint is applied
-    before this answers unless it takes longer than ten seconds.
+    ``import_from`` copies another database into it; ``blueprint`` gives it a schema, with the roles
+    and the data API that belong to it. ``operation_id`` is the operation that does either. A
+    blueprint is applied before this answers unless it takes longer than ten seconds. With the kind
+    ``dedicated`` the answer is 202: strings and password are valid once ``operation_id`` succeeded.
     """
     made = await platform.provisioning.create(caller, body.wanted(), body.contents())
-    return _created(platform.settings, made)
+    return _created(platform, made)
 
 
 @router.get("", response_model=Listing[Database])
@@ -120,19 +140,30 @@ async def show(platform: CurrentPlatform, principal: Reader, database_id: Databa
     )
 
 
-@router.patch("/{identifier}", response_model=Answer[Database])
+@router.patch(
+    "/{identifier}",
+    response_model=Answer[UpdatedDatabase],
+    responses={
+        202: {"model": Answer[UpdatedDatabase], "description": "The instance is being restarted"}
+    },
+)
 async def update(
     body: UpdateDatabase,
     platform: CurrentPlatform,
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Change attributes and limits of a database.
+    """Change attributes and limits of a database, and the size of its instance.
 
-    Open sessions are unaffected, unless the database goes over its disk quota or back under it.
+    Open sessions are unaffected, unless the database goes over its disk quota or back under it. An
+    instance has its new size at once; parameters that follow it and need a restart are listed in
+    ``pending_restart``, or with ``restart`` the instance is restarted: then the answer is 202.
     """
-    row = await platform.provisioning.update(caller, database_id, body.changes())
-    return answers.answer(database_answers.database(row), message="Database updated.")
+    found = await platform.provisioning.update(caller, database_id, body.changes())
+    row = database_answers.updated_database(found)
+    if found.operation is None:
+        return answers.answer(row, message="Database updated.")
+    return answers.under_way(row, found.operation.id, "The instance is being restarted.")
 
 
 @router.post("/{identifier}/pool/reconnect", response_model=Answer[Database])
@@ -200,10 +231,12 @@ async def strings(
 
 @router.get("/{identifier}/stats", response_model=Answer[DatabaseStats])
 async def stats(platform: CurrentPlatform, principal: Reader, database_id: DatabaseId) -> Response:
-    """Return current size, sessions and counters; size and sessions include the shadow's."""
-    return answers.answer(
-        database_answers.stats(await platform.databases.statistics(principal.actor, database_id))
-    )
+    """Return current size, sessions and counters, and what an instance takes of the machine.
+
+    Size and sessions include the shadow's, and those of all databases of an instance.
+    """
+    found, use = await platform.instances.statistics(principal.actor, database_id)
+    return answers.answer(statistics_answers.stats(found, use))
 
 
 @router.post("/{identifier}/rotate-password", response_model=Answer[OpenedDatabase])

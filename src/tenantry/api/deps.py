@@ -107,6 +107,7 @@ EntryId = Annotated[
     uuid.UUID,
     Depends(_parameter("whitelist_id", "There is no such entry on this database's allowlist.")),
 ]
+TextId = Annotated[uuid.UUID, Depends(_parameter("text_id", "You have no such text."))]
 KeyId = Annotated[uuid.UUID, Depends(_identifier("API key"))]
 CustomerId = Annotated[uuid.UUID, Depends(_identifier("customer"))]
 UserId = Annotated[uuid.UUID, Depends(_identifier("user"))]
@@ -114,7 +115,17 @@ SessionId = Annotated[uuid.UUID, Depends(_identifier("session"))]
 ClusterId = Annotated[uuid.UUID, Depends(_identifier("cluster"))]
 OperationId = Annotated[uuid.UUID, Depends(_identifier("operation"))]
 AlertId = Annotated[uuid.UUID, Depends(_identifier("alert"))]
+SiteId = Annotated[uuid.UUID, Depends(_identifier("site"))]
 ChannelId = Annotated[uuid.UUID, Depends(_identifier("channel"))]
+
+MarkId = Annotated[uuid.UUID, Depends(_parameter("mark_id", "This database has no such mark."))]
+PastId = Annotated[
+    uuid.UUID, Depends(_parameter("past_id", "This database has no such past session."))
+]
+ComparisonId = Annotated[
+    uuid.UUID,
+    Depends(_parameter("comparison_id", "This past session has no such comparison.")),
+]
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="The most rows in one answer.")]
 Cursor = Annotated[

@@ -23,8 +23,10 @@ MOST_BODY_BYTES = 1024 * 1024
 CLIENT_GONE = 499  # in the log and in metrics only: no client is left to be answered
 UPLOAD = "application/octet-stream"
 FOLDER = "application/x-tar"
+CSV = "text/csv"
 _STREAMED = {
-    UPLOAD: re.compile(r"/api/databases/[^/]+/import(?:/preview)?"),
+    UPLOAD: re.compile(r"/api/databases/[^/]+/import(?:/preview)?|/databases/[^/]+/import/dump"),
+    CSV: re.compile(r"(?:/api)?/databases/[^/]+/rows/csv"),
     FOLDER: re.compile(r"/api/(?:databases/[^/]+/)?migrations"),
 }
 # If they were repeated, two readers of the request could take different values.

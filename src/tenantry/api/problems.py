@@ -9,13 +9,11 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from tenantry.base.errors import FieldError, TenantryError, TooManyRequests
+from tenantry.base.errors import TenantryError, TooManyRequests
 from tenantry.services.bodies import faults
 from tenantry.services.requests import problems
 
 log = structlog.get_logger()
-
-_MOST_ERRORS = 100  # in one answer
 
 
 def _answer(document: dict[str, object], status: int) -> JSONResponse:
@@ -54,23 +52,9 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
         raise TypeError from error
     found = error.errors()
     if any(each["type"] == "json_invalid" for each in found):
-        return _of(
-            request,
-            status=400,
-            code="invalid_json",
-            title="The body is not JSON",
-            detail="The body cannot be read as JSON.",
-            hint="Send a JSON object, with Content-Type: application/json.",
-        )
-    fields = tuple(
-        FieldError(
-            field=".".join(faults.printable(part) for part in each["loc"][1:])
-            or str(each["loc"][0]),
-            message=faults.message(each),
-            code=each["type"],
-        )
-        for each in found[:_MOST_ERRORS]
-    )
+        request_id: str = request.state.call.request_id
+        return _answer(problems.invalid_json(request_id, request.url.path), 400)
+    fields = faults.fields(found[: faults.MOST])
     named = ", ".join(dict.fromkeys(each.field for each in fields))
     detail = f"These cannot be used as they are: {named}."
     if len(fields) == 1:

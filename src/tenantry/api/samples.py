@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -13,8 +14,9 @@ from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, DatabaseId, allowed
 from tenantry.services.access.service import Principal
 from tenantry.services.bodies.fields import Moment
+from tenantry.services.samples import series as model
 from tenantry.services.samples.latest import Order
-from tenantry.services.samples.resolutions import SAMPLE_SECONDS
+from tenantry.services.samples.resolutions import SAMPLE_SECONDS, Span
 from tenantry.services.samples.service import Drawn, Lately
 
 router = APIRouter(tags=["insights"])
@@ -22,7 +24,7 @@ router = APIRouter(tags=["insights"])
 Reader = Annotated[Principal, allowed("databases:read")]
 MOST_SPARKLINES = 100  # databases in one request, whose URL has all their ids
 MOST_LATEST = 500  # databases in one answer
-_LONGEST_STEP = 366 * 86_400
+LONGEST_STEP = 366 * 86_400
 
 
 class Series(BaseModel):
@@ -90,22 +92,27 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.6g}") if value % 1 else value
 
 
+def series_of(span: Span, series: Sequence[model.Series]) -> list[Series]:
+    """Return series as answers have them: with the moment of each step."""
+    moments = span.buckets
+    return [
+        Series(
+            name=each.name,
+            unit=each.unit,
+            points=list(zip(moments, map(_rounded, each.values), strict=True)),
+        )
+        for each in series
+    ]
+
+
 def _metrics(found: Drawn) -> Metrics:
-    moments = found.span.buckets
     return Metrics.model_validate(
         {
             "database_id": found.database_id,
             "from": found.span.start,
             "to": found.span.end,
             "step_seconds": int(found.span.step.total_seconds()),
-            "series": [
-                {
-                    "name": each.name,
-                    "unit": each.unit,
-                    "points": list(zip(moments, map(_rounded, each.values), strict=True)),
-                }
-                for each in found.series
-            ],
+            "series": series_of(found.span, found.series),
         }
     )
 
@@ -137,7 +144,7 @@ async def metrics(
         int | None,
         Query(
             ge=SAMPLE_SECONDS,
-            le=_LONGEST_STEP,
+            le=LONGEST_STEP,
             description="The seconds between two points. By default there are up to 300 points.",
         ),
     ] = None,

@@ -14,6 +14,7 @@ from tenantry.api import answers
 from tenantry.api.answers import Answer
 from tenantry.api.deps import CurrentCall, CurrentPlatform, allowed
 from tenantry.base.errors import Unavailable
+from tenantry.base.local_api import is_loopback
 from tenantry.services import health, metrics
 from tenantry.services.access.service import Principal
 from tenantry.services.observations.exposition import MEDIA_TYPE
@@ -29,6 +30,7 @@ _OF_PROXIES = {
     "via",
     "x-forwarded-for",
     "x-forwarded-host",
+    "x-forwarded-prefix",
     "x-forwarded-proto",
     "x-real-ip",
 }
@@ -103,11 +105,23 @@ async def authority(platform: CurrentPlatform) -> Response:
 
 
 def _is_local(request: Request, call: Call) -> bool:
-    """Whether the request comes from a program of this machine, and not through a proxy."""
-    if set(request.headers) & _OF_PROXIES:
+    """Whether the request comes from a program of this machine, and not through a proxy.
+
+    Any page can have a browser of this machine send a request here, under a host name of its own.
+    """
+    if set(request.headers) & _OF_PROXIES or not _names_this_machine(request):
         return False
     try:
         return ipaddress.ip_address(call.address or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _names_this_machine(request: Request) -> bool:
+    domain: str = request.app.state.platform.settings.domain
+    try:
+        host = request.url.hostname or ""
+        return host == domain or is_loopback(host)
     except ValueError:
         return False
 

@@ -1,4 +1,4 @@
-"""/api/databases/{id}/vacuum-full, …/vacuum, …/analyze, …/reindex"""
+"""/api/databases/{id}/vacuum-full, …/vacuum, …/analyze, …/reindex, …/indexes"""
 
 import uuid
 from typing import Annotated
@@ -9,7 +9,13 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.deps import CurrentPlatform, DatabaseId, calling
-from tenantry.services.bodies.maintenance import Analyze, Reindex, Vacuum, VacuumFull
+from tenantry.services.bodies.maintenance import (
+    Analyze,
+    CreateIndex,
+    Reindex,
+    Vacuum,
+    VacuumFull,
+)
 from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
 
@@ -92,11 +98,23 @@ async def reindex(
     return await _begin(platform, caller, database_id, body, "The indexes are being rebuilt.")
 
 
+@router.post("/indexes", status_code=202, response_model=Answer[Operation])
+async def create_index(
+    body: CreateIndex, platform: CurrentPlatform, caller: Writer, database_id: DatabaseId
+) -> Response:
+    """Create an index, while its table is used (CREATE INDEX CONCURRENTLY).
+
+    The result has ``index``, as ``schema.name``, and ``size_bytes``. If it fails or is cancelled,
+    no invalid index is left.
+    """
+    return await _begin(platform, caller, database_id, body, "The index is being created.")
+
+
 async def _begin(
     platform: Platform,
     caller: Caller,
     database_id: uuid.UUID,
-    body: Analyze | Reindex | Vacuum | VacuumFull,
+    body: Analyze | CreateIndex | Reindex | Vacuum | VacuumFull,
     message: str,
 ) -> Response:
     wanted = body.wanted()

@@ -43,6 +43,7 @@ class TenantryError(Exception):
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Something went wrong"
+    may_be_done: bool = False  # whether what was requested may have been done nevertheless
 
     def __init__(
         self, detail: str, *, hint: str | None = None, fields: tuple[FieldError, ...] = ()
@@ -143,6 +144,7 @@ class Unavailable(TenantryError):
     code = "unavailable"
     status = 503
     title = "A part that this needs does not answer"
+    may_be_done = True
 
 
 class MachineError(TenantryError):

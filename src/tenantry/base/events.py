@@ -86,6 +86,14 @@ class DatabaseReplaced(Change):
     """Another database has its name now."""
 
 
+class DatabaseSetAside(Change):
+    """It was renamed to be moved: nobody finds it."""
+
+
+class DatabaseBroughtBack(Change):
+    """It has its name again: it was not moved."""
+
+
 class LogMirrored(Change):
     """WAL was copied to another repository, up to a segment."""
 
@@ -144,6 +152,14 @@ class SideClusterRemoved(Change):
 
 class SideClusterRestored(Change):
     pass
+
+
+class SiteRemoved(Change):
+    """The process of a site, and its data if the site was deleted."""
+
+
+class SiteWritten(Change):
+    """The files of a site's process."""
 
 
 class StandingRoleRestored(Change):
@@ -244,6 +260,13 @@ class ProcessDied(Event):
 @dataclass(frozen=True, slots=True)
 class ProcessStarted(Event):
     """A process that had died runs again."""
+
+    process: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStopped(Event):
+    """A process is not to run any more: its instance was stopped or deleted."""
 
     process: str
 

@@ -46,6 +46,11 @@ class Home:
         return self.root / "pooler"
 
     @property
+    def sites(self) -> Path:
+        """The sites of the AI cache, each in a folder named by its id."""
+        return self.root / "sites"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 
@@ -103,6 +108,7 @@ class Home:
             self.tls,
             self.clusters,
             self.pooler,
+            self.sites,
             self.logs,
             self.statements,
             self.backups,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # sun_path holds 107 bytes (unix(7)); the longest name under home is
-# /run/<cluster>/.s.PGSQL.<port>, and a cluster's name is at most 16 characters long.
+# /run/<cluster>/.s.PGSQL.<port>, and a cluster's name is at most 16 characters long; that of an
+# instance, whose folder for the pooler ends with .pooled, is at most 9.
 LONGEST_HOME = 70
 
 _PREFIX = "tenantry_"

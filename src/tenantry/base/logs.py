@@ -2,7 +2,9 @@
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
@@ -44,3 +46,14 @@ def configure(part: str, *, to: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+
+
+@contextmanager
+def into(file: Path, part: str) -> Iterator[None]:
+    """Append the events to a file during a block, and log on standard error after it."""
+    with file.open("a") as opened:
+        configure(part, to=opened)
+        try:
+            yield
+        finally:
+            configure(part)

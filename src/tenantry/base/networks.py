@@ -2,12 +2,14 @@
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 from tenantry.base.errors import InvalidInput
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_REMEMBERED = 4096  # clients, each of which asks again and again
 _SITE_PREFIX = 64  # bits: what one customer of an IPv6 network has at least (RFC 6177)
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
@@ -33,6 +35,7 @@ def parse_network(text: str) -> Network:
     return network
 
 
+@lru_cache(_REMEMBERED)
 def parse_address(text: str) -> Address:
     """Return an address as a server shows it, without its zone; mapped into IPv6, as IPv4.
 
@@ -53,6 +56,7 @@ def contain(networks: Iterable[Network], address: str) -> bool:
     return any(seen in network for network in networks)
 
 
+@lru_cache(_REMEMBERED)
 def client_network(address: str) -> str:
     """Return what an address is counted as: for IPv6 its network, which one client may have."""
     found = parse_address(address)

@@ -33,6 +33,7 @@ SESSION_PREFIX = "tns_"
 CHALLENGE_PREFIX = "tnc_"
 DEVICE_PREFIX = "tnd_"
 SIGNING_PREFIX = "whsec_"
+SITE_PREFIX = "tnx_"
 RECOVERY_CODES = 10
 ROLE_PASSWORDS = 8  # in one answer
 SALT_BYTES = 16
@@ -121,6 +122,10 @@ class SecretSource:
         """Return an API key: 256 bits."""
         return Secret(API_KEY_PREFIX + self._material("api key").hex())
 
+    def site_key(self) -> Secret:
+        """Return the key of a site of the AI cache: 256 bits."""
+        return Secret(SITE_PREFIX + self._material("site key").hex())
+
     def signing_key(self) -> Secret:
         """Return the key of a webhook's signatures: 256 bits, as Standard Webhooks write it."""
         raw = base64.b64encode(self._material("signing key")).decode()
@@ -162,6 +167,7 @@ class SecretSource:
 _NAMED: dict[str, Callable[[SecretSource], Secret]] = {
     "password": SecretSource.password,
     "api_key": SecretSource.api_key,
+    "site_key": SecretSource.site_key,
     "signing_key": SecretSource.signing_key,
     "jwt_secret": SecretSource.jwt_secret,
     "totp_secret": SecretSource.totp_secret,
@@ -239,6 +245,12 @@ class Seal:
         except InvalidTag:
             return None
         return Secret(text.decode())
+
+
+def derived_secret(key: bytes, *, purpose: str) -> Secret:
+    """Return the one secret that a key and a purpose give (RFC 5869): 256 bits, in hexadecimal."""
+    kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=f"tenantry {purpose}".encode())
+    return Secret(kdf.derive(key).hex())
 
 
 _DEVICE = b"device"

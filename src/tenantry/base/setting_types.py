@@ -11,6 +11,8 @@ Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "satur
 Rate = Annotated[int, Field(ge=1, le=10_000_000)]
 Percent = Annotated[int, Field(ge=1, le=100)]
 
+TIME = r"([01]\d|2[0-3]):[0-5]\d"  # of a day, as a pattern
+
 _WORD = re.compile(r"[A-Za-z0-9._/-]+")
 _VISIBLE = re.compile(r"[!-~]+")
 _PORTS = re.compile(r"(\d{1,5})-(\d{1,5})")

@@ -5,12 +5,9 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Self, get_args
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SecretBytes,
     SecretStr,
@@ -25,16 +22,27 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tenantry.base.errors import MachineError
 from tenantry.base.local_api import LONGEST_HOME, LocalApi, default_home, is_loopback
 from tenantry.base.networks import in_url
-from tenantry.base.setting_types import (
-    OneLine,
-    Percent,
-    Port,
-    PortRange,
-    Rate,
-    Weekday,
-    WholePath,
-    Word,
+from tenantry.base.setting_groups import (
+    Acme,
+    Alert,
+    Api,
+    Backup,
+    BackupS3,
+    Cache,
+    Concurrent,
+    Customer,
+    Embedder,
+    Group,
+    Instance,
+    Pool,
+    Rates,
+    Redis,
+    Rest,
+    Restart,
+    Session,
+    Smtp,
 )
+from tenantry.base.setting_types import TIME, Port, WholePath
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -42,8 +50,8 @@ if TYPE_CHECKING:
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 # A name that authorities certify: not localhost, and not an address (its last part is digits).
 _CERTIFIABLE = re.compile(r".+\.(?=[a-z0-9-]*[a-z])[a-z0-9-]+")
-_TIME = r"([01]\d|2[0-3]):[0-5]\d"
-_WINDOW = rf"^(off|{_TIME}-{_TIME})$"
+_IMAGE = r"^[a-zA-Z0-9][a-zA-Z0-9._/:@{}-]*$"  # an argument of docker pull, and {version}
+_WINDOW = rf"^(off|{TIME}-{TIME})$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,151 +68,6 @@ class Variable:
     @classmethod
     def of(cls, field: FieldInfo, *path: str) -> "Variable":
         return cls(_variable(*path), _is_secret(field.annotation), field.is_required())
-
-
-class Group(BaseModel):
-    """Settings whose variables share a prefix: ``TENANTRY_ACME_EMAIL`` is ``acme.email``."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_no_setting_itself(cls, given: object) -> object:
-        if isinstance(given, str):
-            raise ValueError("is not a setting: names of settings go on after it")  # noqa: TRY004
-        return given
-
-
-class Api(Group):
-    """The address of the REST API, and its deadlines for clients."""
-
-    host: str = "127.0.0.1"
-    port: Port = 3000
-    head_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
-    stall_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
-    idle_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
-
-
-class Rest(Group):
-    """The address of the data API, and the memory that schemas of databases take in its process."""
-
-    host: str = "127.0.0.1"
-    port: Port = 3001
-    cache_mb: Annotated[int, Field(ge=8, le=65_536)] = 150
-
-
-class Pool(Group):
-    """The pooler's port and limits."""
-
-    port: Port = 6432
-    packet_mb: Annotated[int, Field(ge=1, le=1024)] = 64
-    memory_mb: Annotated[int, Field(ge=64, le=65_536)] = 256
-
-
-class Customer(Group):
-    """Limits of each customer."""
-
-    databases: Annotated[int, Field(ge=1, le=100_000)] = 100
-    backup_gb: Annotated[int, Field(ge=1, le=1_000_000)] = 100
-
-
-class Backup(Group):
-    """When physical backups are made, their retention, and their folder."""
-
-    time: Annotated[str, Field(pattern=rf"^{_TIME}$")] = "02:00"
-    weekday: Weekday = "sunday"
-    days: Annotated[int, Field(ge=1, le=3650)] = 7
-    dir: WholePath | None = None
-
-
-class BackupS3(Group):
-    """A further backup repository, in an S3 bucket."""
-
-    endpoint: str
-    bucket: Word
-    region: Word = "us-east-1"
-    path: Word = "/tenantry"
-    key: OneLine
-    secret: OneLine
-    ca_file: WholePath | None = None
-
-    @field_validator("endpoint")
-    @classmethod
-    def _https_server(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname or parts.path not in {"", "/"}:
-            raise ValueError("is not the https URL of a server, such as https://s3.example.com")
-        return f"https://{parts.netloc}"
-
-
-class Smtp(Group):
-    """The mail server that takes the platform's e-mails."""
-
-    host: Word
-    port: Port = 587
-    security: Literal["starttls", "tls", "none"] = "starttls"
-    user: str | None = None
-    password: OneLine | None = None
-    sender: Annotated[str, Field(pattern=r"^[^@\s<>]+@[^@\s<>]+$")]
-    ca_file: WholePath | None = None
-
-
-class Alert(Group):
-    """From where on the conditions of databases need attention."""
-
-    disk_percent: Percent = 80
-    connections_percent: Percent = 90
-    transaction_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
-    deadlocks: Annotated[int, Field(ge=1, le=1_000_000)] = 5
-    rollback_percent: Percent = 50
-    slower_percent: Annotated[int, Field(ge=101, le=100_000)] = 200
-
-
-class Acme(Group):
-    """The ACME authority that certifies the TLS endpoints, instead of the installation's own."""
-
-    directory: str | None = None
-    email: str | None = None
-    ca_file: WholePath | None = None
-    http_port: Port = 80
-    dns_hook: WholePath | None = None
-
-    @field_validator("directory")
-    @classmethod
-    def _https_url(cls, url: str | None) -> str | None:
-        if url is not None and (urlsplit(url).scheme != "https" or not urlsplit(url).hostname):
-            raise ValueError("is not the https URL of an ACME directory")
-        return url
-
-
-class Rates(Group):
-    """Limits of requests per minute."""
-
-    per_address: Rate = 120_000
-    per_key: Rate = 60_000
-    failures: Rate = 60
-    logins: Rate = 30
-
-
-class Concurrent(Group):
-    """Limits of concurrent requests."""
-
-    per_key: Annotated[int, Field(ge=1, le=10_000)] = 32
-    per_customer: Annotated[int, Field(ge=1, le=10_000)] = 64
-
-
-class Session(Group):
-    """The lifetime of sessions."""
-
-    idle_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
-    hours: Annotated[int, Field(ge=1, le=720)] = 12
-
-
-class Restart(Group):
-    """Restarts of servers whose files were replaced."""
-
-    broken: bool = True
-    grace_seconds: Annotated[int, Field(ge=1, le=60)] = 30
 
 
 class Settings(BaseSettings):
@@ -230,9 +93,12 @@ class Settings(BaseSettings):
     trusted_proxies: str = ""
     pg_port: Port = 5432
     pool: Pool = Pool()
-    instance_ports: PortRange = "5500-5999"
+    instance: Instance = Instance()
+    postgres_image: Annotated[str, Field(pattern=_IMAGE)] | None = None
     connections_per_address: Annotated[int, Field(ge=10, le=65_535)] | None = None
-    redis_port: Port = 6379
+    cache: Cache = Cache()
+    redis: Redis = Redis()
+    embedder: Embedder = Embedder()
     warm_pool: Annotated[int, Field(ge=0, le=500)] = 16
     branches: Annotated[int, Field(ge=0, le=1000)] = 10
     customer: Customer = Customer()
@@ -242,7 +108,7 @@ class Settings(BaseSettings):
     backup: Backup = Backup()
     backup_s3: BackupS3 | None = None
     replaced_days: Annotated[int, Field(ge=1, le=3650)] | None = None
-    drill_time: Annotated[str, Field(pattern=rf"^(off|{_TIME})$")] = "04:00"
+    drill_time: Annotated[str, Field(pattern=rf"^(off|{TIME})$")] = "04:00"
     maintenance_window: Annotated[str, Field(pattern=_WINDOW)] = "03:00-04:00"
     restart: Restart = Restart()
     import_private: bool = False
@@ -358,7 +224,7 @@ class Settings(BaseSettings):
     @property
     def instance_port_range(self) -> range:
         """The ports of dedicated and further shared clusters."""
-        first, last = map(int, self.instance_ports.split("-"))
+        first, last = map(int, self.instance.ports.split("-"))
         return range(first, last + 1)
 
     @property
@@ -383,13 +249,33 @@ class Settings(BaseSettings):
 
     def rest_url(self, database_name: str) -> str:
         """Return the URL of the data API of a database, for its clients."""
+        return f"{self.rest_root}/{database_name}/rest/v1"
+
+    def auth_url(self, database_name: str) -> str:
+        """Return the URL at which the users of a database's application sign in."""
+        return f"{self.rest_root}/{database_name}/auth/v1"
+
+    @property
+    def rest_root(self) -> str:
+        """Return the URL of the data API, below which that of each database is."""
         scheme = "https" if self.rest_tls else "http"
-        return f"{scheme}://{in_url(self.domain)}:{self.rest.port}/{database_name}/rest/v1"
+        return f"{scheme}://{in_url(self.domain)}:{self.rest.port}"
 
     @property
     def rest_tls(self) -> bool:
         """Whether the data API uses TLS: whenever other machines can reach it."""
         return not is_loopback(self.rest.host)
+
+    @property
+    def cache_tls(self) -> bool:
+        """Whether the AI cache uses TLS: whenever other machines can reach it."""
+        return not is_loopback(self.cache.host)
+
+    @property
+    def cache_url(self) -> str:
+        """The root of the AI cache's URLs, for its clients."""
+        scheme = "https" if self.cache_tls else "http"
+        return f"{scheme}://{in_url(self.domain)}:{self.cache.port}"
 
     @property
     def is_local(self) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 
 class NoPlace(TimeoutError):
@@ -31,8 +31,10 @@ class Shares:
         held: list[asyncio.Semaphore] = []
         try:
             try:
-                async with asyncio.timeout(within):
-                    for semaphore in filter(None, (own, self._together)):
+                wanted = [own] if self._together is None else [own, self._together]
+                waits = any(semaphore.locked() for semaphore in wanted)
+                async with asyncio.timeout(within) if waits else nullcontext():
+                    for semaphore in wanted:
                         await semaphore.acquire()
                         held.append(semaphore)
             except TimeoutError:

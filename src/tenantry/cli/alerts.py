@@ -206,6 +206,8 @@ def add(
     output.facts([("kind", row["kind"]), ("target", row["target"]), ("events", row["events"])])
     if row["signing_key"]:
         output.secret("signing key", row["signing_key"])
+    if row["warning"]:
+        output.note(row["warning"], style="yellow")
 
 
 @channel.command("list")

@@ -60,6 +60,26 @@ ATTRIBUTES: dict[str, Attribute] = {
             typer.Option(metavar="ZONE", help="What its sessions begin with: Europe/Berlin."),
         ]
     ),
+    "auto_suspend_seconds": Attribute(
+        Annotated[
+            int | None,
+            typer.Option(
+                "--auto-suspend",
+                min=0,
+                metavar="SECONDS",
+                help="Suspend its instance when it had no session for so long (min. 60); 0: never.",
+            ),
+        ],
+        sent=lambda seconds: seconds or None,
+        is_shown=False,  # shown with its instance
+    ),
+    "auto_suspend_direct": Attribute(
+        Annotated[
+            Literal["wake", "refuse"] | None,
+            typer.Option(help="What a direct connection to its suspended instance does."),
+        ],
+        is_shown=False,  # shown with its instance
+    ),
     "expires_at": Attribute(
         Annotated[
             str | None,

@@ -10,7 +10,7 @@ from tenantry.base.errors import InvalidInput, NotFound
 from tenantry.base.ids import parse_id
 from tenantry.base.sizes import readable
 from tenantry.cli import backup_schedules, drills, entry_point, operations, output, times
-from tenantry.cli.asking import confirm_at_terminal
+from tenantry.cli.asking import confirm
 from tenantry.cli.client import Api, ApiError, Row, connect
 from tenantry.cli.downloading import ensure_file
 from tenantry.cli.entry_point import Json
@@ -251,16 +251,17 @@ def delete(
     database: Named,
     backup: BackupNamed,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask on a terminal.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Delete a backup and its file permanently. Asks first on a terminal."""
+    """Delete a backup and its file permanently. Asks first; elsewhere --yes is required."""
     with connect() as api:
         owner = _database(api, database, env)
         row = _find(api, owner, backup)
         if not yes:
-            confirm_at_terminal(f"{row['file_name']} will be gone for ever.", "Delete it?")
+            gone = f"{row['file_name']} will be gone for ever."
+            confirm("Delete it?", consequence=gone, as_json=as_json)
         answer = api.delete(_path(owner, row))
     if as_json:
         output.as_json(answer)

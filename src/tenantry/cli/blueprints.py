@@ -71,7 +71,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Show a blueprint: its README, versions, roles, extensions and migrations.
+    """Show a blueprint: its README, versions, roles, extensions, data API and migrations.
 
     Example:
 
@@ -88,6 +88,7 @@ def show(
             ("title", row["title"]),
             *((f"version {each['version']}", each["summary"]) for each in row["versions"]),
             ("logins", [f"{each['name']} ({each['access']})" for each in row["roles"]]),
+            ("data api", _data_api(row["data_api"]) if row["data_api"] else None),
             ("extensions", row["extensions"]),
             ("seeds", row["seeds"]),
             ("isolation", _check(row["isolation"]) if row["isolation"] else None),
@@ -96,6 +97,12 @@ def show(
     )
     for line in ("", *row["readme"].splitlines()):
         output.line(line)
+
+
+def _data_api(of: Row) -> str:
+    """Return what the data API of a new database serves."""
+    users = ", with application users" if of["auth"] else ""
+    return f"schemas {', '.join(of['schemas'])}, from version {of['since']} on{users}"
 
 
 def _check(options: Row) -> str:

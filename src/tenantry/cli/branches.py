@@ -8,7 +8,7 @@ import typer
 
 from tenantry.base.errors import Conflict, InvalidInput
 from tenantry.cli import limits, output, times
-from tenantry.cli.asking import confirm_at_terminal
+from tenantry.cli.asking import confirm
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.connecting import labelled
 from tenantry.cli.entry_point import Json
@@ -52,7 +52,7 @@ _COLUMNS: dict[str, output.Cell] = {
 }
 
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask on a terminal.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def _path(database: Row) -> str:
@@ -136,6 +136,35 @@ def list_branches(database: Named, env: In = None, as_json: Json = False) -> Non
 
 
 @app.command()
+def diff(branch: Named, *, env: In = None, as_json: Json = False) -> None:
+    """Show how a branch's schema differs from its parent's; rows are not compared.
+
+    Example:
+
+        tenantry branch diff try-it
+    """
+    with connect() as api:
+        row = _branch(api, branch, env)
+        page = api.rows(f"/api/databases/{row['parent_id']}/branches/{row['id']}/diff")
+    output.listing(
+        page,
+        {"": "status", "KIND": "kind", "NAME": "name", "PARENT": "parent", "BRANCH": "branch"},
+        empty=f"The schema of {title(row)} is that of its parent.",
+        in_json=as_json,
+    )
+
+
+def _branch(api: Api, branch: str, env: Environment | None) -> Row:
+    """Return a branch. Raises Conflict for a database without a parent."""
+    row = find(api, branch, env)
+    if row["parent_id"] is None:
+        raise Conflict(
+            f"{title(row)} has no parent.", hint="It is no branch, or its parent is deleted."
+        )
+    return row
+
+
+@app.command()
 def reset(
     branch: Named,
     *,
@@ -149,7 +178,8 @@ def reset(
 ) -> None:
     """Reset a branch to its parent's state. Its connection strings stay valid.
 
-    The previous contents are retained for a while. Asks first on a terminal.
+    The previous contents are retained for a while. Asks first on a terminal; elsewhere --yes is
+    required.
 
     Example:
 
@@ -157,13 +187,9 @@ def reset(
     """
     wanted = {"at": at, "masked": masked, "accept_losses": accept_losses or None}
     with connect() as api:
-        row = find(api, branch, env)
-        if row["parent_id"] is None:
-            raise Conflict(
-                f"{title(row)} has no parent.", hint="It is no branch, or its parent is deleted."
-            )
+        row = _branch(api, branch, env)
         if not yes:
-            confirm_at_terminal(replaces(row), "Replace it?")
+            confirm("Replace it?", consequence=replaces(row), as_json=as_json)
         operation = api.post(
             f"/api/databases/{row['parent_id']}/branches/{row['id']}/reset",
             {k: v for k, v in wanted.items() if v is not None},
@@ -183,7 +209,7 @@ def promote(
 ) -> None:
     """Replace the parent's contents with a branch's; the previous ones are retained for a while.
 
-    Asks first on a terminal.
+    Asks first on a terminal; elsewhere --yes is required.
 
     Example:
 
@@ -192,9 +218,8 @@ def promote(
     with connect() as api:
         row = find(api, branch, env)
         if not yes and row["parent_id"] is not None:
-            confirm_at_terminal(
-                replaces(api.get(f"/api/databases/{row['parent_id']}")), "Replace it?"
-            )
+            said = replaces(api.get(f"/api/databases/{row['parent_id']}"))
+            confirm("Replace it?", consequence=said, as_json=as_json)
         operation = api.post(f"{_path(row)}/promote", {"accept_losses": accept_losses})
         said = f"{title(row)} is in its parent's place"
         _finish(api, operation, said, wait=wait, as_json=as_json)

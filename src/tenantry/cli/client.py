@@ -171,9 +171,10 @@ class Api:
         *,
         media_type: str = "application/octet-stream",
         seconds: float | None = None,
+        repeat: bool = True,
         **query: object,
     ) -> Any:
-        """Return the ``data`` of a POST whose body is a file; repeated as by ``post``.
+        """Return the ``data`` of a POST whose body is a file; ``repeat`` is as in ``post``.
 
         ``seconds`` is the timeout of the answer, if it differs from that of others.
         """
@@ -192,6 +193,8 @@ class Api:
         try:
             return send()
         except ConnectionLost as lost:
+            if not repeat:
+                raise
             return _send_again(send, lost)
 
     def patch(self, path: str, body: Mapping[str, object]) -> Any:
@@ -272,7 +275,7 @@ class Api:
             if operation["status"] in {"failed", "cancelled"}:
                 ended = {
                     "detail": f"It was {operation['status']} at step {operation['step']}.",
-                    "hint": f"Its id is {operation_id}.",
+                    "hint": f"`tenantry operation show {operation_id}` has more about it.",
                 }
                 raise OperationFailed(ended | (operation["error"] or {}))
             time.sleep(_POLL_SECONDS)

@@ -20,7 +20,8 @@ from tenantry.services import supervisor
 from tenantry.services.cluster_restores import service
 from tenantry.services.cluster_restores.model import Differences, Report, Wanted
 from tenantry.services.cluster_restores.service import ClusterRestore
-from tenantry.services.clusters.fleet import CONTROL, Fleet
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.fleet_file import CONTROL
 from tenantry.services.recovery.service import require_complete
 
 
@@ -48,7 +49,7 @@ def restore(name: str, *, to: str, dry_run: bool, yes: bool, as_json: bool) -> N
         if dry_run:
             return
         if not yes:
-            confirm(f"Restore {name}?")
+            confirm(f"Restore {name}?", as_json=as_json)
         with recovery.reporting() as (say, show):
             report = asyncio.run(ClusterRestore(here, name).carry_out(wanted, say=say, show=show))
     _report(here, report, as_json=as_json)
@@ -56,7 +57,7 @@ def restore(name: str, *, to: str, dry_run: bool, yes: bool, as_json: bool) -> N
 
 def _ask_for(here: Settings, name: str, moment: dt.datetime, *, yes: bool, as_json: bool) -> None:
     if not yes:
-        confirm(f"Restore {name}?")
+        confirm(f"Restore {name}?", as_json=as_json)
     with connect() as api:
         path = f"/api/clusters/{find_cluster(api, name)['id']}/restore"
         row = operations.follow(api, api.post(path, {"to": moment.isoformat()})["id"])

@@ -34,6 +34,12 @@ def _state(repository: Row) -> str:
     return f"{state}: {repository['problem']}" if repository["problem"] else state
 
 
+def _cluster_state(row: Row) -> str:
+    if not row["ready"]:
+        return "being added"
+    return "ready" if row["wanted"] == "running" else str(row["wanted"])
+
+
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """List the clusters, and how many databases are on each."""
@@ -54,7 +60,7 @@ def list_(as_json: Json = False) -> None:
                 if row["kind"] == "control"
                 else f"{row['databases']} of {row['max_databases']:,}"
             ),
-            "STATE": lambda row: "ready" if row["ready"] else "being added",
+            "STATE": _cluster_state,
         },
         empty="There is no cluster.",
     )

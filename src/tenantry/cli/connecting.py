@@ -187,6 +187,12 @@ def labelled(strings: Row) -> list[tuple[str, object]]:
     ]
 
 
+def show_opened(row: Row) -> None:
+    """Show the connection strings of a database, and its password on a line of its own."""
+    output.facts(labelled(row))
+    output.secret("password     ", row["password"], last=not row.get("roles"))
+
+
 def parameters(login: Login) -> dict[str, str]:
     """Return libpq's environment variables for a login, without the password."""
     return {

@@ -105,6 +105,7 @@ def show(customer: Whose, as_json: Json = False) -> None:
             ("users", row["users"]),
             ("API keys", row["api_keys"]),
             ("backups", row["backups"]),
+            ("sites", row.get("sites")),
             ("open operations", row["operations"]),
             ("since", row["created_at"]),
         ]

@@ -23,47 +23,73 @@ def _path(database: Row) -> str:
     return f"/api/databases/{database['id']}/data-api"
 
 
+Schemas = Annotated[
+    list[str] | None,
+    typer.Option("--schema", metavar="SCHEMA", help="A schema to expose; public if none is given."),
+]
+Anonymous = Annotated[
+    bool | None,
+    typer.Option(
+        "--anonymous/--no-anonymous", help="Whether requests without a token are answered."
+    ),
+]
+Open = Annotated[
+    bool | None,
+    typer.Option("--open/--no-open", help="Let requests without a token write: for demos."),
+]
+MaxRows = Annotated[
+    int | None,
+    typer.Option(min=0, help="The most rows in an answer; 0: no limit. Default: 1000."),
+]
+Timeout = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="MS", help="The longest that a statement runs. Default: 15000."),
+]
+JwksUrl = Annotated[str | None, typer.Option(help="Where public keys for further tokens are.")]
+Origins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--origin", metavar="ORIGIN", help="A website that may call it; all if none is given."
+    ),
+]
+Auth = Annotated[
+    bool | None,
+    typer.Option("--auth/--no-auth", help="Have the application's users sign in here."),
+]
+Signup = Annotated[
+    bool | None, typer.Option("--signup/--no-signup", help="Whether anybody may sign up.")
+]
+SiteUrl = Annotated[
+    str | None, typer.Option(help="The application's page to which links in e-mails lead.")
+]
+RedirectUrls = Annotated[
+    list[str] | None,
+    typer.Option("--redirect-url", metavar="URL", help="A further page for such links."),
+]
+
+
 @app.command()
 def enable(
     database: Named,
     *,
-    schema: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SCHEMA", help="A schema to expose; public if none is given."),
-    ] = None,
-    anonymous: Annotated[
-        bool | None,
-        typer.Option(
-            "--anonymous/--no-anonymous", help="Whether requests without a token are answered."
-        ),
-    ] = None,
-    open_: Annotated[
-        bool | None,
-        typer.Option("--open/--no-open", help="Let requests without a token write: for demos."),
-    ] = None,
-    max_rows: Annotated[
-        int | None,
-        typer.Option(min=0, help="The most rows in an answer; 0: no limit. Default: 1000."),
-    ] = None,
-    timeout: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="MS", help="The longest that a statement runs. Default: 15000."
-        ),
-    ] = None,
-    jwks_url: Annotated[
-        str | None, typer.Option(help="Where public keys for further tokens are.")
-    ] = None,
-    origin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ORIGIN", help="A website that may call it; all if none is given."),
-    ] = None,
+    schema: Schemas = None,
+    anonymous: Anonymous = None,
+    open_: Open = None,
+    max_rows: MaxRows = None,
+    timeout: Timeout = None,
+    jwks_url: JwksUrl = None,
+    origin: Origins = None,
+    auth: Auth = None,
+    signup: Signup = None,
+    site_url: SiteUrl = None,
+    redirect_url: RedirectUrls = None,
     env: In = None,
     as_json: Json = False,
 ) -> None:
     """Enable the REST API of a database, whose keys are shown once, or change its settings.
 
-    What you omit keeps its value. `--jwks-url ""` and `--origin ""` remove what there is.
+    What you omit keeps its value. An empty text removes what there is: `--jwks-url ""`,
+    `--origin ""`, `--site-url ""`, `--redirect-url ""`.
 
     Example:
 
@@ -82,9 +108,15 @@ def enable(
     for name, nothing in (("max_rows", 0), ("jwks_url", "")):
         if changes.get(name) == nothing:
             changes[name] = None
+    users: dict[str, object] = {
+        "signup": signup,
+        "site_url": site_url,
+        "redirect_urls": redirect_url and [each for each in redirect_url if each],
+    }
     with connect() as api:
         row = find(api, database, env)
-        made = api.put(_path(row), _present(api, row, list(said)) | changes)
+        wanted = _present(api, row, [*said, "auth"]) | changes
+        made = api.put(_path(row), wanted | {"auth": _users(wanted.get("auth"), auth, users)})
     if as_json:
         output.as_json(made)
         return
@@ -94,8 +126,18 @@ def enable(
             "Anybody who can reach it may write, without a token, what anon may: for demos only.",
             style="yellow",
         )
-    output.facts([("url", made["rest_url"])])
-    _show_keys(made)
+    show_opened(made)
+
+
+def _users(
+    present: object, wanted: bool | None, changes: dict[str, object]
+) -> dict[str, object] | None:
+    """Return the settings of application users; None if there are to be none."""
+    said = {name: value for name, value in changes.items() if value is not None}
+    if wanted is False or (wanted is None and present is None and not said):
+        return None
+    found = {**present, **said} if isinstance(present, dict) else said
+    return {name: None if value == "" else value for name, value in found.items()}
 
 
 def _present(api: Api, row: Row, names: list[str]) -> dict[str, object]:
@@ -133,6 +175,9 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
             ("timeout", f"{found['statement_timeout_ms']} ms"),
             ("jwks url", found["jwks_url"]),
             ("origins", found["allowed_origins"] or "all"),
+            ("users' url", found["auth_url"]),
+            ("users' site", found["auth"] and found["auth"]["site_url"]),
+            ("sign-up", found["auth"] and found["auth"]["signup"]),
             ("keys of", times.local(found["keys_issued_at"])),
             ("earlier until", until and times.local(until)),
         ]
@@ -183,7 +228,7 @@ def rotate(
         output.as_json(made)
         return
     output.done(f"The data API of {title(row)} has new keys")
-    _show_keys(made)
+    show_opened(made)
 
 
 @app.command()
@@ -237,7 +282,9 @@ def _token(api: Api, database: Row, role: str, sub: str | None, seconds: int) ->
     return made
 
 
-def _show_keys(made: Row) -> None:
+def show_opened(made: Row) -> None:
+    """Show where a data API is, and its keys if they are new."""
+    output.facts([("url", made["rest_url"]), ("users' url", made["auth_url"])])
     if made["jwt_secret"] is None:
         return
     output.secret("secret          ", made["jwt_secret"], last=False)

@@ -1,6 +1,5 @@
 """``tenantry db``: create, list, show, change and delete databases."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -12,11 +11,16 @@ from tenantry.cli import (
     blueprints,
     connecting,
     customers,
+    data_api,
     env_file,
     imports,
+    instance_settings,
+    instances,
     limits,
     listing,
+    marks,
     metrics,
+    moves,
     naming,
     output,
     queries,
@@ -26,8 +30,9 @@ from tenantry.cli import (
     tables,
     vacuuming,
 )
+from tenantry.cli.asking import require_terminal
 from tenantry.cli.client import Api, Row, connect
-from tenantry.cli.connecting import labelled, strings_of
+from tenantry.cli.connecting import labelled, show_opened, strings_of
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import Environment, In, Named, find, title
 from tenantry.cli.listing import Env, last_used
@@ -41,6 +46,7 @@ app.command("env")(env_file.env)
 app.command("vacuum")(vacuuming.vacuum)
 app.command("analyze")(vacuuming.analyze)
 app.command("reindex")(vacuuming.reindex)
+app.command("create-index")(vacuuming.create_index)
 app.command("sessions")(sessions.sessions)
 app.command("locks")(sessions.locks)
 app.command("cancel")(sessions.cancel)
@@ -52,6 +58,10 @@ app.command("advice")(advice.advice)
 app.command("queries")(queries.queries)
 app.command("explain")(queries.explain)
 app.command("replaced")(restores.replaced)
+app.command("mark")(marks.mark)
+app.command("marks")(marks.marks)
+app.command("unmark")(marks.unmark)
+app.command("timeline")(marks.timeline)
 app.command("logs")(statement_log.logs)
 app.command("log-settings")(statement_log.log_settings)
 # All words after the database's name are psql's, also those that start with a dash.
@@ -68,37 +78,61 @@ _FOLLOWS = {
 }
 
 
+Name = Annotated[str | None, typer.Option(help="Lower-case letters, digits and hyphens.")]
+Owner = Annotated[str | None, typer.Option(help="The e-mail address of its owner.")]
+NoShadow = Annotated[
+    bool, typer.Option("--no-shadow", help="Make no shadow database (for Prisma) beside it.")
+]
+Import = Annotated[
+    bool,
+    typer.Option(
+        "--import", help="Copy another database into it; its connection string is asked for."
+    ),
+]
+BlueprintName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Give it this schema: see `tenantry blueprint list`."),
+]
+OnCluster = Annotated[
+    str | None,
+    typer.Option(help="The cluster to create it on (administrators). By default the freest."),
+]
+Dedicated = Annotated[
+    bool, typer.Option("--dedicated", help="Give it a cluster of its own, an instance.")
+]
+Version = Annotated[
+    int | None, typer.Option(help="An instance's version: see `tenantry versions`.")
+]
+Cpus = Annotated[float | None, typer.Option(help="How many processors an instance may use.")]
+Memory = Annotated[
+    int | None,
+    typer.Option(parser=instances.mebibytes, metavar="SIZE", help="An instance's memory: 1GB."),
+]
+Driver = Annotated[
+    str | None, typer.Option(metavar="DRIVER", help="What runs an instance: process, docker.")
+]
+
+
 @app.command()
 @attributes.options(on_create=True)
 def create(
     called: naming.Argument = None,
     *,
-    name: Annotated[
-        str | None, typer.Option(help="Lower-case letters, digits and hyphens.")
-    ] = None,
+    name: Name = None,
     env: Env = None,
-    owner: Annotated[str | None, typer.Option(help="The e-mail address of its owner.")] = None,
+    owner: Owner = None,
     new_customer: customers.NewCustomer = False,
     chosen: attributes.Chosen,
-    no_shadow: Annotated[
-        bool, typer.Option("--no-shadow", help="Make no shadow database (for Prisma) beside it.")
-    ] = False,
-    import_: Annotated[
-        bool,
-        typer.Option(
-            "--import",
-            help="Copy another database into it; its connection string is asked for.",
-        ),
-    ] = False,
-    blueprint: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Give it this schema: see `tenantry blueprint list`."),
-    ] = None,
+    no_shadow: NoShadow = False,
+    import_: Import = False,
+    blueprint: BlueprintName = None,
     seeds: blueprints.Seeds = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(help="The cluster to create it on (administrators). By default the freest."),
-    ] = None,
+    cluster: OnCluster = None,
+    dedicated: Dedicated = False,
+    version: Version = None,
+    cpus: Cpus = None,
+    memory: Memory = None,
+    driver: Driver = None,
     as_json: Json = False,
 ) -> None:
     """Create a database, and show its connection strings and its password once.
@@ -110,6 +144,8 @@ def create(
         tenantry db create --name shop --env staging --json | jq -r .connection_string
 
         tenantry db create --name shop --blueprint hosting --seeds development
+
+        tenantry db create --name shop --dedicated --memory 1GB
     """
     name = naming.required(called, name)
     wanted = {
@@ -121,7 +157,16 @@ def create(
         "blueprint": blueprint,
         "seeds": seeds,
         "cluster": cluster,
+        "kind": "dedicated" if dedicated else None,
+        "version": version,
+        "cpus": cpus,
+        "memory_mb": memory,
+        "driver": driver,
     }
+    if not dedicated and {version, cpus, memory, driver} != {None}:
+        raise typer.BadParameter(
+            "--version, --cpus, --memory and --driver are of instances: add --dedicated."
+        )
     with connect() as api:
         said = {field: value for field, value in wanted.items() if value is not None}
 
@@ -131,6 +176,9 @@ def create(
             return row
 
         row = customers.send(request, said | chosen, new=new_customer)
+        if dedicated:
+            instances.show_created(api, row, in_json=as_json)
+            return
         _show_created(api, row, has_blueprint=blueprint is not None, in_json=as_json)
 
 
@@ -140,10 +188,12 @@ def _show_created(api: Api, row: Row, *, has_blueprint: bool, in_json: bool) -> 
         output.as_json(row)
     else:
         output.done(f"{title(row)} ({row['environment']}) is ready: {row['database_name']}")
-        _show_strings(row)
+        show_opened(row)
     if has_blueprint:
         if not in_json:
             blueprints.show_roles(row["roles"])
+            if (made := row.get("data_api")) is not None:
+                data_api.show_opened(made)
         blueprints.finish(api, row)
     elif not in_json and (operation := row.get("operation_id")):
         imports.show_result(title(row), follow(api, operation)["result"])
@@ -175,6 +225,7 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
             ("missing since", row.get("missing_since")),
             ("fails", row.get("status_detail")),
             ("kind", row.get("kind")),
+            *instances.facts(row),
             *limits.facts(row),
             *attributes.facts(row),
             ("logged", statement_log.summary(row["log"])),
@@ -268,7 +319,7 @@ def delete(
     with connect() as api:
         row = find(api, database, env)
         if not yes:
-            _confirm(row)
+            _confirm(row, as_json=as_json)
         with output.waiting(f"Deleting {title(row)}"):
             path = f"/api/databases/{row['id']}"
             answer = api.delete(f"{path}?keep_backups=true" if keep_backups else path)
@@ -280,12 +331,9 @@ def delete(
     output.done(f"{title(row)} ({row['environment']}) is deleted")
 
 
-def _confirm(row: Row) -> None:
+def _confirm(row: Row, *, as_json: bool) -> None:
     name = title(row)
-    if not sys.stdin.isatty():
-        raise InvalidInput(
-            f"Nobody can be asked here, so {name} was not deleted.", hint="Say --yes to mean it."
-        )
+    require_terminal(as_json=as_json)
     output.note(
         f"{name} ({row['environment']}, {row['database_name']}, of "
         f"{output.plain(row.get('owner_email'))}) and all its data will be gone for ever.",
@@ -311,7 +359,7 @@ def rotate_password(database: Named, env: In = None, as_json: Json = False) -> N
         output.as_json(row)
         return
     output.done(f"{title(row)} has a new password")
-    _show_strings(row)
+    show_opened(row)
 
 
 @app.command()
@@ -332,8 +380,11 @@ def stats(database: Named, env: In = None, as_json: Json = False) -> None:
     output.facts(
         [
             ("database", figures["database_name"]),
+            ("status", figures.get("status")),
             ("size", figures.get("size_pretty")),
             ("connections", used),
+            *((each, figures.get(each)) for each in ("cpu", "memory", "uptime")),
+            ("also there", ", ".join(figures.get("unmanaged", [])) or None),
             *((k.replace("_", " "), v) for k, v in figures.items() if k.startswith("pooled")),
             ("cache hits", None if hits is None else f"{hits:.1%}"),
             ("committed", figures.get("transactions_committed")),
@@ -354,6 +405,6 @@ def _blueprint(row: Row) -> str | None:
     return f"{has['name']}@{has['version']}" if has else None
 
 
-def _show_strings(row: Row) -> None:
-    output.facts(labelled(row))
-    output.secret("password     ", row["password"], last=not row.get("roles"))
+instances.add_commands(app)
+instance_settings.add_commands(app)
+moves.add_commands(app)

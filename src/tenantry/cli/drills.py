@@ -45,7 +45,8 @@ def drill(database: Named, wait: Wait = True, env: In = None, as_json: Json = Fa
 def _report(row: Row, result: Row) -> None:
     report_exceptions(result)
     output.done(
-        f"{title(row)} can be restored: {result['tables']} tables with {result['rows']:,} rows, "
+        f"{title(row)} can be restored: {output.count(result['tables'], 'table')} with"
+        f" {output.count(result['rows'], 'row')}, "
         f"{result['equal_to_live']} of them compared with the live ones, in {result['seconds']} s"
     )
 

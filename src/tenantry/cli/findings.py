@@ -8,13 +8,15 @@ from typing import Literal
 from tenantry.base.errors import Conflict, MachineError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.host import engines, identity, packages, preflight, reachability
+from tenantry.host import containers, engines, identity, packages, preflight, reachability
 from tenantry.host.preflight import Finding, Port
+from tenantry.services import cpu_shares
 from tenantry.services import status as statuses
-from tenantry.services.clusters.fleet import FIRST, Fleet
+from tenantry.services.caching import process as caching
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.fleet_file import FIRST
 from tenantry.services.data_api import process as data_api
-from tenantry.services.platform import local_certificates, local_pooler
-from tenantry.services.versions import Versions
+from tenantry.services.local_parts import LocalParts
 
 _SEARCHED_DAYS = 7
 _NEWER_POOLER = (
@@ -41,6 +43,7 @@ async def find(here: Settings) -> list[Finding]:
         ]
     except MachineError as error:
         findings.append(Finding("problem", "PgBouncer", error.detail, error.hint or ""))
+    findings.append(await _engine())
     findings += await _versions(here)
     findings += await examine(here)
     findings += [*_challenge_port(here), *_certificate(here)]
@@ -52,6 +55,8 @@ async def find(here: Settings) -> list[Finding]:
         for part in found.parts
     ]
     running = {part.name for part in found.parts if part.state == "running"}
+    if "worker" in running:
+        findings.append(_cpu_shares(here))
     served = [port for name, port in _ports(here).items() if name in running]
     findings += await reachability.examine(served, host=here.domain)
     reported = {f"{finding.detail} {finding.hint}" for finding in findings}
@@ -68,10 +73,18 @@ def of_clusters(here: Settings, found: statuses.Status) -> list[Finding]:
     return [*warnings, *_backups(here, found)]
 
 
+def _cpu_shares(here: Settings) -> Finding:
+    absent = cpu_shares.absence(Home(here.home))
+    if absent is None:
+        return Finding("ok", "CPU shares", "a busy database leaves the others theirs.")
+    hint = "Without them a tenant can take all processors: docs/reference/limits.md."
+    return Finding("warning", "CPU shares", absent, hint)
+
+
 async def _versions(here: Settings) -> list[Finding]:
     """Return findings about the running, installed and available versions."""
     findings = []
-    for part in await Versions(here, Fleet(here), local_pooler(here)).look(wait=True):
+    for part in await LocalParts(here).versions.look(wait=True):
         reported = [
             f"{version} {what}"
             for version, what in (
@@ -98,6 +111,15 @@ async def _versions(here: Settings) -> list[Finding]:
             )
         )
     return findings
+
+
+async def _engine() -> Finding:
+    try:
+        detail = f"{await containers.check()} at {containers.address()}"
+    except MachineError as error:
+        # No problem: the process driver needs none.
+        return Finding("ok", "containers", f"cannot be used: {error.detail}", error.hint or "")
+    return Finding("ok", "containers", detail)
 
 
 def _backups(here: Settings, found: statuses.Status) -> list[Finding]:
@@ -141,7 +163,7 @@ def _challenge_port(here: Settings) -> list[Finding]:
 
 def _certificate(here: Settings) -> list[Finding]:
     try:
-        found = local_certificates(here).status()
+        found = LocalParts(here).certificates.status()
     except Conflict:
         return []  # the platform has not been started yet
     except OSError as error:
@@ -177,7 +199,7 @@ def _ports(here: Settings) -> dict[str, Port]:
             each.address.port,
             "TENANTRY_PG_PORT" if each.name == FIRST else "TENANTRY_INSTANCE_PORTS",
         )
-        for each in Fleet(here).shared
+        for each in Fleet(here).serving
     }
     return servers | {
         "pooler": Port("the pooler", "0.0.0.0", here.pool.port, "TENANTRY_POOL_PORT"),  # noqa: S104
@@ -185,6 +207,11 @@ def _ports(here: Settings) -> dict[str, Port]:
         **(
             {"rest": Port("the data API", here.rest.host, here.rest.port, "TENANTRY_REST_PORT")}
             if data_api.is_wanted(Home(here.home))
+            else {}
+        ),
+        **(
+            {"cache": Port("the AI cache", here.cache.host, here.cache.port, "TENANTRY_CACHE_PORT")}
+            if caching.is_wanted(Home(here.home))
             else {}
         ),
     }

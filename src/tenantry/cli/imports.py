@@ -10,7 +10,7 @@ import typer
 
 from tenantry.base.errors import InvalidInput
 from tenantry.base.sizes import readable
-from tenantry.cli import output
+from tenantry.cli import output, streams
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
@@ -23,7 +23,9 @@ _PREVIEW_SECONDS = 960.0  # the timeout of the preview of a large dump
 
 File = Annotated[
     Path | None,
-    typer.Option(help="A dump of pg_dump's: custom, tar or plain, gzipped or not; no server."),
+    typer.Option(
+        help="A dump of pg_dump's: custom, tar or plain, gzipped or not; - is standard input."
+    ),
 ]
 Schemas = Annotated[list[str] | None, typer.Option(help="Only this schema; may be given again.")]
 ExcludedTables = Annotated[
@@ -190,7 +192,7 @@ def _begin(api: Api, path: str, file: Path | None, source: Row, how: Row) -> Row
 
 def _send(api: Api, path: str, file: Path, **asked: Any) -> Row:
     try:
-        with file.open("rb") as dump:
+        with streams.reading(file) as dump:
             row: Row = api.upload(path, dump, **asked)
     except OSError as error:
         raise InvalidInput.of("--file", f"{file} cannot be read: {error.strerror}.") from None
@@ -224,7 +226,7 @@ def show_preview(found: Row, *, as_json: bool) -> None:
         if not each["available"]:
             used = f", with what needs it: {_words(each['used_by'])}" if each["used_by"] else ""
             output.note(f"Cannot be here, and is left out: {output.plain(each['name'])}{used}")
-    output.note(f"Logins that can stand for a role: {_words(found['logins'])}")
+    output.note(f"Roles that can stand for others: {_words(found['logins'])}")
     _warn(found)
 
 
@@ -232,8 +234,8 @@ def show_result(where: str, result: Row) -> None:
     """Print the result of an import."""
     tables = result["tables"]
     if tables:
-        count = "1 table" if len(tables) == 1 else f"{len(tables):,} tables"
-        output.done(f"{where} has {count} with {result['rows']:,} rows")
+        rows = output.count(result["rows"], "row")
+        output.done(f"{where} has {output.count(len(tables), 'table')} with {rows}")
     _warn(result)
     for difference in result.get("differences", [])[:_MOST_SHOWN]:
         output.note(f"Differs: {output.plain(difference)}")

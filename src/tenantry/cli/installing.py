@@ -9,7 +9,16 @@ from typer.completion import get_completion_script  # type: ignore[attr-defined]
 from tenantry.base.errors import MachineError
 from tenantry.base.settings import Settings
 from tenantry.cli import output
-from tenantry.host import engines, files, nftables, packages, programs
+from tenantry.host import (
+    cgroups,
+    engines,
+    files,
+    identity,
+    nftables,
+    packages,
+    programs,
+    redis_engines,
+)
 from tenantry.services.clusters.fleet import Fleet
 
 _USUAL_HOME = Path("/var/lib/tenantry")
@@ -28,6 +37,7 @@ async def install(here: Settings) -> None:
     if here.backups:
         await packages.ensure_pgbackrest(say)
     await engines.ensure_pgbouncer(here.engines_dir, say)
+    await redis_engines.ensure_redis(say)
     os.umask(umask)
     put_on_path(here)
 
@@ -46,11 +56,17 @@ async def limit_connections(here: Settings) -> None:
         output.note("Only root can set TENANTRY_CONNECTIONS_PER_ADDRESS in force.")
         return
     await packages.ensure_nftables(say)
-    servers = (each.address.port for each in Fleet(here).shared)
-    ports = (*servers, here.pool.port, here.api.port, here.rest.port)
+    servers = (each.address.port for each in Fleet(here).of_tenants)
+    ports = (*servers, here.pool.port, here.api.port, here.rest.port, here.cache.port)
     text = nftables.render(name, ports, here.connections_per_address)
     files.write_atomically(here.home / "nftables.conf", text, mode=0o644)
     await nftables.apply(text)
+
+
+def enter_group(here: Settings) -> None:
+    """Prepare the control groups of databases, where the machine permits it."""
+    user = identity.service_user() if os.geteuid() == 0 else None
+    cgroups.prepare(here.home, owner=None if user is None else (user.pw_uid, user.pw_gid))
 
 
 def put_on_path(here: Settings) -> None:

@@ -24,6 +24,7 @@ _FIELDS = {
     "statement-timeout": "statement_timeout_ms",
     "lock-timeout": "lock_timeout_ms",
     "idle-in-transaction-timeout": "idle_in_transaction_session_timeout_ms",
+    "cpu-weight": "cpu_weight",
 }
 _FIGURE = r"([0-9]{1,15}) ?([A-Za-z]{1,3})"
 
@@ -116,6 +117,12 @@ OPTIONS: dict[str, Any] = {
             help="Default for its sessions: 10min.",
         ),
     ],
+    "cpu_weight": Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=10_000, help="Share of busy processors, relative to other databases."
+        ),
+    ],
 }
 
 Reset = Annotated[
@@ -162,6 +169,7 @@ def facts(row: Row) -> list[tuple[str, object]]:
         ("statement timeout", time(limits["statement_timeout_ms"])),
         ("lock timeout", time(limits["lock_timeout_ms"])),
         ("idle in transaction", time(limits["idle_in_transaction_session_timeout_ms"])),
+        ("CPU weight", limits["cpu_weight"]),
     ]
 
 
@@ -189,6 +197,7 @@ def list_plans(as_json: Json = False) -> None:
             "IDLE IN TRANSACTION": lambda plan: time(
                 plan["idle_in_transaction_session_timeout_ms"]
             ),
+            "CPU WEIGHT": "cpu_weight",
         },
         empty="There is no plan.",
         in_json=as_json,

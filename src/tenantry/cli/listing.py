@@ -37,6 +37,7 @@ def last_used(row: Row) -> str:
 
 
 _WIDE: dict[str, output.Cell] = {
+    "KIND": "kind",
     "ACTIVITY": "activity",
     "DISK": lambda row: output.size(row["disk"]["used_bytes"]),
     "LAST USED": last_used,
@@ -66,7 +67,9 @@ def list_databases(
     everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
     wide: Annotated[
         bool,
-        typer.Option("--wide", help="With activity, use of the disk, last use, passwords' age."),
+        typer.Option(
+            "--wide", help="With kind, activity, use of the disk, last use, passwords' age."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -110,6 +113,6 @@ def show_list(page: Page, *, as_json: bool, wide: bool = False, filtered: bool =
         page,
         _COLUMNS | _WIDE if wide else _COLUMNS,
         empty="There is no such database: `tenantry db list` lists all." if filtered else none,
-        spare=("PLAN", "MAX", "AGE"),
+        spare=("PLAN", "MAX", "AGE", "KIND"),
         in_json=as_json,
     )

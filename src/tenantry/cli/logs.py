@@ -17,9 +17,11 @@ from tenantry.base.settings import Settings
 from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import output
 from tenantry.cli.entry_point import local_settings
+from tenantry.services import optional_parts
 from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.sites import process as sites
 
-_PROGRAMS = ("supervisor", "api", "worker", "rest")
+_PROGRAMS = ("supervisor", "api", "worker")
 _POOLER = "pooler"
 
 _LOOK_SECONDS = 0.5
@@ -31,7 +33,8 @@ def logs(
         str,
         typer.Argument(
             metavar="PART",
-            help="supervisor, api, worker, rest, pooler, or a cluster: control, shared-1.",
+            help="supervisor, api, worker, rest, cache, embedder, listener, pooler, a cluster:"
+            " shared-1, or a site by its port: site-6379.",
         ),
     ],
     follow: Annotated[
@@ -43,8 +46,9 @@ def logs(
 ) -> None:
     """Show the last log lines of a part of this machine's platform.
 
-    Those of the supervisor, the API, the worker, the data API (rest) and shared clusters are JSON
-    objects, one a line. Logs are rotated and deleted by size: older lines may be gone.
+    Those of the supervisor, its children (the API, the worker, the data API, which is rest, the AI
+    cache, which is cache, its embedder, and the listener of stopped instances) and shared clusters
+    are JSON objects, one a line. Logs are rotated and deleted by size: older lines may be gone.
 
     Examples:
 
@@ -75,16 +79,20 @@ def _source(here: Settings, part: str) -> tuple[Callable[[], Path | None], Calla
 
     Raises NotFound.
     """
-    folder = Home(here.home).logs
+    home = Home(here.home)
+    folder, programs = home.logs, (*_PROGRAMS, *optional_parts.every(here))
     if part == _POOLER:
         return partial(_existing, folder / "pooler.log"), _everything
-    if part in _PROGRAMS:
+    if part in programs:
         shared = partial(_existing, folder / "tenantry.log")
         return shared, lambda line: _part_of(line) == part
     clusters = {each.name: each for each in Fleet(here).every}
     if part in clusters:
         return partial(clusters[part].newest_log, start=True), _everything
-    parts = (*_PROGRAMS, _POOLER, *clusters)
+    site_logs = {f"site-{each.port()}": each.log_file for each in sites.every(home)}
+    if part in site_logs:
+        return partial(_existing, site_logs[part]), _everything
+    parts = (*programs, _POOLER, *clusters, *site_logs)
     raise NotFound(
         f"There is no part {part}.",
         hint=did_you_mean(part, parts) or f"The parts are {', '.join(parts)}.",

@@ -31,17 +31,23 @@ TOPICS = {
         "extension": "extensions:app",
         "data-api": "data_api:app",
         "plan": "limits:app",
+        "versions": "instances:versions",
         "pool": "pool:app",
+    },
+    "AI cache": {
+        "cache": "sites:app",
     },
     "Schemas and data": {
         "migrate": "migrate:app",
         "sql": "sql:sql",
+        "rows": "table_rows:app",
         "blueprint": "blueprints:app",
         "branch": "branches:app",
         "import": "imports:import_database",
     },
     "Backups": {
         "restore": "restores:restore",
+        "past": "past:app",
         "backup": "backups:app",
         "cluster": "clusters:app",
         "recover": "recovery:recover",
@@ -57,6 +63,7 @@ TOPICS = {
     },
     "Looking on": {
         "console": "console:console",
+        "mcp": "mcp:mcp",
         "top": "top:top",
         "alert": "alerts:app",
         "operation": "operations:app",
@@ -85,7 +92,8 @@ def program(wanted: Collection[str] = COMMANDS.keys()) -> typer.Typer:
         cls=_ByTopic,
         help="Postgres for many tenants, on servers you own.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running, 130 interrupted. "
-        "TENANTRY_URL and TENANTRY_API_KEY name another machine's platform.",
+        "TENANTRY_URL and TENANTRY_API_KEY name another machine's platform. "
+        "In the folder of the code: ./tenantry install-embedder, for the AI cache.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,  # they show local variables, secrets among them
         context_settings={"help_option_names": ["--help", "-h"]},

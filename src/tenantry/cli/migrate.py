@@ -8,11 +8,11 @@ import typer
 
 from tenantry.base.errors import InvalidInput, TenantryError
 from tenantry.cli import output
-from tenantry.cli.asking import confirm, confirm_at_terminal
+from tenantry.cli.asking import confirm
 from tenantry.cli.client import OperationFailed, Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, title
-from tenantry.cli.migrating import Order, Target, how, selected, send, target
+from tenantry.cli.migrating import Order, Target, how, number, selected, send, target
 from tenantry.cli.operations import StatementTimeout, Wait, follow, note_empty, show_steps
 from tenantry.host import files
 from tenantry.services.migrations import lint as linting
@@ -72,7 +72,7 @@ Beside = Annotated[
         help="Where schema_migrations is another tool's table, begin a record beside it.",
     ),
 ]
-Many = Annotated[int | None, typer.Argument(min=0, metavar="[N]", show_default=False)]
+Many = Annotated[int | None, typer.Argument(parser=number, metavar="[N]", show_default=False)]
 
 
 @app.command()
@@ -105,7 +105,7 @@ def up(
     accept_skipped: AcceptSkipped = False,
     beside: Beside = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="With --all and no selector: do not ask on a terminal.")
+        bool, typer.Option("--yes", help="With --all and no selector: do not ask.")
     ] = False,
     wait: Wait = True,
     as_json: Json = False,
@@ -127,10 +127,11 @@ def up(
     if n is not None or database is not None:
         raise InvalidInput("--all goes with neither N nor --database.")
     if not selector and not yes:
-        confirm_at_terminal(
-            "Without --selector, this migrates every database of every customer that your key or"
-            " session can see.",
+        confirm(
             "Migrate them all?",
+            consequence="Without --selector, this migrates every database of every customer that"
+            " your key or session can see.",
+            as_json=as_json,
         )
     fleet = {"parallel": parallel, "canary": canary, "max_failures": max_failures}
     asked = how(limits, accept, beside=beside) | fleet | selected(selector or [])
@@ -194,7 +195,7 @@ def down(
         tenantry migrate down 1
     """
     if n is None and not yes:
-        confirm("Undo every migration there is?")
+        confirm("Undo every migration there is?", as_json=as_json)
     limits = Limits(lock_timeout, statement_timeout, retries)
     _run(
         target(database, env),

@@ -42,6 +42,13 @@ class Order:
     beside: bool = False
 
 
+def number(text: str) -> int:
+    """Return how many migrations are meant. Raises ValueError."""
+    if not text.isdecimal():
+        raise ValueError(f"“{text}” is not a whole number. A database is named by --database.")
+    return int(text)
+
+
 class Target(Protocol):
     """A database to migrate. All results are as ``--json`` prints them."""
 

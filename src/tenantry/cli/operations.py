@@ -143,7 +143,10 @@ def abandon(
     This is the last resort for one that neither ends nor can be cancelled.
     """
     if not yes:
-        confirm(f"Abandon the operation {operation}? What it has done so far is not undone.")
+        confirm(
+            f"Abandon the operation {operation}? What it has done so far is not undone.",
+            as_json=as_json,
+        )
     with connect() as api:
         row = api.post(f"{_path(operation)}/abandon", {})
     if as_json:

@@ -272,6 +272,11 @@ def listing(
         note(f"These are the {first} {len(page.rows)}; --all shows every one.")
 
 
+def count(number: int, one: str) -> str:
+    """Return a number with its noun, which is regular: ``1 row``, ``1,200 rows``."""
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
+
+
 def _value(row: Row, cell: Cell) -> object:
     return row.get(cell) if isinstance(cell, str) else cell(row)
 

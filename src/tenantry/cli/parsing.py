@@ -13,6 +13,13 @@ from typer import core
 
 from tenantry.base.suggestions import did_you_mean
 
+# What some commands are called in other programs.
+_ELSEWHERE = {
+    "tenantry explain": "tenantry db explain",
+    "tenantry extension disable": "tenantry extension remove",
+    "tenantry extension enable": "tenantry extension add",
+    "tenantry version": "tenantry --version",
+}
 _NUMBERS = {int: "a whole number", float: "a number"}
 
 
@@ -76,9 +83,24 @@ def _choice(value: Any, choices: tuple[Any, ...]) -> Any:
 
 @functools.cache
 def install() -> None:
-    """Patch typer to parse parameters this way, and to name no type for flags in its help."""
+    """Patch typer to parse parameters this way, and to name no type for flags in its help.
+
+    And to suggest what is meant by names of commands that other programs have.
+    """
     for each in (core.TyperOption, core.TyperArgument):
         _change(each)
+    _suggest(core.TyperGroup)
+
+
+def _suggest(group: Any) -> None:
+    theirs = group.resolve_command
+
+    def resolve_command(self: Any, ctx: Any, args: list[str]) -> Any:
+        if meant := _ELSEWHERE.get(f"{ctx.command_path} {args[0]}"):
+            ctx.fail(f"No such command '{args[0]}'. Did you mean `{meant}`?")
+        return theirs(self, ctx, args)
+
+    group.resolve_command = resolve_command
 
 
 def _change(parameter: Any) -> None:

@@ -19,6 +19,7 @@ from tenantry.cli import findings, output, times, words
 from tenantry.cli.client import Api, Row
 from tenantry.cli.entry_point import FAILED, NOT_RUNNING, Json, local_settings
 from tenantry.cli.installing import (
+    enter_group,
     install,
     limit_connections,
     put_on_path,
@@ -26,7 +27,9 @@ from tenantry.cli.installing import (
     unit_environment,
     unit_name,
 )
+from tenantry.cli.metrics import sparkline
 from tenantry.host import (
+    cgroups,
     files,
     identity,
     preflight,
@@ -36,6 +39,7 @@ from tenantry.host import (
 from tenantry.services import status as statuses
 from tenantry.services import supervisor, uninstalling
 from tenantry.services.bringing_up import BroughtUp, bring_up
+from tenantry.services.data_api import process as data_api
 from tenantry.services.observations.interpreting import observe
 from tenantry.services.recovery.service import require_complete
 
@@ -65,6 +69,7 @@ def up(
     require_complete(here)
     asyncio.run(install(here))
     asyncio.run(limit_connections(here))
+    enter_group(here)
     identity.become_service_user()
     with supervisor.only_one(here):
         uninstalling.require_none_started(here.home)
@@ -92,12 +97,8 @@ async def _bring_up_logging(here: Settings, *, is_read: bool) -> BroughtUp:
         return await bring_up(here, say)
     folder = Home(here.home).logs
     files.ensure_folder(folder)
-    with (folder / "tenantry.log").open("a") as file:
-        logs.configure("supervisor", to=file)
-        try:
-            return await bring_up(here, say)
-        finally:
-            logs.configure("supervisor")
+    with logs.into(folder / "tenantry.log", "supervisor"):
+        return await bring_up(here, say)
 
 
 async def _supervise(here: Settings, brought: BroughtUp) -> None:
@@ -160,6 +161,7 @@ def _report_addresses(here: Settings, *, key_is_new: bool) -> None:
             ("Console", f"{here.api_url}/"),
             ("API", here.api_url),
             ("Documentation", f"{here.api_url}/docs"),
+            ("Data API", here.rest_root if data_api.is_wanted(home) else None),
             ("PostgreSQL", f"{here.domain}:{here.pg_port}"),
             ("Pooled", f"{here.domain}:{here.pool.port}"),
             ("CA file", home.ca_certificate),
@@ -189,6 +191,7 @@ def down() -> None:
                 output.note("The supervisor took too long and was killed.")
     # A supervisor that was killed leaves the daemons for tenants running.
     asyncio.run(supervisor.stop_daemons(here))
+    cgroups.remove(here.home)
     output.done("Tenantry has stopped; all data is kept.")
 
 
@@ -214,9 +217,11 @@ def status(json: Json = False) -> None:
                     "VERSION": "version",
                     "DATABASES": "databases",
                     "BACKUP": _last_backup,
+                    "ACTIVITY": lambda row: sparkline(row["activity"]) or None,
                     "SOCKET": "socket_dir",
                 },
                 empty="",
+                spare=("ACTIVITY", "SOCKET"),
             )
             for each in found.clusters:
                 for warning in each.warnings:

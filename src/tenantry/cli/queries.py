@@ -73,34 +73,39 @@ def queries(
     if as_json:
         output.as_json(page.rows)
     else:
-        output.table(
-            page.rows,
-            {
-                "TOTAL": _milliseconds("total_ms"),
-                "SHARE": lambda each: f"{each['share']:.1%}",
-                "CALLS": "calls",
-                "MEAN": _milliseconds("mean_ms"),
-                "1H": _change("hour_before"),
-                "1D": _change("day_before"),
-                "1W": _change("week_before"),
-                **({} if since else {"MAX": _milliseconds("max_ms")}),
-                "ROWS": "rows",
-                "HITS": lambda each: (
-                    None if each["cache_hit_ratio"] is None else f"{each['cache_hit_ratio']:.1%}"
-                ),
-                "TEMP": lambda each: readable(each["temp_bytes"]),
-                "WAL": lambda each: readable(each["wal_bytes"]),
-                "QUERY": _text,
-            },
-            empty=f"No statement of {title(row)} was counted.",
-            spare=("WAL", "TEMP", "HITS", "ROWS", "MAX", "1H", "1W"),
-        )
-        if any(each["now"] for each in page.rows):
-            output.note(
-                "1H, 1D, 1W: by how much the mean of this hour has changed in an hour, a day and a"
-                " week; ? if one of the two is incomplete."
-            )
+        _show(row, page.rows, of_history=since is not None)
     _report(page.about)
+
+
+def _show(row: Row, statements: list[Row], *, of_history: bool) -> None:
+    """Print the statements of a database."""
+    output.table(
+        statements,
+        {
+            "TOTAL": _milliseconds("total_ms"),
+            "SHARE": lambda each: f"{each['share']:.1%}",
+            "CALLS": "calls",
+            "MEAN": _milliseconds("mean_ms"),
+            "1H": _change("hour_before"),
+            "1D": _change("day_before"),
+            "1W": _change("week_before"),
+            **({} if of_history else {"MAX": _milliseconds("max_ms")}),
+            "ROWS": "rows",
+            "HITS": lambda each: (
+                None if each["cache_hit_ratio"] is None else f"{each['cache_hit_ratio']:.1%}"
+            ),
+            "TEMP": lambda each: readable(each["temp_bytes"]),
+            "WAL": lambda each: readable(each["wal_bytes"]),
+            "QUERY": _text,
+        },
+        empty=f"No statement of {title(row)} was counted.",
+        spare=("WAL", "TEMP", "HITS", "ROWS", "MAX", "1H", "1W"),
+    )
+    if any(each["now"] for each in statements):
+        output.note(
+            "1H, 1D, 1W: by how much the mean of this hour has changed in an hour, a day and a"
+            " week; ? if one of the two is incomplete."
+        )
 
 
 def _report(reported: Row) -> None:

@@ -83,7 +83,7 @@ def recover(
         if not as_json:
             _report_plan(here.home, found, to)
         if not yes:
-            confirm("Bring it back?")
+            confirm("Bring it back?", as_json=as_json)
         done = asyncio.run(_carry_out(recovery, found))
     _report(done, as_json=as_json)
 

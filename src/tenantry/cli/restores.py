@@ -5,12 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from tenantry.base.errors import InvalidInput
 from tenantry.base.ids import parse_id
 from tenantry.base.sizes import readable
-from tenantry.cli import operations, output, times
-from tenantry.cli.asking import confirm_at_terminal
-from tenantry.cli.client import Row, connect
+from tenantry.cli import instances, operations, output, times
+from tenantry.cli.asking import Unconfirmed, confirm
+from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title, typed
 
@@ -41,33 +40,54 @@ _COLUMNS: dict[str, output.Cell] = {
 }
 
 
+As = Annotated[
+    Literal["new", "in-place", "rows"] | None,
+    typer.Option(
+        "--as",
+        help="A new database beside it (the default), or in its place. Of tables: copies in a"
+        " new schema (the default), or the rows that were deleted since.",
+    ),
+]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table",
+        metavar="TABLE",
+        help="Only this table, as schema.table, within the database; may be repeated.",
+    ),
+]
+Name = Annotated[
+    str | None, typer.Option(help="The new one's name: lower-case letters, digits, hyphens.")
+]
+FriendlyName = Annotated[
+    str | None, typer.Option(help="What people call the new one, in any words.")
+]
+Yes = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Replace what is in service, or rows, without asking."),
+]
+
+
 def restore(
     database: Named,
     *,
     to: To,
-    into: Annotated[
-        Literal["new", "in-place"] | None,
-        typer.Option("--as", help="A new database beside it (the default), or in its place."),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="The new one's name: lower-case letters, digits, hyphens.")
-    ] = None,
-    friendly_name: Annotated[
-        str | None, typer.Option(help="What people call the new one, in any words.")
-    ] = None,
+    into: As = None,
+    table: Tables = None,
+    name: Name = None,
+    friendly_name: FriendlyName = None,
     accept_losses: operations.AcceptLosses = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Replace what is in service without asking.")
-    ] = False,
+    yes: Yes = False,
     wait: operations.Wait = True,
     env: In = None,
     as_json: Json = False,
 ) -> None:
     """Restore a database to any point in time covered by backups.
 
-    Other databases are not affected. A restore in place has to be requested, and is confirmed on a
-    terminal; the replaced contents are retained for a while, and can be restored. Objects that
-    PostgreSQL cannot rebuild are listed; in place, without --accept-losses, nothing is replaced.
+    Other databases are not affected. A restore in place or of rows has to be requested, and
+    confirmed on a terminal or by --yes; the replaced contents are retained for a while, and can be
+    restored. Objects that PostgreSQL cannot rebuild are listed; in place, without --accept-losses,
+    nothing is replaced.
 
     Examples:
 
@@ -76,20 +96,24 @@ def restore(
         tenantry restore shop --to 20m --as in-place
 
         tenantry restore shop --to previous --as in-place
+
+        tenantry restore shop --to 20m --table public.orders
     """
     said: dict[str, object] = {
         "as": into and into.replace("-", "_"),
         "name": name,
         "friendly_name": friendly_name,
         "accept_losses": accept_losses or None,
+        "tables": table,
     }
     wanted = {"to": to} | {field: value for field, value in said.items() if value is not None}
     with connect() as api:
         row = find(api, database, env)
         if "as" not in wanted and to == "previous":
-            wanted["as"] = _in_place(row)
-        elif into == "in-place" and not yes:
-            _confirm(row)
+            _require_in_place(row)
+            wanted["as"] = "in_place"
+        if not yes:
+            _confirm(api, row, wanted.get("as"), as_json=as_json)
         started = api.post(f"/api/databases/{row['id']}/restore", wanted)
         named = typed(database, env)
         operations.finish(
@@ -102,11 +126,24 @@ def restore(
         )
 
 
+def _confirm(api: Api, row: Row, into: object, *, as_json: bool) -> None:
+    """Ask for consent to what a restore into this place replaces. Raises Unconfirmed."""
+    if into == "in_place":
+        consequence = replaces(row) + instances.left_out(api, row)
+        confirm("Replace it?", consequence=consequence, as_json=as_json)
+    if into == "rows":
+        consequence = f"In {title(row)}, rows that were deleted since are there again."
+        confirm("Bring the rows back?", consequence=consequence, as_json=as_json)
+
+
 def _report(row: Row, result: Row, name: str | None, named: str) -> None:
     """Report the result. ``name`` is the requested name of a new database.
 
     ``named`` is how the command named the database that was restored.
     """
+    if "restored_to" in result and result.get("as") in {"new", "rows"}:
+        _report_tables(row, result)
+        return
     operations.report_exceptions(result)
     if "replaced" in result:
         output.done(f"{title(row)} is restored; what it was is kept as {result['replaced']}")
@@ -123,20 +160,26 @@ def _report(row: Row, result: Row, name: str | None, named: str) -> None:
     output.note(f"Nobody has its password yet: tenantry db rotate-password {made}")
 
 
-def _in_place(row: Row) -> str:
-    """Ask to replace the database in service, as --as in-place was not given."""
-    if not sys.stdin.isatty():
-        raise InvalidInput(
-            f"What was replaced goes in the place of {title(row)} as it is now; nothing was done.",
-            hint="Say --as in-place to mean that.",
+def _report_tables(row: Row, result: Row) -> None:
+    if result["as"] == "rows":
+        output.done(
+            f"{title(row)} has {result['inserted']:,} rows again, and {result['updated']:,} as they"
+            " were"
         )
-    _confirm(row)
-    return "in_place"
+        if result["skipped"]:
+            output.note(f"{result['skipped']:,} were left as they are.", style="yellow")
+        return
+    for each in result["tables"]:
+        output.done(f"{result['schema']}.{each['table']} has {each['rows']:,} rows")
 
 
-def _confirm(row: Row) -> None:
-    """Ask for confirmation on a terminal; otherwise --as in-place is enough."""
-    confirm_at_terminal(replaces(row), "Replace it?")
+def _require_in_place(row: Row) -> None:
+    """Raise Unconfirmed if --as in-place has to be given, as nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise Unconfirmed(
+            f"What was replaced goes in the place of {title(row)} as it is now; nothing was done.",
+            hint="Add --as in-place --yes to do that.",
+        )
 
 
 def replaces(row: Row) -> str:

@@ -8,10 +8,14 @@ from typing import Annotated
 import typer
 
 from tenantry.base.errors import InvalidInput
+from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import limits, output
 from tenantry.cli.client import Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find
+from tenantry.cli.times import distance
+
+_SHOWN = 80  # characters of a text in a list
 
 Text = Annotated[
     list[str] | None,
@@ -32,6 +36,16 @@ Writes = Annotated[
     ),
 ]
 
+Saved = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Run the text that you saved by this name.")
+]
+Save = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Save the text by a name, and do not run it.")
+]
+Texts = Annotated[
+    bool, typer.Option("--texts", help="List what you have saved, and run in the console.")
+]
+
 
 def sql(
     database: Named,
@@ -49,6 +63,9 @@ def sql(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV: NULL is an empty field.")
     ] = False,
+    saved: Saved = None,
+    save: Save = None,
+    texts: Texts = False,
     env: In = None,
     as_json: Json = False,
 ) -> None:
@@ -64,8 +81,13 @@ def sql(
         tenantry sql shop --file fix.sql --write
 
         tenantry sql shop -c "TABLE orders" --csv > orders.csv
+
+        tenantry sql shop --saved "top customers"
     """
-    body: dict[str, object] = {"sql": _asked(command, file)}
+    if texts or save is not None:
+        _show_texts(database, env, save, None if save is None else asked(command, file), as_json)
+        return
+    body: dict[str, object] = {} if saved is not None else {"sql": asked(command, file)}
     if write is not None:
         body["read_only"] = not write
     if timeout is not None:
@@ -74,15 +96,47 @@ def sql(
         body["max_rows"] = limit
     with connect() as api:
         path = f"/api/databases/{find(api, database, env)['id']}/sql"
+        if saved is not None:
+            body["sql"] = _saved(api.rows(f"{path}/texts").rows, saved)
         found = api.post(path, body, repeat=False)
     if as_json:
         output.as_json(found)
         return
     for result in found["results"]:
-        _show(result, as_csv=as_csv)
+        show(result, as_csv=as_csv)
 
 
-def _asked(command: list[str] | None, file: Path | None) -> str:
+def _show_texts(
+    database: str, env: str | None, name: str | None, text: str | None, as_json: bool
+) -> None:
+    """List the texts of the caller, of which one may be saved first."""
+    with connect() as api:
+        path = f"/api/databases/{find(api, database, env)['id']}/sql/texts"
+        if name is not None:
+            api.put(path, {"name": name, "sql": text})
+        found = api.rows(path).rows
+    if as_json:
+        output.as_json(found)
+        return
+    columns: dict[str, output.Cell] = {
+        "NAME": "name",
+        "USED": lambda row: distance(row["used_at"]),
+        "SQL": lambda row: " ".join(row["sql"].split())[:_SHOWN],
+    }
+    output.table(found, columns, empty="Nothing is saved, and nothing has run in the console.")
+
+
+def _saved(texts: list[Row], name: str) -> str:
+    for each in texts:
+        if each["name"] == name:
+            return str(each["sql"])
+    names = [str(each["name"]) for each in texts if each["name"]]
+    meant = did_you_mean(name, names) or "tenantry sql DATABASE --texts lists them."
+    raise InvalidInput.of("saved", f"you have saved nothing as “{name}”. {meant}")
+
+
+def asked(command: list[str] | None, file: Path | None) -> str:
+    """Return what to run. Raises InvalidInput."""
     if command and file is not None:
         raise InvalidInput.of("file", "and --command exclude each other")
     if command:
@@ -99,7 +153,8 @@ def _asked(command: list[str] | None, file: Path | None) -> str:
     return sys.stdin.read()
 
 
-def _show(result: Row, *, as_csv: bool) -> None:
+def show(result: Row, *, as_csv: bool) -> None:
+    """Print the result of one statement."""
     names = [each["name"] for each in result["columns"]]
     if as_csv and names:
         writer = csv.writer(sys.stdout)
@@ -119,7 +174,8 @@ def _show(result: Row, *, as_csv: bool) -> None:
         output.note(text)
     output.note(f"{result['command']}, {result['duration_ms']:,.1f} ms")
     if result["truncated"]:
-        output.note(f"These are the first {len(result['rows']):,} rows.", style="yellow")
+        more = output.count(len(result["rows"]), "row")
+        output.note(f"There are more than {more}: those are left out.", style="yellow")
     if result["cut"]:
         output.note("Values of more than 64 KiB are cut.", style="yellow")
 

@@ -101,33 +101,37 @@ def _show(entry: Row, *, as_json: bool) -> None:
     output.line("  ".join(said))
 
 
+StatementsLogged = Annotated[
+    Statements | None,
+    typer.Option(help="Log these: ddl, mod (ddl, and what changes rows), all, or none."),
+]
+MinDuration = Annotated[
+    int | None,
+    typer.Option(
+        min=-1,
+        max=3_600_000,
+        help="Log statements that run so many milliseconds, with their duration; -1: none.",
+    ),
+]
+Errors = Annotated[
+    bool | None, typer.Option("--errors/--no-errors", help="Log statements that fail.")
+]
+KeepDays = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=3650, help="Keep entries for so many days; 0: as long as those of the audit."
+    ),
+]
+
+
 def log_settings(
     database: Named,
     *,
     env: In = None,
-    statements: Annotated[
-        Statements | None,
-        typer.Option(help="Log these: ddl, mod (ddl, and what changes rows), all, or none."),
-    ] = None,
-    min_duration_ms: Annotated[
-        int | None,
-        typer.Option(
-            min=-1,
-            max=3_600_000,
-            help="Log statements that run so many milliseconds, with their duration; -1: none.",
-        ),
-    ] = None,
-    errors: Annotated[
-        bool | None, typer.Option("--errors/--no-errors", help="Log statements that fail.")
-    ] = None,
-    keep_days: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=3650,
-            help="Keep entries for so many days; 0: as long as those of the audit.",
-        ),
-    ] = None,
+    statements: StatementsLogged = None,
+    min_duration_ms: MinDuration = None,
+    errors: Errors = None,
+    keep_days: KeepDays = None,
     off: Annotated[bool, typer.Option("--off", help="Log nothing.")] = False,
     as_json: Json = False,
 ) -> None:

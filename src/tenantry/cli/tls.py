@@ -17,7 +17,7 @@ from tenantry.cli.entry_point import Json, local_settings
 from tenantry.host import identity
 from tenantry.services.certificates.model import CertificateStatus
 from tenantry.services.certificates.service import SUPERSEDED, Certificates
-from tenantry.services.platform import local_certificates
+from tenantry.services.local_parts import LocalParts
 
 app = typer.Typer(help="The certificate that PostgreSQL and PgBouncer show.", no_args_is_help=True)
 
@@ -41,7 +41,7 @@ def _here() -> Certificates:
         raise MachineError(
             "Only the platform's own user can see to its certificate.", hint="Run this with sudo."
         )
-    return local_certificates(here)
+    return LocalParts(here).certificates
 
 
 @app.command()
@@ -93,8 +93,7 @@ def renew(
     certificates = _here()
     # Standard output is for the result.
     log = Home(local_settings().home).logs / "tenantry.log"
-    with log.open("a") as file, output.waiting("Renewing"):
-        logs.configure("tls", to=file)
+    with logs.into(log, "tls"), output.waiting("Renewing"):
         found = asyncio.run(certificates.renew(revoke=_REASONS[reason] if revoke else None))
     if json:
         output.as_json(_data(found))

@@ -13,9 +13,10 @@ import typer
 from tenantry.base.errors import InvalidInput, MachineError
 from tenantry.base.settings import Settings
 from tenantry.cli import output
+from tenantry.cli.asking import require_terminal
 from tenantry.cli.entry_point import Json, local_settings
 from tenantry.cli.installing import unit_name
-from tenantry.host import environment, files, nftables, programs, systemd
+from tenantry.host import cgroups, environment, files, nftables, programs, systemd
 from tenantry.services import supervisor, uninstalling
 from tenantry.services.uninstalling import Left, Removal
 
@@ -40,7 +41,7 @@ def uninstall(
     _require_owner(here.home)
     removal = _plan(here)
     if not yes:
-        _confirm(here.home, removal)
+        _confirm(here.home, removal, as_json=as_json)
     gone: list[str] = []
     output.load()
     if os.geteuid() == 0:
@@ -88,11 +89,8 @@ def _require_owner(home: Path) -> None:
         )
 
 
-def _confirm(home: Path, removal: Removal) -> None:
-    if not sys.stdin.isatty():
-        raise InvalidInput(
-            "Nobody can be asked here, so nothing was deleted.", hint="Say --yes to mean it."
-        )
+def _confirm(home: Path, removal: Removal, *, as_json: bool) -> None:
+    require_terminal(as_json=as_json)
     output.note(
         f"All databases of {home} and the backups in it will be gone for ever.", style="bold"
     )
@@ -136,6 +134,7 @@ def _stop(here: Settings) -> None:
 
 def _clean_machine(here: Settings, gone: list[str], left: list[Left]) -> None:
     """Remove what root's ``up`` created outside of the home; record what is gone and left."""
+    cgroups.remove(here.home)
     gone += [*_remove_filter(here), *map(str, programs.unlink(here.home / "venv" / "bin"))]
     user = f"the system user {environment.USER}"
     if here.backup.dir is not None:

@@ -1,4 +1,4 @@
-"""``tenantry db vacuum``, ``analyze`` and ``reindex``: maintain a database's tables and indexes."""
+"""``tenantry db vacuum``, ``analyze``, ``reindex`` and ``create-index``: tables and indexes."""
 
 from functools import partial
 from typing import Annotated
@@ -121,6 +121,56 @@ def reindex(
     with connect() as api:
         row = find(api, database, env)
         _maintain(api, row, "reindex", asked, lock_timeout=lock_timeout, wait=wait, as_json=as_json)
+
+
+def create_index(
+    database: Named,
+    *,
+    table: Annotated[str, typer.Option(metavar="SCHEMA.TABLE", help="The table.")],
+    column: Annotated[
+        list[str], typer.Option(metavar="NAME", help="A column; may be repeated, in order.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Default: as PostgreSQL names it.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="METHOD", help="btree (the default), hash, gin, gist, spgist, brin."),
+    ] = None,
+    unique: Annotated[
+        bool, typer.Option("--unique", help="No two rows may have the same values.")
+    ] = False,
+    lock_timeout: LockTimeout = None,
+    env: In = None,
+    wait: operations.Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Create an index while its table is used. If that fails, no invalid index is left.
+
+    Example:
+
+        tenantry db create-index shop --table public.orders --column customer_id
+    """
+    given = {"name": name, "method": method, "unique": unique or None}
+    asked: dict[str, object] = {"table": table, "columns": column}
+    asked |= {option: value for option, value in given.items() if value is not None}
+    if lock_timeout is not None:
+        asked["lock_timeout_seconds"] = lock_timeout / 1000
+    with connect() as api:
+        row = find(api, database, env)
+        operations.finish(
+            api,
+            api.post(f"/api/databases/{row['id']}/indexes", asked),
+            wait=wait,
+            as_json=as_json,
+            started=f"{title(row)}: started",
+            done=partial(_report_index, row),
+        )
+
+
+def _report_index(row: Row, result: Row) -> None:
+    size = readable(result["size_bytes"])
+    output.done(f"{title(row)}: {result['index']} created, {size}")
 
 
 def _maintain(

@@ -22,7 +22,8 @@ class AlertRow:
     ``since`` is when its condition was first seen, ``absent_since`` when it was last seen to be
     gone, None while it is there. ``occurrence`` identifies an incident that may be over before it
     is noticed. One that was resolved by hand (``resolved_by``) is open until its condition has
-    gone. ``database_id`` and ``customer_id`` are None for the platform's.
+    gone. ``database_id`` and ``customer_id`` are None for the platform's. What the customer has
+    muted, acknowledged and resolved is in the columns ``customer_…``, and so for it alone.
     """
 
     id: uuid.UUID
@@ -43,9 +44,15 @@ class AlertRow:
     acknowledged_at: dt.datetime | None
     acknowledged_by: str | None
     muted_until: dt.datetime | None
+    customer_muted_until: dt.datetime | None
+    customer_acknowledged_at: dt.datetime | None
+    customer_acknowledged_by: str | None
+    customer_resolved_at: dt.datetime | None
+    customer_resolved_by: str | None
 
 
 _COLUMNS = ", ".join(AlertRow.__annotations__)
+_STATE_OF_CUSTOMER = "CASE WHEN customer_resolved_at IS NULL THEN state ELSE 'resolved' END"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +66,21 @@ class Filter:
     of_platform: bool = True
 
 
-async def page(tx: Tx, wanted: Filter, *, after: Key, limit: int) -> list[AlertRow]:
-    """Return up to ``limit`` alerts that have fired, or are pending, the newest first."""
+async def page(
+    tx: Tx, wanted: Filter, *, of_customer: bool, after: Key, limit: int
+) -> list[AlertRow]:
+    """Return up to ``limit`` alerts that have fired, or are pending, the newest first.
+
+    With ``of_customer`` those that the customer has resolved are in the state ``resolved``.
+    """
     conditions = ["(since, id) < (%(at)s, %(id)s)"]
     conditions += [
         f"{name} = %({name})s"
-        for name in ("state", "rule", "severity", "database_id")
+        for name in ("rule", "severity", "database_id")
         if getattr(wanted, name) is not None
     ]
+    if wanted.state is not None:
+        conditions.append(f"{_STATE_OF_CUSTOMER if of_customer else 'state'} = %(state)s")
     if not wanted.of_platform:
         conditions.append("database_id IS NOT NULL")
     async with tx.cursor(row_factory=class_row(AlertRow)) as cursor:
@@ -108,16 +122,26 @@ async def known(tx: Tx, occurrences: Collection[uuid.UUID]) -> set[uuid.UUID]:
     return {row[0] for row in await cursor.fetchall()}
 
 
-async def muted_until(tx: Tx, rule: str, subject: str) -> dt.datetime | None:
-    """Return until when alerts of this rule about this subject are muted."""
+async def mutes(
+    tx: Tx, rule: str, subject: str, customer_id: uuid.UUID | None
+) -> tuple[dt.datetime | None, dt.datetime | None]:
+    """Return until when the platform, and this customer, have muted this rule and subject."""
     cursor = await tx.execute(
-        "SELECT max(muted_until) FROM alerts WHERE rule = %s AND subject = %s"
-        " AND muted_until > clock_timestamp()",
-        (rule, subject),
+        "SELECT max(muted_until) FILTER (WHERE muted_until > clock_timestamp()),"
+        " max(customer_muted_until) FILTER (WHERE customer_muted_until > clock_timestamp()"
+        " AND customer_id = %s) FROM alerts WHERE rule = %s AND subject = %s",
+        (customer_id, rule, subject),
     )
     row = await cursor.fetchone()
-    found: dt.datetime | None = row[0] if row else None
-    return found
+    return (None, None) if row is None else (row[0], row[1])
+
+
+async def fired_since(tx: Tx, moment: dt.datetime) -> dict[tuple[str, str], int]:
+    """Return how many alerts of each rule and subject have fired since then."""
+    cursor = await tx.execute(
+        "SELECT rule, subject, count(*) FROM alerts WHERE fired_at > %s GROUP BY 1, 2", (moment,)
+    )
+    return {(rule, subject): count for rule, subject, count in await cursor.fetchall()}
 
 
 async def keep(tx: Tx, row: AlertRow) -> None:

@@ -15,6 +15,7 @@ from tenantry.control import plans
 
 Environment = Literal["production", "staging", "development"]
 PoolMode = Literal["transaction", "session"]
+SuspendedDirect = Literal["wake", "refuse"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +23,9 @@ class Attributes:
     """The attributes that an owner sets on a database.
 
     ``timezone`` is the IANA time zone with which its sessions begin. ``rotate_password_days`` is
-    after how many days its passwords are replaced, ``expires_at`` when a branch is deleted; None
-    means never.
+    after how many days its passwords are replaced, ``expires_at`` when a branch is deleted, and
+    ``auto_suspend_seconds`` after how long without a session its instance is suspended; None means
+    never. ``auto_suspend_direct`` is what a direct connection to it then does.
     """
 
     name: str | None = None
@@ -35,6 +37,8 @@ class Attributes:
     timezone: str = "UTC"
     rotate_password_days: int | None = None
     expires_at: dt.datetime | None = None
+    auto_suspend_seconds: int | None = None
+    auto_suspend_direct: SuspendedDirect = "wake"
 
     @property
     def attributes(self) -> "Attributes":
@@ -50,9 +54,11 @@ class Attributes:
 
     def copied(self) -> "Attributes":
         """Return the attributes of a new branch or restored copy of this database."""
-        return dataclasses.replace(self.attributes, rotate_password_days=None, expires_at=None)
+        return dataclasses.replace(
+            self.attributes, rotate_password_days=None, expires_at=None, auto_suspend_seconds=None
+        )
 
 
 NAMES = tuple(field.name for field in dataclasses.fields(Attributes))
 # For all other attributes null means unchanged.
-CLEARABLE = ("rotate_password_days", "expires_at")
+CLEARABLE = ("rotate_password_days", "expires_at", "auto_suspend_seconds")

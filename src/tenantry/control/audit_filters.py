@@ -1,4 +1,4 @@
-"""Explain why no audit entry matches: a misspelt action or actor is not "nothing was done"."""
+"""Explain why no audit entry matches: a misspelt filter is not "nothing was done"."""
 
 import uuid
 
@@ -32,6 +32,7 @@ ACTIONS = frozenset(
         "branch.expire",
         "branch.promote",
         "branch.reset",
+        "cache_prices.replace",
         "cluster.add",
         "cluster.backup",
         "cluster.discarded",
@@ -49,7 +50,10 @@ ACTIONS = frozenset(
         "database.alert_settings",
         "database.analyze",
         "database.blueprint",
+        "database.bring_back",
+        "database.compare",
         "database.create",
+        "database.create_index",
         "database.delete",
         "database.deleted",
         "database.drill",
@@ -63,6 +67,11 @@ ACTIONS = frozenset(
         "database.mute_advice",
         "database.paused",
         "database.pool_reconnect",
+        "database.mark",
+        "database.move",
+        "database.moved",
+        "database.past",
+        "database.past_ended",
         "database.put_back",
         "database.quota_ok",
         "database.quota_read_only",
@@ -73,6 +82,8 @@ ACTIONS = frozenset(
         "database.reset_queries",
         "database.restore",
         "database.restored",
+        "database.restore_tables",
+        "database.unmark",
         "database.resumed",
         "database.rotate_password",
         "database.rotate_password_undone",
@@ -84,6 +95,12 @@ ACTIONS = frozenset(
         "extension.add",
         "extension.remove",
         "fleet.migrate",
+        "instance.configure",
+        "instance.create",
+        "instance.resize",
+        "instance.restart",
+        "instance.start",
+        "instance.stop",
         "login",
         "logout",
         "masking.remove",
@@ -98,7 +115,16 @@ ACTIONS = frozenset(
         "role.rotate_password",
         "role.rotate_password_undone",
         "role.update",
+        "rows.export",
+        "rows.import",
         "session.revoke",
+        "site.certify",
+        "site.create",
+        "site.delete",
+        "site.flush",
+        "site.proxy",
+        "site.rotate",
+        "site.update",
         "user.change_password",
         "user.create",
         "user.delete",
@@ -119,7 +145,7 @@ _COMPARED = 2000  # names of keys and users
 
 
 async def explain_nothing(tx: Tx, wanted: Filter, *, customer_id: uuid.UUID | None) -> None:
-    """Raise InvalidInput if no entry can match, because there is no such action or actor.
+    """Raise InvalidInput if no entry can match: there is no such action, resource or actor.
 
     ``customer_id`` is the caller's customer, whose keys, users and entries are the known ones.
     """
@@ -131,6 +157,8 @@ async def explain_nothing(tx: Tx, wanted: Filter, *, customer_id: uuid.UUID | No
                 did_you_mean(wanted.action, sorted(ACTIONS)) or f"They are {_written(ACTIONS)}.",
             ),
         )
+    if wanted.resource_id is not None:
+        await _explain_resource(tx, wanted.resource_id, customer_id)
     if wanted.actor is None:
         return
     names = [*await _names(tx, customer_id), PLATFORM.name, "anonymous"]
@@ -142,6 +170,33 @@ async def explain_nothing(tx: Tx, wanted: Filter, *, customer_id: uuid.UUID | No
                 did_you_mean(wanted.actor, names) or "",
             ),
         )
+
+
+async def _explain_resource(tx: Tx, resource: str, customer_id: uuid.UUID | None) -> None:
+    """Raise InvalidInput if nothing is recorded about a resource, and it is no database's id."""
+    asked = {"resource": resource, "customer_id": customer_id}
+    rows = await tx.execute(
+        """
+        SELECT EXISTS (SELECT FROM audit_logs WHERE resource_id = %(resource)s
+            AND (%(customer_id)s::uuid IS NULL OR customer_id = %(customer_id)s))
+        """,
+        asked,
+    )
+    if await rows.fetchone() == (True,):
+        return
+    rows = await tx.execute(
+        """
+        SELECT id::text FROM databases WHERE %(resource)s IN (id::text, database_name, name)
+            AND (%(customer_id)s::uuid IS NULL OR customer_id = %(customer_id)s)
+        """,
+        asked,
+    )
+    ids = [each for (each,) in await rows.fetchall()]
+    if resource in ids:
+        return
+    named = f"The database of this name has the id {ids[0]}." if len(ids) == 1 else ""
+    said = f"nothing is recorded about “{resource}”, and no database has this id"
+    raise InvalidInput.of("resource_id", _unknown(said, named))
 
 
 def _unknown(said: str, suggestion: str) -> str:

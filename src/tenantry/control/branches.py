@@ -41,9 +41,9 @@ async def insert(
             await tx.execute(
                 f"""
                 INSERT INTO databases (id, cluster_id, database_name, username, status,
-                    customer_id, kind, parent_id, {_COLUMNS})
+                    customer_id, parent_id, {_COLUMNS})
                 SELECT %(id)s, cluster_id, %(database_name)s, %(username)s, 'branching',
-                    customer_id, kind, id, {_VALUES}
+                    customer_id, id, {_VALUES}
                 FROM databases WHERE id = %(parent_id)s
                 """,
                 {
@@ -75,8 +75,8 @@ async def count(tx: Tx, parent_id: uuid.UUID) -> int:
     return int(row[0]) if row else 0
 
 
-async def finish(tx: Tx, database_id: uuid.UUID, branched_at: dt.datetime) -> None:
-    """Mark a branch as made."""
+async def finish(tx: Tx, database_id: uuid.UUID, branched_at: dt.datetime | None) -> None:
+    """Mark a database as made; a branch with the moment of its parent's state that it has."""
     await tx.execute(
         """
         UPDATE databases SET status = 'active', branched_at = %s, updated_at = clock_timestamp()
@@ -96,7 +96,7 @@ async def set_branched_at(tx: Tx, database_id: uuid.UUID, branched_at: dt.dateti
 
 
 async def verifier(tx: Tx, database_id: uuid.UUID) -> str | None:
-    """Return the SCRAM verifier of an unfinished branch's password, or None."""
+    """Return the SCRAM verifier of an unfinished database's password, or None."""
     row = await (
         await tx.execute(
             "SELECT verifier FROM branch_passwords WHERE database_id = %s", (database_id,)

@@ -34,6 +34,7 @@ class Belongings:
     users: int
     key_ids: list[uuid.UUID]
     backups: int
+    sites: int
     operations: int
 
 
@@ -131,6 +132,7 @@ async def belongings(tx: Tx, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Belong
                 (SELECT count(*) FROM users u WHERE u.customer_id = c.id) AS users,
                 ARRAY(SELECT k.id FROM api_keys k WHERE k.customer_id = c.id) AS key_ids,
                 (SELECT count(*) FROM backups b WHERE b.customer_id = c.id) AS backups,
+                (SELECT count(*) FROM sites s WHERE s.customer_id = c.id) AS sites,
                 (SELECT count(*) FROM operations o WHERE o.customer_id = c.id
                     AND o.finished_at IS NULL) AS operations
             FROM customers c WHERE c.id = ANY (%s)
@@ -141,7 +143,7 @@ async def belongings(tx: Tx, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Belong
 
 
 async def remove(tx: Tx, customer_id: uuid.UUID) -> None:
-    """Delete a customer without databases, users and backups, and all its keys.
+    """Delete a customer without databases, users, backups and sites, and all its keys.
 
     Its operations become the platform's.
     """

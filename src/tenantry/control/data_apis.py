@@ -6,9 +6,10 @@ Work on a row holds the lock of its database's row.
 import datetime as dt
 import uuid
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from tenantry.base.networks import Network
 from tenantry.control.store import Tx
@@ -22,7 +23,8 @@ class DataApiRow:
 
     ``authenticator`` is the role that it logs in as. ``anonymous``: requests without a token are
     answered, and with ``open`` they may write. None for ``max_rows`` and ``statement_timeout_ms``
-    means no limit besides the database's own. ``password``, whose ``verifier`` PostgreSQL has, and
+    means no limit besides the database's own. ``auth`` are the settings of application users, None
+    if there are none. ``password``, whose ``verifier`` PostgreSQL has, and
     the secrets are sealed; the previous secret is valid until ``previous_until``.
     """
 
@@ -36,6 +38,7 @@ class DataApiRow:
     statement_timeout_ms: int | None
     jwks_url: str | None
     allowed_origins: list[str]
+    auth: dict[str, Any] | None
     password: bytes = field(repr=False)
     verifier: str = field(repr=False)
     jwt_secret: bytes = field(repr=False)
@@ -68,6 +71,7 @@ _MARKERS = """
 async def put(tx: Tx, row: DataApiRow) -> None:
     """Insert a database's row, or replace it; ``updated_at`` becomes the present moment."""
     values = {name: getattr(row, name) for name in DataApiRow.__annotations__}
+    values["auth"] = None if row.auth is None else Jsonb(row.auth)
     changes = ", ".join(f"{name} = excluded.{name}" for name in _KEPT if name != "updated_at")
     await tx.execute(
         f"INSERT INTO data_apis ({_COLUMNS})"

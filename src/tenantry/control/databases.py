@@ -6,7 +6,7 @@ in progress on a row that can be locked, whatever its status.
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, LiteralString
 
@@ -18,12 +18,14 @@ from tenantry.base.errors import NameTaken
 from tenantry.base.ids import new_id
 from tenantry.control import attributes, plans
 from tenantry.control.attributes import Attributes
+from tenantry.control.clusters import Wanted
 from tenantry.control.log_settings import LoggedStatements, LogSettings
 from tenantry.control.passwords import rotates_at
 from tenantry.control.pauses import PauseReason
 from tenantry.control.plans import Limits
 from tenantry.control.store import Tx
 from tenantry.pg import names
+from tenantry.pg.clusters import Kind
 
 Status = Literal["creating", "warm", "scratch", "branching", "active", "deleting"]
 QuotaState = Literal["ok", "warning", "read_only", "stopped"]
@@ -35,9 +37,11 @@ class DatabaseRow(Attributes, Limits):
 
     ``used_bytes`` is None until it is first measured. A branch has the moment of its parent's
     state, and the parent while that exists. ``cluster`` is the name of its cluster, and
-    ``direct_port`` that cluster's own port. ``missing_since`` is None unless the database is
-    missing on its cluster; ``status_detail`` says why reconciliation failed. No client can connect
-    before ``paused_until``, which is None unless it wrote too much of what ``paused_for`` names.
+    ``direct_port`` that cluster's own port. On an instance, it has the instance's size and
+    ``container_name``, and ``wanted`` is whether the instance is to run. ``missing_since`` is None
+    unless the database is missing on its cluster; ``status_detail`` says why reconciliation failed.
+    No client can connect before ``paused_until``, which is None unless it wrote too much of what
+    ``paused_for`` names.
     ``password_rotates_at`` is None unless its passwords are replaced after
     ``rotate_password_days``. ``last_active_at`` is when a session of its tenant was last seen, None
     if none was since ``watched_since``.
@@ -52,7 +56,13 @@ class DatabaseRow(Attributes, Limits):
     direct_port: int
     customer_id: uuid.UUID | None
     owner_email: str | None
-    kind: str
+    kind: Kind
+    driver: str
+    version: int
+    wanted: Wanted
+    cpus: float | None
+    memory_mb: int | None
+    container_name: str | None
     longest_statement_seconds: int
     used_bytes: int | None
     quota_state: QuotaState
@@ -87,6 +97,11 @@ class DatabaseRow(Attributes, Limits):
         )
 
     @property
+    def is_instance(self) -> bool:
+        """Whether it is the database that its cluster was created for, and deleted with."""
+        return self.kind == "dedicated" and self.cluster in names.instances_of(self.database_name)
+
+    @property
     def shadow_name(self) -> str:
         return names.shadow(self.database_name)
 
@@ -101,7 +116,8 @@ _LIMITS = ", ".join(f"coalesce(d.{name}, p.{name}) AS {name}" for name in plans.
 COLUMNS = f"""
     d.id, d.cluster_id, d.database_name, d.username, d.status, l.name AS cluster,
     l.port AS direct_port, d.customer_id,
-    c.email AS owner_email, d.kind, {_ATTRIBUTES}, p.longest_statement_seconds, {_LIMITS},
+    c.email AS owner_email, l.kind, l.driver, l.version, l.wanted, l.cpus, l.memory_mb,
+    l.container_name, {_ATTRIBUTES}, p.longest_statement_seconds, {_LIMITS},
     u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at,
     d.missing_since, f.detail AS status_detail, d.password_changed_at,
     {rotates_at("d")} AS password_rotates_at,
@@ -142,6 +158,22 @@ async def lock(tx: Tx, database_id: uuid.UUID, *, wait: bool) -> DatabaseRow | N
     return await _lock(
         tx, f"id = %s FOR NO KEY UPDATE {'' if wait else 'SKIP LOCKED'}", database_id
     )
+
+
+async def lock_all_on(tx: Tx, cluster_id: uuid.UUID) -> bool:
+    """Lock all rows of a cluster that no other transaction has locked. Return whether none was."""
+    cursor = await tx.execute(
+        """
+        WITH locked AS (
+            SELECT id FROM databases WHERE cluster_id = %(id)s FOR NO KEY UPDATE SKIP LOCKED
+        )
+        SELECT (SELECT count(*) FROM locked)
+            = (SELECT count(*) FROM databases WHERE cluster_id = %(id)s)
+        """,
+        {"id": cluster_id},
+    )
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
 
 
 async def lock_warm(tx: Tx, cluster: str | None = None) -> DatabaseRow | None:
@@ -195,6 +227,33 @@ async def activate(
         password_changed_at = clock_timestamp()
         """,
         customer_id=customer_id,
+    )
+
+
+async def promise(
+    tx: Tx,
+    database_id: uuid.UUID,
+    wanted: Attributes,
+    *,
+    customer_id: uuid.UUID | None,
+    limits: Mapping[str, int | None],
+    verifier: str,
+) -> None:
+    """Give a database that an operation is going to create to its owner. Raises as ``activate``.
+
+    ``verifier`` is that of its password, for the operation.
+    """
+    await _set(
+        tx,
+        database_id,
+        wanted,
+        limits,
+        "status = 'branching', customer_id = %(customer_id)s, created_at = clock_timestamp()",
+        customer_id=customer_id,
+    )
+    await tx.execute(
+        "INSERT INTO branch_passwords (database_id, verifier) VALUES (%s, %s)",
+        (database_id, verifier),
     )
 
 
@@ -319,24 +378,6 @@ async def named(tx: Tx, name: str) -> DatabaseRow | None:
         return await cursor.fetchone()
 
 
-async def count_of_customer(tx: Tx, customer_id: uuid.UUID) -> int:
-    """Return how many databases a customer has, including branches and retained databases.
-
-    Until ``tx`` ends, other transactions that count those of this customer wait.
-    """
-    await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 20))", (str(customer_id),))
-    cursor = await tx.execute(
-        """
-        SELECT count(*) + coalesce(sum((
-            SELECT count(*) FROM replaced_databases r WHERE r.database_id = d.id)), 0)
-        FROM databases d WHERE customer_id = %s
-        """,
-        (customer_id,),
-    )
-    row = await cursor.fetchone()
-    return int(row[0]) if row else 0
-
-
 async def remove(tx: Tx, database_id: uuid.UUID) -> None:
     """Delete the row of a database that no longer exists anywhere."""
     await tx.execute("DELETE FROM databases WHERE id = %s", (database_id,))
@@ -368,30 +409,13 @@ async def on_cluster(tx: Tx, cluster_id: uuid.UUID) -> list[DatabaseRow]:
         return await cursor.fetchall()
 
 
-async def count_warm(tx: Tx, cluster: str | None = None) -> int:
-    """Return how many databases, of this cluster if any, are warm or being created."""
-    row = await (
-        await tx.execute(
-            """
-            SELECT count(*) FROM databases d JOIN clusters c ON c.id = d.cluster_id
-            WHERE d.status IN ('creating', 'warm') AND (%s::text IS NULL OR c.name = %s)
-            """,
-            (cluster, cluster),
+async def instances_to_delete(tx: Tx) -> list[uuid.UUID]:
+    """Return the databases that are being deleted with their instances."""
+    async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
+        await cursor.execute(
+            f"SELECT {COLUMNS} {FROM} WHERE d.status = 'deleting' AND l.kind = 'dedicated'"
         )
-    ).fetchone()
-    return int(row[0]) if row else 0
-
-
-async def count_by_status(tx: Tx) -> dict[str, int]:
-    """Return the number of databases by status; missing owned ones count as ``missing``."""
-    cursor = await tx.execute(
-        """
-        SELECT CASE WHEN status = 'active' AND missing_since IS NOT NULL
-            THEN 'missing' ELSE status END, count(*)
-        FROM databases GROUP BY 1
-        """
-    )
-    return dict(await cursor.fetchall())
+        return [row.id for row in await cursor.fetchall() if row.is_instance]
 
 
 async def own_limits(tx: Tx, database_id: uuid.UUID) -> dict[str, int | None]:
@@ -401,3 +425,15 @@ async def own_limits(tx: Tx, database_id: uuid.UUID) -> dict[str, int | None]:
         await cursor.execute(f"SELECT {names} FROM databases WHERE id = %s", (database_id,))
         found = await cursor.fetchone() or {}
     return {name: value for name, value in found.items() if value is not None}
+
+
+async def cpu_weights(tx: Tx, database_names: Collection[str]) -> dict[str, int]:
+    """Return the ``cpu_weight`` of each of these main databases that has a row."""
+    cursor = await tx.execute(
+        """
+        SELECT d.database_name, coalesce(d.cpu_weight, p.cpu_weight)
+        FROM databases d JOIN plans p ON p.name = d.plan WHERE d.database_name = ANY (%s)
+        """,
+        ([*database_names],),
+    )
+    return dict(await cursor.fetchall())

@@ -56,6 +56,13 @@ async def keep(tx: Tx, caller_id: uuid.UUID, key: str, stored: StoredResult) -> 
     )
 
 
+async def forget(tx: Tx, caller_id: uuid.UUID, key: str) -> None:
+    """Delete the result of a request, whose key can then be used again."""
+    await tx.execute(
+        "DELETE FROM idempotency_keys WHERE caller_id = %s AND key = %s", (caller_id, key)
+    )
+
+
 async def forget_old(tx: Tx) -> None:
     """Delete results older than a day."""
     await tx.execute("DELETE FROM idempotency_keys WHERE created_at < now() - interval '1 day'")

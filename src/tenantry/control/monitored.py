@@ -31,7 +31,7 @@ async def databases(
     async with tx.cursor(row_factory=class_row(MonitoredRow)) as cursor:
         await cursor.execute(
             """
-            SELECT d.id, d.database_name, d.friendly_name, d.environment, d.kind, d.plan,
+            SELECT d.id, d.database_name, d.friendly_name, d.environment, l.kind, d.plan,
                    l.name AS cluster, coalesce(d.max_connections, p.max_connections)
                    AS max_connections, coalesce(d.disk_quota_bytes, p.disk_quota_bytes)
                    AS disk_quota_bytes, u.used_bytes

@@ -232,6 +232,18 @@ async def unfinished(tx: Tx) -> set[uuid.UUID]:
     return {operation_id for (operation_id,) in await cursor.fetchall()}
 
 
+async def clusters_at_work(tx: Tx) -> set[uuid.UUID]:
+    """Return the clusters that unfinished operations are about, or whose databases they are."""
+    cursor = await tx.execute(
+        """
+        SELECT coalesce(d.cluster_id, o.resource_id)
+        FROM operations o LEFT JOIN databases d ON d.id = o.resource_id
+        WHERE o.status IN ('queued', 'running')
+        """
+    )
+    return {cluster_id for (cluster_id,) in await cursor.fetchall()}
+
+
 async def count_unfinished(tx: Tx, customer_id: uuid.UUID) -> int:
     """Return how many operations of a customer are unfinished."""
     cursor = await tx.execute(

@@ -19,7 +19,8 @@ class Limits:
     The three timeouts are defaults that each session may change; sessions cannot change the others.
     ``max_connections`` counts direct and pooled connections together, ``reserve_pool_size`` is how
     many of its ``pool_size`` are opened beyond an equal share, ``temp_file_limit_bytes`` applies to
-    each session, ``disk_quota_bytes`` to the database and its shadow together.
+    each session, ``disk_quota_bytes`` to the database and its shadow together. ``cpu_weight`` is
+    its share of the processors relative to other databases on the cluster while they are busy.
     """
 
     max_connections: int
@@ -30,6 +31,7 @@ class Limits:
     statement_timeout_ms: int
     lock_timeout_ms: int
     idle_in_transaction_session_timeout_ms: int
+    cpu_weight: int
 
 
 NAMES = tuple(field.name for field in dataclasses.fields(Limits))
@@ -39,6 +41,7 @@ ENFORCED = (
     "reserve_pool_size",
     "disk_quota_bytes",
     "temp_file_limit_bytes",
+    "cpu_weight",
 )
 
 

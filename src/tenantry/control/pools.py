@@ -55,12 +55,13 @@ async def pool_limits(tx: Tx) -> list[PoolLimits]:
 async def placed(tx: Tx, *, but: str) -> dict[str, str]:
     """Return the cluster of each database, shadows included, that is not on one cluster.
 
-    Those that are being created are among them.
+    Those that are being created are among them, and those that have been moved back to it: the
+    pooler ends the clients of a database whose line is removed.
     """
     rows = await tx.execute(
         """
         SELECT d.database_name, c.name FROM databases d JOIN clusters c ON c.id = d.cluster_id
-        WHERE c.name <> %s
+        WHERE c.name <> %s OR EXISTS (SELECT FROM database_moves m WHERE m.database_id = d.id)
         """,
         (but,),
     )

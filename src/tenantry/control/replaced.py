@@ -1,4 +1,4 @@
-"""Retained databases: those that a restore in place has replaced, until they expire."""
+"""Retained databases: those that were replaced, or are left by a move, until they expire."""
 
 import datetime as dt
 import uuid
@@ -12,27 +12,38 @@ from tenantry.control.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class ReplacedRow:
-    """A database that was in service until ``replaced_at``; it is dropped at ``expires_at``."""
+    """A database that was in service until ``replaced_at``; it is dropped at ``expires_at``.
+
+    ``cluster_id`` is its cluster; if that is not its database's, the database was moved since.
+    """
 
     id: uuid.UUID
     database_id: uuid.UUID
     database_name: str
     operation_id: uuid.UUID
+    cluster_id: uuid.UUID
     replaced_at: dt.datetime
     expires_at: dt.datetime
 
 
 async def keep(
-    tx: Tx, database_id: uuid.UUID, name: str, *, operation_id: uuid.UUID, days: int
+    tx: Tx,
+    database_id: uuid.UUID,
+    name: str,
+    *,
+    cluster_id: uuid.UUID,
+    operation_id: uuid.UUID,
+    days: int,
 ) -> bool:
     """Record a replaced database. Returns False if the operation has recorded it already."""
     cursor = await tx.execute(
         """
-        INSERT INTO replaced_databases (id, database_id, database_name, operation_id, expires_at)
-        VALUES (%s, %s, %s, %s, clock_timestamp() + make_interval(days => %s))
+        INSERT INTO replaced_databases
+            (id, database_id, database_name, cluster_id, operation_id, expires_at)
+        VALUES (%s, %s, %s, %s, %s, clock_timestamp() + make_interval(days => %s))
         ON CONFLICT (operation_id) DO NOTHING
         """,
-        (new_id(), database_id, name, operation_id, days),
+        (new_id(), database_id, name, cluster_id, operation_id, days),
     )
     return cursor.rowcount == 1
 
@@ -48,14 +59,17 @@ async def of_database(tx: Tx, database_id: uuid.UUID) -> list[ReplacedRow]:
 
 
 async def names(tx: Tx, cluster_id: uuid.UUID) -> set[str]:
-    """Return the names of a cluster's retained databases and staging databases."""
+    """Return the names of a cluster's retained databases, and of those that operations have there.
+
+    The latter are staging databases, and those that are set aside to be moved.
+    """
     cursor = await tx.execute(
         """
-        SELECT r.database_name FROM replaced_databases r JOIN databases d ON d.id = r.database_id
-        WHERE d.cluster_id = %s
+        SELECT database_name FROM replaced_databases WHERE cluster_id = %s
         UNION ALL
-        SELECT state ->> 'staging_name' FROM operations
-        WHERE status IN ('queued', 'running') AND state ->> 'staging_name' IS NOT NULL
+        SELECT name FROM operations,
+            unnest(ARRAY[state ->> 'staging_name', state ->> 'aside']) AS name
+        WHERE status IN ('queued', 'running') AND name IS NOT NULL
         """,
         (cluster_id,),
     )

@@ -196,6 +196,35 @@ async def in_steps(
         return await cursor.fetchall()
 
 
+async def transactions_of_clusters(
+    tx: Tx, *, start: dt.datetime, step: dt.timedelta, steps: int
+) -> dict[uuid.UUID, list[float | None]]:
+    """Return the transactions a second of each cluster's databases together, for each step.
+
+    None is what is not known: nothing was sampled then. ``start`` is the begin of a step.
+    """
+    selects = [
+        sql.SQL(
+            "SELECT database_id, at, commits, rollbacks FROM {} WHERE at >= {} AND at < {}"
+        ).format(_table(part), sql.Literal(first), sql.Literal(last))
+        for part, first, last in _parts("hour", start, start + steps * step, await rolled_up(tx))
+    ]
+    cursor = await tx.execute(
+        sql.SQL(
+            """
+            SELECT cluster_id, date_bin(%(step)s, at, %(start)s),
+                sum(commits + rollbacks)::float8 / extract(epoch FROM %(step)s)::float8
+            FROM ({}) s JOIN databases d ON d.id = s.database_id GROUP BY 1, 2
+            """
+        ).format(sql.SQL(" UNION ALL ").join(selects)),
+        {"step": step, "start": start},
+    )
+    found: dict[uuid.UUID, list[float | None]] = {}
+    for cluster_id, at, rate in await cursor.fetchall():
+        found.setdefault(cluster_id, [None] * steps)[int((at - start) / step)] = rate
+    return found
+
+
 def _parts(
     resolution: Resolution,
     start: dt.datetime,

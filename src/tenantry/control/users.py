@@ -145,7 +145,8 @@ async def note_login(tx: Tx, user_id: uuid.UUID, *, password_hash: str) -> bool:
 
 
 async def delete(tx: Tx, user_id: uuid.UUID) -> None:
-    """Delete a user with their sessions and codes."""
+    """Delete a user with their sessions, codes and texts of SQL."""
+    await tx.execute("DELETE FROM sql_texts WHERE owner_id = %s", (user_id,))
     await tx.execute("DELETE FROM users WHERE id = %s", (user_id,))
 
 

@@ -38,9 +38,13 @@ class EntryRow:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A role whose database has an allowlist, and an allowed network, None if none is in force."""
+    """A role whose database has an allowlist, and an allowed network, None if none is in force.
+
+    ``cluster`` is the name of the cluster that the role is on.
+    """
 
     username: str
+    cluster: str
     network: Network | None
 
 
@@ -129,15 +133,18 @@ async def admissions(tx: Tx) -> list[Admission]:
     async with tx.cursor(row_factory=class_row(Admission)) as cursor:
         await cursor.execute(
             """
-            SELECT DISTINCT login.username,
+            SELECT DISTINCT login.username, c.name AS cluster,
                 CASE WHEN w.expires_at IS NULL OR w.expires_at > now() THEN w.network END AS network
             FROM ip_whitelist w JOIN databases d ON d.id = w.database_id
+            JOIN clusters c ON c.id = d.cluster_id
             CROSS JOIN LATERAL (
                 SELECT d.username
                 UNION ALL SELECT r.username FROM database_roles r WHERE r.database_id = d.id
             ) login
             WHERE d.status IN ('active', 'branching')
-            UNION ALL SELECT authenticator, NULL FROM data_apis
+            UNION ALL SELECT a.authenticator, c.name, NULL
+            FROM data_apis a JOIN databases d ON d.id = a.database_id
+                JOIN clusters c ON c.id = d.cluster_id
             """
         )
         return await cursor.fetchall()

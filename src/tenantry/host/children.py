@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,8 +58,8 @@ async def output(
 ) -> str:
     """Run a module as ``run`` does, and return what it prints. Raises CommandFailed."""
     done = await commands.run(
-        [sys.executable, "-P", "-m", module.__name__, *arguments],
-        env={**env, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        [*_program(module), *arguments],
+        env={**env, **_path()},
         inherit=False,  # a PG… variable of this environment would redirect the connection
         memory=memory,
         deadline=deadline,
@@ -67,6 +68,21 @@ async def output(
         while_running=while_running,
     )
     return done.stdout
+
+
+def talking(
+    module: ModuleType, *, memory: int, deadline: float
+) -> AbstractAsyncContextManager[commands.Talk]:
+    """Run a module for a block that talks to it, as ``commands.talking``."""
+    return commands.talking(_program(module), env=_path(), memory=memory, deadline=deadline)
+
+
+def _program(module: ModuleType) -> list[str]:
+    return [sys.executable, "-P", "-m", module.__name__]
+
+
+def _path() -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def read(module: ModuleType, printed: str) -> dict[str, Any]:

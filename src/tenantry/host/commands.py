@@ -7,7 +7,8 @@ import pwd
 import resource
 import signal
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +31,15 @@ class Completed:
     returncode: int
     stdout: str
     stderr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """A running program: its input, what it prints, and the end of its standard error."""
+
+    stdin: asyncio.StreamWriter
+    stdout: asyncio.StreamReader
+    stderr: "asyncio.Task[bytes]"
 
 
 class CommandFailed(MachineError):
@@ -160,7 +170,7 @@ async def _start(
 async def _kill(process: asyncio.subprocess.Process, talks: Iterable["asyncio.Task[Any]"]) -> None:
     """Kill a program and its children, and wait for their end, for a limited time."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        _end(process)
     for talk in talks:
         talk.cancel()
     await asyncio.gather(*talks, return_exceptions=True)
@@ -272,3 +282,32 @@ async def _again(look: Callable[[], Awaitable[None]]) -> None:
         # A failed progress report must not fail the program.
         with contextlib.suppress(Exception):
             await look()
+
+
+@asynccontextmanager
+async def talking(
+    arguments: Sequence[str | Path], *, env: Mapping[str, str], memory: int, deadline: float
+) -> AsyncIterator[Talk]:
+    """Run a program for a block that talks to it by its pipes; in the end it is killed.
+
+    It gets ``env`` and nothing else of this environment; ``memory`` and ``deadline`` are as in
+    ``run``. Raises CommandFailed if it cannot be started.
+    """
+    process = await _start(
+        arguments, {**_mark(), **env}, None, has_input=True, into=None, as_owner_of=None
+    )
+    _limit_memory(process.pid, memory)
+    ending = asyncio.get_running_loop().call_later(deadline, _end, process)
+    heard = asyncio.create_task(_end_of(process.stderr))
+    try:
+        if process.stdin is None or process.stdout is None:
+            raise TypeError("a program that is talked to has pipes")
+        yield Talk(process.stdin, process.stdout, heard)
+    finally:
+        ending.cancel()
+        await _kill(process, [heard])
+
+
+def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGKILL)

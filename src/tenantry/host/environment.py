@@ -6,6 +6,9 @@ It is two folders that never change once they are complete, and a link:
     venv-<digest>             Tenantry itself and its libraries, on top of those
     venv -> venv-<digest>     replaced in one step: a kill leaves the old one or the new one
 
+What requirements/embedder.txt pins is in one more folder, venv-embedder-<digest>, with its link,
+where somebody has installed it: it is larger than all the rest.
+
 The launcher uses this before any package is installed, so this module, and what it
 imports, use the standard library only.
 """
@@ -19,9 +22,11 @@ import pwd
 import re
 import shlex
 import shutil
+import site
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -32,7 +37,9 @@ PYTHON = Path("/usr/bin/python3")  # one that every user can run, unlike one bel
 USER = "tenantry"
 _MADE = "Tenantry"  # in the comment of a user that we have created
 _HOMES = Path("/etc/tenantry/homes")  # of root's installations on this machine, a line each
+_REST_SECONDS = 10.0
 _PIP = ("-I", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check")
+_OFFLINE_HINT = "Check that this machine reaches its Python package index, and run this again."
 _WEB_ASSETS = "web-assets.txt"  # wheels of which only files for browsers are used
 _METADATA = (
     "pyproject.toml",
@@ -101,14 +108,29 @@ def remove_user(home: Path) -> str | None:
             _note_homes(homes)
     if homes:  # a missing one may be on a disk that is not mounted
         return f"the installation in {homes[0]} runs as it"
-    try:
-        run(["userdel", USER])
-    except MachineError as error:
-        return error.detail.strip()
+    if why := _delete(USER):
+        return f"{why}; afterwards: sudo userdel {USER}"
     _HOMES.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         _HOMES.parent.rmdir()
     return None
+
+
+def _delete(user: str) -> str | None:
+    """Delete a user. Returns why that failed for some seconds, None if it is gone.
+
+    The last programs of an installation that was stopped may still be ending.
+    """
+    give_up = time.monotonic() + _REST_SECONDS
+    while True:
+        try:
+            run(["userdel", user])
+        except MachineError as error:
+            if time.monotonic() > give_up:
+                return error.detail.strip()
+        else:
+            return None
+        time.sleep(0.2)
 
 
 def _homes() -> list[Path]:
@@ -136,10 +158,47 @@ def ensure(venv: Path, checkout: Path) -> None:
     _remove_old(venv, keep={_overlay(venv, checkout), _packages(venv, requirements)})
     packages = ensure_packages(venv, requirements)
     overlay = ensure_overlay(venv, packages, checkout, home_of_scripts=venv)
-    link = venv.with_name(f"{venv.name}.new")
-    link.unlink(missing_ok=True)
-    link.symlink_to(overlay.name)
-    link.replace(venv)
+    _point(venv, overlay)
+    if embedder_of(venv).is_symlink():
+        ensure_embedder(venv, checkout)
+
+
+def embedder_of(venv: Path) -> Path:
+    """Return the link to the packages of the embedder; it exists where they are installed."""
+    return venv.with_name(f"{venv.name}-embedder")
+
+
+def ensure_embedder(venv: Path, checkout: Path) -> None:
+    """Install the packages of the embedder beside ``venv``, as they are pinned.
+
+    Raises MachineError with pip's output if that fails; then nothing is changed.
+    """
+    requirements, link = checkout / "requirements" / "embedder.txt", embedder_of(venv)
+    folder = link.with_name(f"{link.name}-{_digest([requirements])}")
+
+    def fill() -> None:
+        run([PYTHON, "-I", "-m", "venv", folder])
+        pip: list[str | Path] = [folder / "bin" / "python", *_PIP, "--retries=2"]
+        pinned = [*pip, "--require-hashes", "--only-binary=:all:", "--requirement"]
+        run([*pinned, requirements], hint=_OFFLINE_HINT)
+
+    _ensure_filled(folder, fill)
+    _point(link, folder)
+    for old in link.parent.glob(f"{link.name}-*"):
+        if old != folder:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def has_embedder() -> bool:
+    """Whether this process can import the packages of the embedder, or could after adding them."""
+    is_added = importlib.util.find_spec("onnxruntime") is not None
+    return is_added or embedder_of(Path(sys.prefix)).exists()
+
+
+def add_embedder() -> None:
+    """Let this process import the packages of the embedder, after its own, where installed."""
+    for folder in embedder_of(Path(sys.prefix)).glob("lib/python3*/site-packages"):
+        site.addsitedir(str(folder))
 
 
 def ensure_packages(venv: Path, requirements: Path) -> Path:
@@ -153,10 +212,12 @@ def ensure_packages(venv: Path, requirements: Path) -> Path:
         run([PYTHON, "-I", "-m", "venv", folder])
         pip: list[str | Path] = [folder / "bin" / "python", *_PIP, "--retries=2"]
         pinned = [*pip, "--require-hashes", "--requirement"]
-        hint = "Check that this machine reaches its Python package index, and run this again."
-        run([*pinned, requirements], hint=hint)
+        run([*pinned, requirements], hint=_OFFLINE_HINT)
         assets = requirements.with_name(_WEB_ASSETS)
-        run([*pinned, assets, "--no-deps", "--no-compile", "--only-binary=:all:"], hint=hint)
+        run(
+            [*pinned, assets, "--no-deps", "--no-compile", "--only-binary=:all:"],
+            hint=_OFFLINE_HINT,
+        )
 
     _ensure_filled(folder, fill)
     return folder
@@ -202,6 +263,14 @@ def _overlay(venv: Path, checkout: Path) -> Path:
     files += [checkout / name for name in _METADATA]
     files += [library / "pyproject.toml" for library in libraries]
     return venv.with_name(f"{venv.name}-{_digest(path for path in files if path.is_file())}")
+
+
+def _point(link: Path, folder: Path) -> None:
+    """Let a link lead to a folder beside it, in one step."""
+    made = link.with_name(f"{link.name}.new")
+    made.unlink(missing_ok=True)
+    made.symlink_to(folder.name)
+    made.replace(link)
 
 
 def _libraries(checkout: Path) -> list[Path]:

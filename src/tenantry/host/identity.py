@@ -11,6 +11,16 @@ SERVICE_USER = "tenantry"
 _MOST_FILES = 65_536  # each pooled client is one
 
 
+def service_user() -> pwd.struct_passwd:
+    """Return the platform's system user. Raises MachineError if it does not exist."""
+    try:
+        return pwd.getpwnam(SERVICE_USER)
+    except KeyError:
+        raise MachineError(
+            f"The system user {SERVICE_USER} does not exist.", hint="./tenantry up makes it."
+        ) from None
+
+
 def become_service_user() -> None:
     """If this is root, become the platform's system user for good.
 
@@ -18,12 +28,7 @@ def become_service_user() -> None:
     """
     if os.geteuid() != 0:
         return
-    try:
-        user = pwd.getpwnam(SERVICE_USER)
-    except KeyError:
-        raise MachineError(
-            f"The system user {SERVICE_USER} does not exist.", hint="./tenantry up makes it."
-        ) from None
+    user = service_user()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= most < _MOST_FILES:
         # A container may forbid it; then there are fewer pooled clients.

@@ -26,6 +26,7 @@ SUPPORTED = range(15, 19)  # the majors of PostgreSQL that Tenantry is tested wi
 PGBACKREST = Path("/usr/bin/pgbackrest")  # the path in its package
 CHROMIUM = Path("/usr/bin/chromium")  # the same
 _LIBRARY = Path("/usr/lib/postgresql")
+_SHARE = Path("/usr/share/postgresql")
 _LOCK = Path("/run/tenantry-packages.lock")
 _PLAIN = {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}  # messages in English, no questions
 _NO_CLUSTER = "create_main_cluster = off\n"
@@ -55,7 +56,35 @@ def find_postgres(version: int | None = None, *, library: Path = _LIBRARY) -> Po
         if all((bindir / name).exists() for name in ("initdb", "pg_ctl", "postgres", "psql")):
             return PostgresEngine(major, bindir)
     name = f"PostgreSQL {SUPPORTED[0]} or newer" if version is None else f"PostgreSQL {version}"
-    raise MachineError(f"{name} is not installed.", hint="As root, ./tenantry up installs it.")
+    hint = (
+        "./tenantry up installs it." if version is None else f"apt-get install postgresql-{version}"
+    )
+    raise MachineError(f"{name} is not installed.", hint=f"As root, {hint}")
+
+
+def bindir_of(version: int) -> Path:
+    """Return the folder of the programs of a major version, whether they are installed or not."""
+    return _LIBRARY / str(version) / "bin"
+
+
+def installed_servers(*, library: Path = _LIBRARY) -> list[PostgresEngine]:
+    """Return the supported releases with installed server programs, oldest first."""
+    found = []
+    for major in SUPPORTED:
+        with contextlib.suppress(MachineError):
+            found.append(find_postgres(major, library=library))
+    return found
+
+
+def extensions_of(version: int, *, share: Path = _SHARE) -> set[str]:
+    """Return the names of the extensions that are installed for a major version."""
+    return {each.stem for each in (share / str(version) / "extension").glob("*.control")}
+
+
+async def release_of(engine: PostgresEngine) -> str:
+    """Return the release of an installed server, such as 15.18. Raises CommandFailed."""
+    done = await commands.run([engine.bindir / "postgres", "--version"], env=_PLAIN)
+    return done.stdout.split()[2]
 
 
 def installed_clients(*, library: Path = _LIBRARY) -> list[PostgresEngine]:
@@ -145,6 +174,12 @@ async def ensure_nftables(say: Say) -> None:
     """Install nft if missing. Raises MachineError if only root could install it."""
     if await missing(["nftables"]):
         await install(["nftables"], say)
+
+
+async def ensure_docker(say: Say) -> None:
+    """Install Docker if missing, and start none. Raises MachineError if only root could."""
+    if await missing(["docker.io"]):
+        await install(["docker.io"], say)
 
 
 async def ensure_chromium(say: Say) -> None:

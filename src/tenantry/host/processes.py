@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import os
+import re
 import resource
 import signal
 import sys
@@ -22,12 +24,14 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class ProcessUse:
     """What a process has used so far; ``began`` differs between processes with the same pid.
 
-    ``memory_bytes`` is its own: neither shared memory nor files.
+    ``began`` is in ticks since the boot. ``of_ended_seconds`` is what children that have ended had
+    used. ``memory_bytes`` is its own: neither shared memory nor files.
     """
 
     began: int
     cpu_seconds: float
     memory_bytes: int
+    of_ended_seconds: float = 0.0
 
 
 def read_pid(path: Path) -> int | None:
@@ -79,7 +83,28 @@ def use(pid: int) -> ProcessUse | None:
         began=int(words[19]),
         cpu_seconds=(int(words[11]) + int(words[12])) / _TICKS,
         memory_bytes=(resident - shared) * _PAGE,
+        of_ended_seconds=(int(words[13]) + int(words[14])) / _TICKS,
     )
+
+
+def started_at(used: ProcessUse) -> dt.datetime:
+    """Return when a process began (proc(5): the boot is btime of stat)."""
+    stat = Path("/proc/stat").read_text()
+    boot = next(int(line.split()[1]) for line in stat.splitlines() if line.startswith("btime "))
+    return dt.datetime.fromtimestamp(boot + used.began / _TICKS, dt.UTC)
+
+
+def share_of_memory(pid: int) -> int:
+    """Return a process's proportional share of memory in bytes (Pss of proc(5)); 0 if it is gone.
+
+    Together the shares of processes are what they take: a page that n of them share counts n-th.
+    """
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    sizes = [int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")]
+    return sum(sizes) * 1024
 
 
 def command_line(pid: int) -> list[str]:
@@ -96,6 +121,26 @@ def started_by(pid: int | None, program: str, argument: Path | str) -> bool:
         return False
     words = command_line(pid)
     return bool(words) and program in words[0] and any(str(argument) in word for word in words[1:])
+
+
+def data_bytes(pid: int) -> int:
+    """Return what RLIMIT_DATA limits of a process (VmData of proc(5)).
+
+    Raises FileNotFoundError or ProcessLookupError if there is none.
+    """
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^VmData:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def is_first_inside(pid: int) -> bool:
+    """Whether a process is the first one of a pid namespace below ours (NSpid of proc(5))."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    inside = [line.split()[2:] for line in status.splitlines() if line.startswith("NSpid:")]
+    return any(pids[-1:] == ["1"] for pids in inside)
 
 
 def started_on(argument: Path) -> list[int]:

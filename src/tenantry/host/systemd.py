@@ -1,13 +1,14 @@
 """The platform as a service of systemd: the unit is rendered, checked and installed."""
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tenantry.base.errors import InvalidInput, MachineError
-from tenantry.host import commands, files
+from tenantry.host import cgroups, commands, files
 from tenantry.host.packages import Say
 
 UNITS = Path("/etc/systemd/system")
@@ -21,7 +22,7 @@ class Unit:
 
     ``program`` is the ``tenantry`` in the environment's link, so that an upgrade reaches it;
     ``environment`` holds the TENANTRY_… settings, ``folders`` are those outside the home that the
-    platform writes to.
+    platform writes to. ``delegates``: the service may have control groups of its own.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Unit:
     user: str
     environment: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
+    delegates: bool = False
 
     @property
     def file(self) -> str:
@@ -61,6 +63,7 @@ OOMPolicy=continue
 
 LimitNOFILE=65536
 TasksMax=infinity
+{groups}
 
 NoNewPrivileges=yes
 CapabilityBoundingSet=
@@ -70,7 +73,6 @@ ProtectHome={protect_home}
 PrivateTmp=yes
 PrivateDevices=yes
 ProtectClock=yes
-ProtectControlGroups=yes
 ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
@@ -85,6 +87,12 @@ SystemCallArchitectures=native
 [Install]
 WantedBy=multi-user.target
 """
+
+_PROTECTED = "ProtectControlGroups=yes"
+# The platform's groups are below the service's own, which must have no process then. So a service
+# that is started again beside running servers needs DelegateSubgroup=, which systemd 254 brought.
+_DELEGATED = f"Delegate=cpu memory pids\nDelegateSubgroup={cgroups.PLATFORM}"
+_DELEGATES_SINCE = 254
 
 
 def render(unit: Unit) -> str:
@@ -108,6 +116,7 @@ def render(unit: Unit) -> str:
         environment=environment,
         program=program,
         writable=writable,
+        groups=_DELEGATED if unit.delegates else _PROTECTED,
         protect_home="no" if in_a_home else "yes",
     )
 
@@ -136,6 +145,7 @@ async def install(unit: Unit, say: Say, *, units: Path = UNITS) -> None:
     _require_root("install")
     path = units / unit.file
     before = path.read_text() if path.exists() else None
+    unit = replace(unit, delegates=await _version() >= _DELEGATES_SINCE)
     files.write_atomically(path, render(unit), mode=0o644)
     try:
         await _verify(path)
@@ -188,6 +198,16 @@ def _require_root(verb: str) -> None:
         raise MachineError(
             f"Only root can {verb} a service.", hint=f"Run: sudo ./tenantry service {verb}"
         )
+
+
+async def _version() -> int:
+    """Return the version of systemd; 0 if it is not known."""
+    try:
+        printed = (await commands.run(["systemctl", "--version"])).stdout
+    except commands.CommandFailed:
+        return 0
+    found = re.match(r"systemd ([0-9]+)", printed)
+    return int(found[1]) if found else 0
 
 
 async def _verify(path: Path) -> None:

@@ -250,6 +250,32 @@ async def _set_memberships(admin: Connection, name: str, wanted: Collection[str]
         )
 
 
+async def end_long_transactions(
+    server: Connection, limits: Mapping[str, float], *, otherwise: float
+) -> list[str]:
+    """End sessions of authenticators whose transactions last too long. Return whose they were.
+
+    ``limits`` are seconds, by authenticator; ``otherwise`` is that of all others. A statement can
+    remove its own timeout, catch a cancellation, and go on after its client has gone.
+    """
+    cursor = await server.execute(
+        sql.SQL("""
+        SELECT a.usename::text, pg_terminate_backend(a.pid) FROM pg_stat_activity a
+            LEFT JOIN unnest(%(names)s::text[], %(seconds)s::float8[]) AS l (name, seconds)
+                ON l.name = a.usename
+        WHERE {is_authenticator}
+          AND clock_timestamp() - a.xact_start
+              > make_interval(secs => coalesce(l.seconds, %(otherwise)s))
+        """).format(is_authenticator=names.sql_authenticator("a.usename")),
+        {
+            "names": list(limits),
+            "seconds": list(limits.values()),
+            "otherwise": otherwise,
+        },
+    )
+    return [name for name, _ in await cursor.fetchall()]
+
+
 async def add_selectable(server: Connection, tenant: str, role: str) -> None:
     """Let the API of a tenant's database, if it has one, become an additional role."""
     authenticator = names.authenticator(tenant)
@@ -265,7 +291,7 @@ async def add_selectable(server: Connection, tenant: str, role: str) -> None:
 _OLD: LiteralString = "nullif(pg_catalog.current_setting('request.jwt.claim{}', true), '')"
 _CLAIMS: LiteralString = "nullif(pg_catalog.current_setting('request.jwt.claims', true), '')"
 _ONE: LiteralString = "coalesce({old}, {claims}::pg_catalog.jsonb ->> '{name}')"
-_FUNCTIONS: Mapping[str, tuple[LiteralString, str]] = {
+FUNCTIONS: Mapping[str, tuple[LiteralString, str]] = {
     "jwt": ("jsonb", f"SELECT coalesce({_OLD.format('')}, {_CLAIMS})::pg_catalog.jsonb"),
     "role": (
         "text",
@@ -305,7 +331,7 @@ async def prepare(inside: Connection, tenant: str, schemas: Sequence[str]) -> No
         """
     )
     there = {name for (name,) in await cursor.fetchall()}
-    for name, (returns, body) in _FUNCTIONS.items():
+    for name, (returns, body) in FUNCTIONS.items():
         if name in there:
             continue
         await inside.execute(

@@ -21,10 +21,17 @@ MEMORY_BYTES = 4 * 2**30
 _COUNTED = re.compile(r"\d+; ")
 _DONE = re.compile(r"^pg_restore: (creating|processing data|executing) ")
 _LINE = re.compile(r"(?P<number>\d+); \d+ \d+ (?P<kind>(?:[A-Z]+ )+)(?P<name>.*?) ?(?P<owner>\S*)$")
-# With several jobs, a line of one of them may begin in the middle of another's line.
+# Each job writes a line in pieces: the program's name, "error: ", the text, the end of the line.
+# With several jobs, a piece of another's may follow each of them: a line may name several items.
 _FAILED_ITEM = re.compile(r"from TOC entry (\d+);")
 _REASON = re.compile(r"ERROR:  (.*)")
-_ERROR = re.compile(r"(?:^|pg_restore: )error: (?!.*ERROR:  )(.*)")
+_ERROR = re.compile(
+    r"(?:^|pg_restore: )error: (?!.*ERROR:  )(?!pg_restore: |error: |(?:creating|disabling|enabling"
+    r"|entering|executing|finished|from|launching|processing|reducing|skipping|transferring"
+    r"|while) )(.+)"
+)
+# The last line, unless it gives up. A name, or a message of the server, may have such a text, too.
+_IGNORED = re.compile(r"pg_restore: warning: errors ignored on restore: \d+$")
 # Messages that say nothing about what is loaded. pg_restore reports no SQLSTATEs; the server's
 # messages are in English (lc_messages = C).
 _PASSING = re.compile(
@@ -142,10 +149,7 @@ class Archive:
         if said.broken is not None:
             raise stopped(said.broken)
         is_known = said.failed.keys() <= {each.number for each in items}
-        is_reported = done.returncode == 0 or (
-            done.returncode == 1 and (said.failed or said.is_newer)
-        )
-        if not (is_known and is_reported):
+        if not (is_known and said.accounts_for(done.returncode)):
             raise CommandFailed(f"pg_restore ended with {done.returncode}: {said.failed}")
         return said.failed
 
@@ -173,12 +177,16 @@ class Archive:
 
 
 class _Said:
-    """The messages of pg_restore: which items failed, and why, or that it cannot continue."""
+    """The messages of pg_restore: which items failed, and why, or that it cannot continue.
+
+    Where lines of several jobs run into each other, the reason of a failed item may be missing.
+    """
 
     def __init__(self, heard: Callable[[], None] | None) -> None:
         self.failed: dict[int, str] = {}
         self.broken: str | None = None
-        self.is_newer = False  # than the server
+        self._is_newer = False  # than the server
+        self._went_on = False  # to its end, in spite of errors
         self._heard = heard
         self._item: int | None = None  # none while the session is set up
 
@@ -186,19 +194,28 @@ class _Said:
         """Parse a line."""
         if self._heard is not None and _DONE.match(line):
             self._heard()
-        if (item := _FAILED_ITEM.search(line)) is not None:
-            self._item = int(item[1])
-            self.failed.setdefault(self._item, "")
+        self._went_on = _IGNORED.match(line) is not None
+        if items := _FAILED_ITEM.findall(line):
+            self._item = int(items[-1])
+            for each in items:
+                self.failed.setdefault(int(each), "")
         elif (reason := _REASON.search(line)) is not None:
             self._take(reason[1])
         elif (error := _ERROR.search(line)) is not None:
             self.broken = self.broken or error[1]
 
+    def accounts_for(self, code: int) -> bool:
+        """Whether pg_restore has ended by itself, and all that failed is known.
+
+        Its own count cannot be compared: of an item it counts several errors.
+        """
+        return code == 0 or (code == 1 and self._went_on and (bool(self.failed) or self._is_newer))
+
     def _take(self, reason: str) -> None:
         if self._item is not None:
             self.failed[self._item] = self.failed[self._item] or reason
         elif _UNKNOWN_SETTING in reason:
-            self.is_newer = True
+            self._is_newer = True
             return
         if self._item is None or _PASSING.search(reason):
             self.broken = self.broken or reason

@@ -4,16 +4,28 @@ import os
 import shutil
 import signal
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tenantry.base.errors import MachineError
 from tenantry.base.events import ClusterStarted, emit
 from tenantry.host import commands, files, log_files
 from tenantry.pg import server_log
-from tenantry.pg.drivers import START_SECONDS, Driver, Place
+from tenantry.pg.docker_driver import DockerDriver
+from tenantry.pg.drivers import (
+    START_SECONDS,
+    UNLIMITED,
+    Driver,
+    Limits,
+    Place,
+    ProcessDriver,
+)
 
+Kind = Literal["control", "shared", "dedicated"]
+
+DRIVERS: Mapping[str, Driver] = {each.name: each for each in (ProcessDriver(), DockerDriver())}
 _SYSTEM_ID = struct.Struct("=Q")  # the first member of ControlFileData (pg_control.h)
 
 
@@ -28,9 +40,17 @@ class ClusterFiles:
 
 @dataclass(frozen=True, slots=True)
 class Cluster(Place):
-    """One PostgreSQL server, run by its driver. Its methods are idempotent."""
+    """One PostgreSQL server, run by its driver within its limits. Its methods are idempotent.
+
+    ``parameters`` are those that its owner has set, by name. Without ``has_port`` it listens at its
+    Unix socket only.
+    """
 
     driver: Driver
+    limits: Limits = UNLIMITED
+    parameters: tuple[tuple[str, str], ...] = ()
+    kind: Kind = "shared"
+    has_port: bool = True
 
     @property
     def held(self) -> Path:
@@ -40,6 +60,15 @@ class Cluster(Place):
     def pid(self) -> int | None:
         """Return the postmaster's pid, None if it does not run."""
         return self.driver.pid(self)
+
+    def is_without_port(self) -> bool:
+        """Whether a running server listens on no network port, as its file shows (miscadmin.h)."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return False
+        # LOCK_FILE_LINE_LISTEN_ADDR is final once LOCK_FILE_LINE_PM_STATUS is there.
+        return any(lines[7:8]) and not lines[5] and self.pid() is not None
 
     def system_id(self) -> int | None:
         """Return the system identifier of a running cluster, from its control file; else None."""
@@ -97,20 +126,26 @@ class Cluster(Place):
             os.kill(pid, signal.SIGHUP)
 
     async def ensure_running(
-        self, *, options: Sequence[str] = (), deadline: float = START_SECONDS
+        self,
+        *,
+        options: Sequence[str] = (),
+        deadline: float = START_SECONDS,
+        was_stopped: bool = False,
     ) -> bool:
         """Start the server unless it runs, and wait until it accepts connections.
 
         Returns whether it was started. ``options`` are the postmaster's own, for this start only.
+        Of a server that ``was_stopped``, not killed, nothing can be left that works in its folder.
         Raises MachineError with the log's last lines if it is not ready within ``deadline``
         seconds.
         """
         if self.pid() is not None:
             return False
         files.ensure_folder(self.address.socket_dir)
-        await self.driver.end_orphans(self)
+        if not was_stopped:
+            await self.driver.end_orphans(self)
         try:
-            await self.driver.start(self, options=options, deadline=deadline)
+            await self.driver.start(self, options=options, deadline=deadline, limits=self.limits)
         except commands.CommandFailed as error:
             raise MachineError(
                 f"The cluster {self.name} did not start.\n{self.last_words()}",

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, LiteralString, Self, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor, sql
+from psycopg import AsyncConnection, AsyncCursor, pq, sql
+from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool
@@ -34,6 +35,8 @@ MOST_BYTES = 16 * 1024 * 1024  # of the result of one query about what a tenant 
 _RESTART_SECONDS = 2.0
 _RETRY_SECONDS = 0.1
 
+
+_Result = TypeVar("_Result")
 _Connection = TypeVar("_Connection", bound="PersistentConnection")
 
 
@@ -43,6 +46,11 @@ class Address:
 
     socket_dir: Path
     port: int
+
+    @property
+    def socket(self) -> Path:
+        """Return the Unix socket, which is there while the server runs."""
+        return self.socket_dir / f".s.PGSQL.{self.port}"
 
     def conninfo(
         self,
@@ -98,7 +106,7 @@ async def connect(
         user=user, dbname=dbname, search_path=search_path, lock_seconds=lock_seconds
     )
     try:
-        connection = await AsyncConnection.connect(
+        connection = await QuietConnection.connect(
             conninfo,
             autocommit=True,
             password=None if password is None else password.reveal(),
@@ -143,7 +151,38 @@ def answering_within(connection: AsyncConnection[Any], seconds: float) -> Iterat
         timer.cancel()
 
 
-class PersistentConnection(AsyncConnection[TupleRow]):
+class QuietConnection(AsyncConnection[TupleRow]):
+    """A connection that discards notifications as they come.
+
+    libpq and psycopg hold each until somebody asks for it, and code of a tenant can LISTEN and
+    NOTIFY without end. Notices are discarded by psycopg.
+    """
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **options: Any) -> Self:
+        made = await super().connect(conninfo, **options)
+        made.add_notify_handler(lambda _: None)
+        return made
+
+    async def wait(self, gen: PQGen[_Result], *limits: Any, **more: Any) -> _Result:
+        """Run one of psycopg's generators, and discard notifications each time it waits."""
+        return await super().wait(_discarding(self.pgconn, gen), *limits, **more)
+
+
+def _discarding(pgconn: pq.abc.PGconn, gen: PQGen[_Result]) -> PQGen[_Result]:
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            wanted = gen.send(ready)
+            while pgconn.notifies() is not None:
+                pass
+    except StopIteration as ended:
+        found: _Result = ended.value
+        return found
+
+
+class PersistentConnection(QuietConnection):
     """A connection that retries for less than a second while a server restarts.
 
     The pool itself waits for one, two, four seconds between its attempts.

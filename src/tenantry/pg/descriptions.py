@@ -7,12 +7,15 @@ migration runners, are left out.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import Literal, LiteralString
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from tenantry.pg.connections import fetch_bounded
+from tenantry.base.errors import Conflict
+from tenantry.pg import logins
+from tenantry.pg.connections import Address, fetch_bounded
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -195,6 +198,18 @@ async def describe(session: AsyncConnection[TupleRow], roles: Collection[str]) -
     return {Thing(kind, name, part_of): definition for kind, name, part_of, definition in rows}
 
 
+async def read(address: Address, database: str, owner: str, roles: Collection[str]) -> Description:
+    """Describe a database as its owner role sees it. Raises Conflict, Unavailable."""
+    try:
+        async with logins.inside(address, database, [owner]) as session:
+            return await describe(session, roles)
+    except psycopg.Error as error:
+        raise Conflict(
+            f"The contents of the database cannot be read: {error.diag.message_primary or error}",
+            hint="Somebody changes it now. Try again.",
+        ) from error
+
+
 def renamed(description: Description, old: str, new: str) -> Description:
     """Return the description with role ``old``, and objects named after it, renamed to ``new``."""
     return {
@@ -203,3 +218,39 @@ def renamed(description: Description, old: str, new: str) -> Description:
         )
         for thing, definition in description.items()
     }
+
+
+Status = Literal["missing", "extra", "changed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A difference between what is expected of a database and what is there.
+
+    Definitions are in PostgreSQL's words. ``drift`` is false for an object that was only added.
+    """
+
+    kind: str
+    name: str
+    status: Status
+    expected: str | None
+    found: str | None
+    drift: bool
+
+
+def differences(expected: Description, there: Description) -> list[Difference]:
+    """Return the differences between the expected objects and those there, by kind and name.
+
+    If an object as a whole is missing or extra, its parts are not listed. Objects that were added
+    are listed, but are no drift.
+    """
+    wanted, had = {thing.name for thing in expected}, {thing.name for thing in there}
+    found: list[Difference] = []
+    for thing in sorted(expected.keys() | there.keys()):
+        want, have = expected.get(thing), there.get(thing)
+        if want == have or (thing.part_of and (thing.part_of in wanted) != (thing.part_of in had)):
+            continue
+        status: Status = "extra" if want is None else "missing" if have is None else "changed"
+        drift = status != "extra" or thing.part_of in wanted
+        found.append(Difference(thing.kind, thing.name, status, want, have, drift))
+    return found

@@ -47,6 +47,8 @@ def _execute(server: pq.abc.PGconn, statements: bytes, done: Callable[[], None] 
         yield from _await_result(server)
         if (result := server.get_result()) is None:
             break
+        if _size(result) > MOST_ROW_BYTES:
+            raise _too_large(server)
         if result.status == pq.ExecStatus.FATAL_ERROR:
             failure = failure or error_from_result(result)
         elif result.status in _COPIES:
@@ -67,8 +69,18 @@ def _await_result(server: pq.abc.PGconn) -> _Waiting:
         fcntl.ioctl(server.socket, termios.FIONREAD, waiting)
         size += waiting[0]
         if size > MOST_ROW_BYTES:
-            server.finish()
-            raise ProgramLimitExceeded(
-                f"a statement answers with a row of more than {MOST_ROW_BYTES:,} bytes"
-            )
-        server.consume_input()
+            raise _too_large(server)
+        server.consume_input()  # which reads on for as long as the server keeps pace
+
+
+def _size(result: pq.abc.PGresult) -> int:
+    """Return the bytes of a single row."""
+    columns = range(result.nfields * result.ntuples)
+    return sum(len(result.get_value(0, column) or b"") for column in columns)
+
+
+def _too_large(server: pq.abc.PGconn) -> ProgramLimitExceeded:
+    server.finish()
+    return ProgramLimitExceeded(
+        f"a statement answers with a row of more than {MOST_ROW_BYTES:,} bytes"
+    )

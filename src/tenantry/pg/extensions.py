@@ -1,7 +1,7 @@
 """Extensions of a tenant's database, with the rights of its tenant and no more.
 
 PostgreSQL reports which ones a role that is not a superuser may create: those whose control file
-has ``trusted``. All functions work in a session of ``logins.inside``.
+has ``trusted``. All functions but ``installed`` work in a session of ``logins.inside``.
 """
 
 from dataclasses import dataclass
@@ -43,6 +43,12 @@ async def every(session: Connection) -> list[Extension]:
         """,
     )
     return [Extension(*row) for row in rows]
+
+
+async def installed(server: Connection) -> set[str]:
+    """Return the names of the extensions that a server has the files of."""
+    cursor = await server.execute("SELECT name FROM pg_catalog.pg_available_extensions")
+    return {name for (name,) in await cursor.fetchall()}
 
 
 async def create(session: Connection, name: str, *, schema: str, tenant: str) -> None:

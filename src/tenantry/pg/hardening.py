@@ -192,7 +192,10 @@ async def _end_memberships(admin: AsyncConnection[TupleRow]) -> list[str]:
 
 
 async def _revoke_standing_access(admin: AsyncConnection[TupleRow]) -> list[str]:
-    """Revoke the rights of PUBLIC and standing roles in tenants' databases that are in use."""
+    """Revoke the rights of PUBLIC and standing roles in tenants' databases that are in use.
+
+    Not in those that a tenant has created on its instance: the platform never enters them.
+    """
     cursor = await admin.execute(
         sql.SQL("""
         SELECT DISTINCT d.datname, r.rolname
@@ -201,7 +204,11 @@ async def _revoke_standing_access(admin: AsyncConnection[TupleRow]) -> list[str]
             LEFT JOIN pg_roles r ON r.oid = a.grantee
         WHERE d.datname <> ALL (%s) AND d.datallowconn
           AND (a.grantee = 0 OR {is_standing})
-        """).format(is_standing=names.sql_standing_role("r.rolname")),
+          AND NOT EXISTS (SELECT FROM pg_roles o WHERE o.oid = d.datdba AND {is_tenants})
+        """).format(
+            is_standing=names.sql_standing_role("r.rolname"),
+            is_tenants=names.sql_tenants_role("o.rolname"),
+        ),
         (list(PLATFORM_DATABASES),),
     )
     undone = []

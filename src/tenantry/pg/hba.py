@@ -98,9 +98,58 @@ def shared_rules(
     ]
 
 
+def instance_rules(
+    roles: Sequence[str],
+    admitted: Iterable[tuple[Network, Sequence[str]]],
+    closed: Iterable[Sequence[str]],
+) -> list[Rule]:
+    """Return an instance's rules; ``closed`` are the roles with allowlists, in groups.
+
+    As ``shared_rules``, but for all databases: a tenant creates further ones there.
+    """
+    return [
+        Rule("local", "peer", users=roles, options={"map": "platform"}),
+        Rule("local", "scram-sha-256"),
+        *(Rule("host", "reject", users=roles, network=network) for network in ANYWHERE),
+        *(
+            Rule("hostssl", "scram-sha-256", users=names, network=network)
+            for network, names in admitted
+        ),
+        *(
+            Rule("host", "reject", users=names, network=network)
+            for names in closed
+            for network in ANYWHERE
+        ),
+        *(Rule("hostssl", "scram-sha-256", network=network) for network in ANYWHERE),
+    ]
+
+
 def side_rules(roles: Sequence[str]) -> list[Rule]:
     """Return a side cluster's rules: the platform, and visitors with passwords; no network."""
     return [
         Rule("local", "peer", users=roles, options={"map": "platform"}),
         Rule("local", "scram-sha-256"),
     ]
+
+
+class NetworkRules:
+    """The rules for encrypted sessions from the network, of a text that ``render`` returned."""
+
+    def __init__(self, text: str) -> None:
+        self._rules: list[tuple[set[str], Network, bool]] = []
+        for line in text.splitlines():
+            match line.split(" "):
+                case ["host" | "hostssl", "all", users, network, method]:
+                    names = {each.strip('"') for each in users.split(",")} - {ALL}
+                    rule = (names, ipaddress.ip_network(network), method == "scram-sha-256")
+                    self._rules.append(rule)
+
+    def admit(self, username: str, address: str) -> bool:
+        """Whether a role may log in by its password from an address; the first match says it."""
+        found = ipaddress.ip_address(address)
+        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+            found = found.ipv4_mapped
+        for names, network, admits in self._rules:
+            if (not names or username in names) and found in network:
+                return admits
+        return False

@@ -48,14 +48,19 @@ async def bounded(address: Address, role: str, seconds: float) -> AsyncIterator[
             pass
         if not ended:
             raise
-        raise StatementTooLong(
-            f"One statement ran for more than {seconds:,.0f} s, and its session was ended.",
-            hint="statement_timeout_seconds asks for more, up to what the database's plan grants:"
-            " see longest_statement_seconds in GET /api/plans.",
-        ) from error
+        raise too_long(seconds) from error
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+def too_long(seconds: float) -> StatementTooLong:
+    """Return the error about a statement that ran for longer than these seconds, and was ended."""
+    return StatementTooLong(
+        f"One statement ran for more than {seconds:,g} s, and was ended.",
+        hint="statement_timeout_seconds asks for more, up to what the database's plan grants:"
+        " see longest_statement_seconds in GET /api/plans.",
+    )
 
 
 async def _end(address: Address, role: str, seconds: float) -> bool:

@@ -6,10 +6,12 @@
 ``tenant_SUFFIX_fresh``, ``…_loaded``      empty, to be replaced; what a drill has loaded
 ``tenant_SUFFIX_restoring_OPERATION``      what a restore makes, to be put in its place
 ``tenant_SUFFIX_copying_OPERATION``        what a branch's reset or promotion makes, likewise
-``tenant_SUFFIX_before_OPERATION``         what was replaced, and is retained
+``tenant_SUFFIX_moving_OPERATION``         what is being moved to another cluster
+``tenant_SUFFIX_before_OPERATION``         what was replaced or moved, and is retained
 ``user_SUFFIX``                            its owner role
 ``user_SUFFIX_NAME``                       an additional role
 ``user_SUFFIX__authenticator``             the login of its data API: no NAME begins with ``_``
+``db-…``                                   a tenant's own cluster, its instance
 ``tenantry_visitor_PURPOSE``               a login for one operation
 ``tenantry_…``                             otherwise a standing role or a database of the platform's
 =========================================  ==================================================
@@ -28,11 +30,14 @@ _DATABASE = "tenant_"
 _ROLE = "user_"
 _PLATFORM = "tenantry_"
 _VISITOR = "tenantry_visitor_"
+INSTANCE = "db"
+_INSTANCE_LETTERS = 6  # of the suffix: the names of clusters are short (base.local_api)
+_RUNNING = "_x"  # ends the purpose of a visitor that runs the tenant's statements
 _SHADOW = "_shadow"
 _AUTHENTICATOR = "_authenticator"
 
 Alone = Literal["shadow", "fresh", "loaded"]
-OfOperation = Literal["restoring", "copying", "before"]
+OfOperation = Literal["restoring", "copying", "moving", "before"]
 Part = Alone | OfOperation
 _PARTS: dict[str, Part] = {part: part for part in (*get_args(Alone), *get_args(OfOperation))}
 _OPERATION_DIGITS = 12  # of 32: names have 63 bytes at most
@@ -124,6 +129,24 @@ def beginning_of_those_beside(database: str) -> str:
     return f"{database}_"
 
 
+def instances_of(database: str) -> tuple[str, str]:
+    """Return the names of clusters that are created for a main database, as its instances.
+
+    The second is for a database that has moved back and forth while its first one is retained.
+    """
+    suffix = suffix_of(database)
+    return (
+        f"{INSTANCE}-{suffix[:_INSTANCE_LETTERS]}",
+        f"{INSTANCE}-{suffix[-_INSTANCE_LETTERS:]}",
+    )
+
+
+def is_moving(database: str, main: str) -> bool:
+    """Whether a database is a main one that an operation has set aside to move it."""
+    parsed = parse_database(database)
+    return parsed is not None and parsed.part == "moving" and parsed.suffix == suffix_of(main)
+
+
 def is_tenants_database(name: str) -> bool:
     return name.startswith(_DATABASE)
 
@@ -199,6 +222,16 @@ def visitor(purpose: str) -> str:
     return f"{_VISITOR}{purpose}"
 
 
+def running(purpose: str) -> str:
+    """Return the purpose of a visitor that runs statements of the tenant's, not the platform's."""
+    return f"{purpose}{_RUNNING}"
+
+
+def is_for_the_platform(name: str) -> bool:
+    """Whether a role is a visitor that sends statements of the platform's own."""
+    return is_visitor(name) and not name.endswith(_RUNNING)
+
+
 def purpose_of(visitor: str) -> str:
     return visitor.removeprefix(_VISITOR)
 
@@ -236,6 +269,11 @@ def sql_tenants_database(of: LiteralString) -> sql.Composed:
 
 def sql_arrival_role(of: LiteralString) -> sql.Composed:
     return _starts_with(of, _DATABASE)
+
+
+def is_platforms(role: str) -> bool:
+    """Whether a role may be a standing one of the platform, or a visitor."""
+    return role.startswith(_PLATFORM)
 
 
 def sql_platforms(of: LiteralString) -> sql.Composed:

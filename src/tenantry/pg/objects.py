@@ -4,7 +4,6 @@ None of this connects to a database that a tenant has ever used.
 """
 
 import asyncio
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -26,12 +25,11 @@ from tenantry.pg.catalog import (
     MANAGED,
     DatabaseState,
     Login,
-    Session,
     defaults_set,
 )
-from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, Address, connect, fetch_value
+from tenantry.pg.connections import ADMIN, OWNER, Address, connect, fetch_value
 from tenantry.pg.hardening import TEMPLATE
-from tenantry.pg.names import arrival_roles, is_additional, sql_tenants_role, sql_visitor
+from tenantry.pg.names import arrival_roles, is_additional, sql_tenants_role
 from tenantry.pg.replacing import admit, close_database
 
 _COPY_MS = "1000"
@@ -65,17 +63,24 @@ async def ensure_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
 
 
 async def admit_anywhere(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> None:
-    """Admit roles from every address: none of them has an allowlist."""
+    """Admit roles from every address: none of them has an allowlist.
+
+    Others may admit the same roles at the same time. For a connection that commits by itself.
+    """
     wanted = {name: arrival_roles(name) for name in names}
     for role in {role for roles in wanted.values() for role in roles}:
         if not await role_exists(connection, role):
-            await connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+            with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+                await connection.execute(
+                    sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role))
+                )
     for name, roles in wanted.items():
-        await connection.execute(
-            sql.SQL("GRANT {} TO {}").format(
-                sql.SQL(", ").join(map(sql.Identifier, roles)), sql.Identifier(name)
+        with suppress(psycopg.errors.UniqueViolation):
+            await connection.execute(
+                sql.SQL("GRANT {} TO {}").format(
+                    sql.SQL(", ").join(map(sql.Identifier, roles)), sql.Identifier(name)
+                )
             )
-        )
 
 
 async def admit_by_list(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> None:
@@ -86,6 +91,42 @@ async def admit_by_list(connection: AsyncConnection[TupleRow], names: Sequence[s
                 await connection.execute(
                     sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(name))
                 )
+
+
+async def grant_instance(address: Address, name: str) -> None:
+    """Let the owner role of an instance create databases there, and see all statistics."""
+    async with connect(address, user=ADMIN) as admin:
+        await admin.execute(
+            sql.SQL("ALTER ROLE {0} CREATEDB; GRANT pg_read_all_stats TO {0}").format(
+                sql.Identifier(name)
+            )
+        )
+
+
+async def return_databases(address: Address) -> None:
+    """Make an instance's tenant the owner of what it has created there, again.
+
+    REASSIGN OWNED, by which a copy becomes another role's, takes a role's databases along.
+    """
+    async with connect(address, user=ADMIN) as admin:
+        cursor = await admin.execute(
+            sql.SQL(
+                """
+                SELECT d.datname, o.rolname
+                FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba, pg_roles o
+                WHERE {is_tenants} AND {is_owner} AND o.rolcreatedb AND r.oid <> o.oid
+                """
+            ).format(
+                is_tenants=sql_tenants_role("r.rolname"),
+                is_owner=sql_tenants_role("o.rolname"),
+            )
+        )
+        for database, owner in await cursor.fetchall():
+            await admin.execute(
+                sql.SQL("ALTER DATABASE {} OWNER TO {}").format(
+                    sql.Identifier(database), sql.Identifier(owner)
+                )
+            )
 
 
 async def open_role(
@@ -161,6 +202,14 @@ async def close_to_new_sessions(
         )
 
 
+async def open_to_new_sessions(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> None:
+    """Undo ``close_to_new_sessions`` for databases that had no limit."""
+    for name in names:
+        await connection.execute(
+            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(sql.Identifier(name))
+        )
+
+
 async def close_role(connection: AsyncConnection[TupleRow], name: str) -> None:
     """Revoke a role's login and password. Its open sessions stay until they are ended."""
     await connection.execute(
@@ -168,6 +217,11 @@ async def close_role(connection: AsyncConnection[TupleRow], name: str) -> None:
             sql.Identifier(name)
         )
     )
+
+
+async def let_in(connection: AsyncConnection[TupleRow], name: str) -> None:
+    """Let a role log in with the password and the limit that it has."""
+    await connection.execute(sql.SQL("ALTER ROLE {} LOGIN").format(sql.Identifier(name)))
 
 
 async def set_login(connection: AsyncConnection[TupleRow], name: str, login: Login) -> None:
@@ -180,47 +234,6 @@ async def set_login(connection: AsyncConnection[TupleRow], name: str, login: Log
             sql.Literal(login.max_connections),
         )
     )
-
-
-async def end_sessions(connection: AsyncConnection[TupleRow], *usernames: str) -> None:
-    """End every session of these roles."""
-    await connection.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE usename = ANY (%s) AND pid <> pg_backend_pid()",
-        (list(usernames),),
-    )
-
-
-async def end_these_sessions(
-    connection: AsyncConnection[TupleRow], sessions: Sequence[Session]
-) -> None:
-    """End these sessions, unless they have ended by themselves."""
-    await connection.execute(
-        """
-        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        JOIN unnest(%s::int[], %s::timestamptz[]) AS ended (pid, began) USING (pid)
-        WHERE backend_start = began
-        """,
-        ([each.pid for each in sessions], [each.began for each in sessions]),
-    )
-
-
-async def end_sessions_in(
-    connection: AsyncConnection[TupleRow], names: Sequence[str], *, before: dt.datetime | None
-) -> int:
-    """End the sessions of all tenants' roles in databases; only those begun ``before``.
-
-    Returns how many were ended.
-    """
-    cursor = await connection.execute(
-        """
-        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE datname = ANY (%s) AND backend_type = 'client backend' AND usename <> %s
-          AND (%s::timestamptz IS NULL OR backend_start < %s)
-        """,
-        (list(names), PLATFORM, before, before),
-    )
-    return cursor.rowcount
 
 
 async def roles_with_large_settings(connection: AsyncConnection[TupleRow], most: int) -> set[str]:
@@ -252,27 +265,6 @@ async def reset_settings(connection: AsyncConnection[TupleRow], role: str) -> No
         await connection.execute(
             sql.SQL("ALTER ROLE {} {}RESET ALL").format(sql.Identifier(role), where or sql.SQL(""))
         )
-
-
-async def end_oldest_transaction(
-    connection: AsyncConnection[TupleRow], *, before: dt.datetime
-) -> str | None:
-    """End the tenants' session whose transaction is oldest, of those that began ``before``.
-
-    Returns the name of its database, None if there is no such session.
-    """
-    cursor = await connection.execute(
-        sql.SQL("""
-        SELECT datname, pg_terminate_backend(pid) FROM (
-            SELECT pid, datname FROM pg_stat_activity
-            WHERE backend_type = 'client backend' AND xact_start < %s
-              AND ({is_tenants} OR {is_visitor})
-            ORDER BY xact_start LIMIT 1) AS oldest
-        """).format(is_tenants=sql_tenants_role("usename"), is_visitor=sql_visitor("usename")),
-        (before,),
-    )
-    row = await cursor.fetchone()
-    return row[0] if row else None
 
 
 async def grant_database(connection: AsyncConnection[TupleRow], name: str, *, tenant: str) -> None:

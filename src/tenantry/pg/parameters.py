@@ -7,7 +7,7 @@ from typing import Self
 
 from tenantry.pg import statement_statistics
 
-_MIB = 1024 * 1024
+MIB = 1024 * 1024
 _NOTIFY_PAGES = 16_384  # of 8 KiB: 128 MiB
 
 
@@ -23,7 +23,7 @@ class Machine:
         """Return this machine, or ``memory_mb`` of it."""
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return cls(
-            min(whole, memory_mb * _MIB) if memory_mb else whole, len(os.sched_getaffinity(0))
+            min(whole, memory_mb * MIB) if memory_mb else whole, len(os.sched_getaffinity(0))
         )
 
     def part(self, of: int) -> "Machine":
@@ -47,7 +47,7 @@ class Sizing:
 
 def size(machine: Machine) -> Sizing:
     """Return sizes by the usual rules: a quarter of memory for buffers, 20 MiB a connection."""
-    memory = machine.memory_bytes // _MIB
+    memory = machine.memory_bytes // MIB
     most = max(200, min(1000, memory // 20))
     reserved = 16
     # The rest, two fifths, is what one tenant cannot take away from the others.
@@ -88,6 +88,8 @@ _ALWAYS = _QUIET_LOG | {
     "lc_messages": "C",
     "wal_level": "replica",
     "unix_socket_permissions": "0700",
+    # Else a statement goes on when its client has died, and waits for ever if it waits.
+    "client_connection_check_interval": "5s",
 }
 
 

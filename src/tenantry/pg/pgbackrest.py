@@ -14,14 +14,14 @@ import json
 import re
 import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from tenantry.base.secrets import Secret
 from tenantry.host import commands, files, packages
-from tenantry.pg import reduced_backups, timelines
+from tenantry.pg import reduced_backups
 from tenantry.pg.pgbackrest_output import (
     MISSING,
     SEGMENT,
@@ -293,20 +293,7 @@ class PgBackRest:
                     raise
                 return contents  # nothing shows it any more
             self._histories[key] = done.stdout
-        left_at = timelines.forks(self._histories[key])
-        current = int(contents.wal[1][:8], 16)
-        return replace(
-            contents,
-            backups=tuple(
-                replace(
-                    each,
-                    left=timelines.is_left(
-                        int(each.wal_start[:8], 16), each.stop_lsn, current=current, left_at=left_at
-                    ),
-                )
-                for each in contents.backups
-            ),
-        )
+        return contents.on_its_timeline(self._histories[key])
 
     async def segments(
         self, stanza: str, archive: str, *, repository: int, deadline: float = 300.0
@@ -391,6 +378,14 @@ class PgBackRest:
         options = [f"--repo={repository}", "--output=json", "--recurse", folder]
         printed = json.loads((await self._run("repo-ls", None, *options, deadline=deadline)).stdout)
         return sorted(name for name, about in printed.items() if about["type"] == "file")
+
+    async def remove_stanza(
+        self, stanza: str, *, repository: int, deadline: float = _ASK_SECONDS
+    ) -> None:
+        """Delete all that a repository holds of a cluster that is gone. Raises RepositoryError."""
+        for folder in ("archive", "backup"):
+            options = [f"--repo={repository}", "--recurse", f"{folder}/{stanza}"]
+            await self._run("repo-rm", None, *options, deadline=deadline)
 
     # ── the program ──────────────────────────────────────────────────────────
 

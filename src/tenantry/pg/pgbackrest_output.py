@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from tenantry.base.errors import Conflict, MachineError
@@ -141,6 +141,29 @@ class Contents:
             archive=wal["id"] if wal else None,
             absent=status["code"] in _ABSENT,
         )
+
+    def on_its_timeline(self, history: str) -> Self:
+        """Return it with the backups marked that the last segment's timeline has left behind.
+
+        ``history`` is the history file of that timeline.
+        """
+        if self.wal is None:
+            return self
+        left_at, current = timelines.forks(history), _timeline(self.wal[1])
+        backups = (
+            replace(
+                each,
+                left=timelines.is_left(
+                    _timeline(each.wal_start), each.stop_lsn, current=current, left_at=left_at
+                ),
+            )
+            for each in self.backups
+        )
+        return replace(self, backups=tuple(backups))
+
+
+def _timeline(segment: str) -> int:
+    return int(segment[:8], 16)
 
 
 # The codes of a stanza's status (pgBackRest's src/command/info/info.c).

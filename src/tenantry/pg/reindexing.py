@@ -7,12 +7,14 @@ tenant's.
 
 import re
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from tenantry.pg.connections import fetch_bounded
+from tenantry.pg.connections import fetch_bounded, fetch_value
 
 Connection = AsyncConnection[TupleRow]
 
@@ -95,6 +97,36 @@ def leftovers(found: Sequence[Index], table_oid: int, before: Collection[int]) -
 
 
 async def drop(inside: Connection, index: Index) -> None:
-    """Drop an index while its table is used. In no transaction."""
+    """Drop an invalid index while its table is used. In no transaction."""
+    if await _is_valid_now(inside, index):
+        return
     name = sql.Identifier(index.schema, index.name)
     await inside.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(name))
+
+
+async def _is_valid_now(inside: Connection, index: Index) -> bool:
+    """Whether an index has become valid, once nobody builds one of its table."""
+    with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.WrongObjectType):
+        async with inside.transaction():
+            cursor = await inside.execute(
+                "SELECT n.nspname, c.relname FROM pg_class c"
+                " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %s",
+                (index.table_oid,),
+            )
+            table = await cursor.fetchone()
+            if table is None:
+                return False
+            # Whoever builds an index has this lock until that is valid. A table's owner may have
+            # taken the right to lock it from itself, and nobody locks a materialized view.
+            await inside.execute(
+                sql.SQL("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE").format(
+                    sql.Identifier(*table)
+                )
+            )
+            found = await fetch_value(
+                inside,
+                "SELECT indisvalid AND indisready FROM pg_index WHERE indexrelid = %s",
+                (index.oid,),
+            )
+            return found is True
+    return False

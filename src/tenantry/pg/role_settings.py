@@ -53,6 +53,43 @@ async def of_login(address: Address, role: str, database: str) -> dict[str, str]
         return dict(await cursor.fetchall())  # later rows take precedence
 
 
+async def copy(
+    source: Address, target: Address, roles: Sequence[str], databases: Mapping[str, str]
+) -> None:
+    """Give roles of one cluster the settings that they have on another, and no others.
+
+    ``databases`` has, by name there, the name here of each database with settings of its own. As
+    the superuser: there is no statement that copies settings, lists and quotes included. A tenant
+    can only set what any session may.
+    """
+    async with connect(source, user=ADMIN) as admin:
+        cursor = await admin.execute(
+            """
+            SELECT r.rolname::text, d.datname::text, s.setconfig
+            FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
+                LEFT JOIN pg_database d ON d.oid = s.setdatabase
+            WHERE r.rolname = ANY (%s) AND (s.setdatabase = 0 OR d.datname = ANY (%s))
+            """,
+            (list(roles), list(databases)),
+        )
+        found = await cursor.fetchall()
+    async with connect(target, user=ADMIN) as admin, admin.transaction():
+        await admin.execute(
+            "DELETE FROM pg_db_role_setting"
+            " WHERE setrole IN (SELECT oid FROM pg_roles WHERE rolname = ANY (%s))",
+            (list(roles),),
+        )
+        for role, database, settings in found:
+            await admin.execute(
+                """
+                INSERT INTO pg_db_role_setting (setdatabase, setrole, setconfig)
+                SELECT coalesce((SELECT oid FROM pg_database WHERE datname = %s), 0), r.oid, %s
+                FROM pg_roles r WHERE r.rolname = %s
+                """,
+                (database and databases[database], settings, role),
+            )
+
+
 async def apply(
     address: Address, role: str, database: str, settings: Mapping[str, str]
 ) -> dict[str, str]:

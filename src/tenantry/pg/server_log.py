@@ -26,6 +26,8 @@ _LOGGERS = {
 }
 _DURATION = re.compile(r"duration: (\d+\.\d+) ms(?:  )?")
 _STATEMENT = re.compile(r"(?:statement|execute .*?): |(?=fastpath function call: )", re.DOTALL)
+_FATAL = re.compile(r"\b(?:FATAL|PANIC):  ")
+_CAUSE = re.compile(r"\b(?:FATAL|PANIC|DETAIL|HINT):  (.*)")
 
 Kind = Literal["statement", "duration", "error"]
 
@@ -162,3 +164,16 @@ def readable(text: str) -> str:
                 + f":  {found.get('message', '')}"
             )
     return "\n".join(said)
+
+
+def cause(text: str) -> str:
+    """Return the last fatal error of a log's readable end, with its detail and hint.
+
+    Without one, return the text.
+    """
+    lines = text.splitlines()
+    fatal = [number for number, line in enumerate(lines) if _FATAL.search(line)]
+    if not fatal:
+        return text
+    said = (_CAUSE.search(line) for line in lines[fatal[-1] :])
+    return " ".join(found[1] for found in said if found is not None)

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg import pq
 
-Kind = Literal["sql", "time", "memory", "size", "connection", "copy", "transaction"]
+Kind = Literal["sql", "time", "memory", "size", "connection", "copy", "transaction", "count"]
 
 MOST_FIELD_BYTES = 64 * 1024  # of one value; the rest is cut
 _MOST_NOTICES, _MOST_NOTICE = 100, 1000  # of a run, and bytes of each
@@ -33,6 +33,7 @@ _CANCELLED_SECONDS = 3.0  # for a statement to end that was cancelled
 _SAFE = 2**53  # integers beyond it are text: JavaScript has no others
 _BOOLEAN, _INTEGERS = 16, frozenset({20, 21, 23})  # object identifiers of their types
 _COPIES = frozenset({pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH})
+ENDED = "57P"  # how the SQLSTATEs of a server that ends the session begin
 _TYPES = (
     b"SELECT pg_catalog.format_type(o, m)"
     b" FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]),"
@@ -45,6 +46,7 @@ class Task:
     """What to run: ``statements`` are texts; ``alone`` is whether the only one has no transaction.
 
     ``seconds`` is for all of it, ``rows`` the most of each result, ``bytes`` the most of all rows.
+    ``exactly`` is how many rows each statement has to return or change, if that matters.
     """
 
     conninfo: str = field(repr=False)  # with a password
@@ -54,6 +56,7 @@ class Task:
     seconds: float
     rows: int
     bytes: int
+    exactly: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,10 @@ class Session:
             self._one(text)
             if self._server.transaction_status != pq.TransactionStatus.INTRANS:
                 raise Stop(Failure("transaction", "the statement ended the transaction of the run"))
-        self._own(b"ROLLBACK" if task.read_only else b"COMMIT")
+        if task.read_only:
+            self._own(b"ROLLBACK")
+        else:
+            self._commit()
 
     def _one(self, text: str) -> None:
         began = time.monotonic()
@@ -142,6 +148,8 @@ class Session:
                     found.end(result)
         if within:
             self._own(b"ROLLBACK TO SAVEPOINT tenantry" if cancels else b"RELEASE tenantry")
+        if self._task.exactly not in {None, found.count}:
+            raise Stop(Failure("count", f"{found.command} is not about {self._task.exactly} rows"))
         milliseconds = (time.monotonic() - began) * 1000
         self._left = found.left
         self.rows += found.count
@@ -166,6 +174,26 @@ class Session:
         for result in self._answers():
             if result.status not in {pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK}:
                 raise Stop(_failure(result))
+
+    def _commit(self) -> None:
+        """Commit. What the server has committed is, even if that took too long. Raises Stop."""
+        self._server.send_query(b"COMMIT")
+        is_committed, refusal = False, None
+        try:
+            for result in self._answers():
+                if result.status == pq.ExecStatus.COMMAND_OK:
+                    is_committed = True
+                else:
+                    refusal = _failure(result)
+        except Stop:
+            if self._server.transaction_status == pq.TransactionStatus.ACTIVE:
+                raise Stop(Failure("connection", "COMMIT was not answered in time")) from None
+            if not is_committed:
+                raise
+        if refusal is not None and (refusal.sqlstate or "").startswith(ENDED):
+            raise Stop(Failure("connection", refusal.message))  # perhaps after it had committed
+        if refusal is not None:
+            raise Stop(refusal)
 
     def _columns(self, described: pq.abc.PGresult | None) -> list[dict[str, str]]:
         if described is None or not described.nfields:
@@ -311,7 +339,7 @@ def _of_libpq(message: str) -> tuple[Kind, str]:
     return ("memory" if "memory" in message else "connection"), message.strip()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Be killed when the parent is, so that nothing is committed of which nobody learns.
 
     PR_SET_PDEATHSIG (prctl(2)); the transaction of a session that was lost is rolled back.
@@ -321,7 +349,7 @@ def _end_with_parent() -> None:
 
 def main() -> None:
     """Run the task of standard input, and print its outcome and its document."""
-    _end_with_parent()
+    end_with_parent()
     task = Task(**json.load(sys.stdin))
     session: Session | None = None
     failure: Failure | None = None

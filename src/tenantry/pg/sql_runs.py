@@ -1,12 +1,14 @@
 """Run statements of a tenant's with the rights of its owner role, in a process of their own."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 
 from psycopg.conninfo import make_conninfo
 
-from tenantry.base.errors import Conflict, InvalidInput, Unavailable
+from tenantry.base.errors import Conflict, InvalidInput, TenantryError, Unavailable
+from tenantry.base.secrets import Secret
 from tenantry.host import children
 from tenantry.host.commands import CommandFailed
 from tenantry.pg import logins, sql_program, tenant_settings, visitors
@@ -16,15 +18,17 @@ from tenantry.pg.sql_program import Failure, Outcome, Task
 
 MEMORY_BYTES = 256 * 1024 * 1024  # of the process: a value of some 50 MB can be cut, but not 300 MB
 MOST_BYTES = 8 * 1024 * 1024  # of the rows of all results, as JSON
-_START_SECONDS = 15.0  # for the process to begin
-_READ_ONLY = "25006"
+START_SECONDS = 15.0  # for the process to begin
+READ_ONLY = "25006"  # SQLSTATE of what changes something in a read-only transaction
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Statements to run in one transaction, or one that is ``alone``, without a transaction.
 
-    ``seconds`` is for all of them, ``rows`` the most of each result.
+    ``seconds`` is for all of them, ``rows`` the most of each result, ``exactly`` how many rows each
+    statement has to return or change, if that matters; ``application`` names where they come from
+    in the database's log and its list of sessions. ``exact_values``: as for ``as_owner``.
     """
 
     statements: Sequence[str]
@@ -32,6 +36,9 @@ class Wanted:
     alone: bool
     seconds: float
     rows: int
+    application: str
+    exactly: int | None = None
+    exact_values: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,38 +61,96 @@ class StatementFailed(InvalidInput):
         self.nth = nth
 
 
+class RowChanged(Conflict):
+    """A statement is not about the rows that it should be about: nothing lasts."""
+
+    code = "row_changed"
+    title = "The row is not what it was"
+
+    @classmethod
+    def nth(cls, number: int) -> "RowChanged":
+        """Return the error for one of several statements, by its number from 0."""
+        return cls(
+            f"Change {number + 1}: the row has been changed or deleted meanwhile, or a trigger or a"
+            " policy of the table lets it not be changed. Nothing was changed.",
+            hint="Read the row again, and change what it is now.",
+        )
+
+
 async def run(address: Address, database: str, role: str, wanted: Wanted) -> Ran:
     """Run statements in a tenant's database as its owner role; if one fails, nothing lasts.
 
-    Names resolve, and values are shown, by the settings that the role has of its own.
+    Names resolve by the settings that the role has of its own; values are shown by these, too,
+    unless they are wanted exactly.
 
-    Raises StatementFailed, StatementTooLong, Unavailable; Conflict if a value has no room in
-    memory, if there are too many results, or if the database's connections are all taken.
+    Raises StatementFailed, StatementTooLong, RowChanged, Unavailable; Conflict if a value has no
+    room in memory, if there are too many results, or if the database's connections are all taken.
     """
-    settings = await tenant_settings.settings_of(address, role, database)
-    settings["role"] = role
-    # A session may set this to anything; it ends one whose process was killed.
-    settings["statement_timeout"] = str(int((wanted.seconds + _START_SECONDS) * 1000))
-    if wanted.read_only:
-        settings["default_transaction_read_only"] = "on"
-    async with visitors.short_login(address, database, [role]) as (name, password):
+    login = as_owner(
+        address,
+        database,
+        role,
+        read_only=wanted.read_only,
+        seconds=wanted.seconds,
+        application=wanted.application,
+        exact_values=wanted.exact_values,
+    )
+    async with login as conninfo:
         task = Task(
-            conninfo=make_conninfo(
-                address.conninfo(user=name, dbname=database),
-                password=password.reveal(),
-                options=startup_options(settings),
-            ),
+            conninfo=conninfo.reveal(),
             statements=list(wanted.statements),
             read_only=wanted.read_only,
             alone=wanted.alone,
             seconds=wanted.seconds,
             rows=wanted.rows,
             bytes=MOST_BYTES,
+            exactly=wanted.exactly,
         )
         outcome, document = await _in_a_process(task, database)
+    if outcome.failure is not None and outcome.failure.kind == "count":
+        raise RowChanged.nth(outcome.statements)
     if outcome.failure is not None:
-        raise _error(outcome.failure, outcome.statements, database, wanted)
+        error = _error(outcome.failure, outcome.statements, database, wanted)
+        error.may_be_done |= wanted.alone  # it may have committed some of it itself
+        raise error
     return Ran(document, outcome.rows)
+
+
+@asynccontextmanager
+async def as_owner(
+    address: Address,
+    database: str,
+    role: str,
+    *,
+    read_only: bool,
+    seconds: float,
+    application: str,
+    exact_values: bool = False,
+) -> AsyncIterator[Secret]:
+    """Yield what a program needs to connect, once, as a login with the rights of an owner role.
+
+    The login exists in the block only. A statement takes little more than ``seconds``, unless the
+    session changes that. ``exact_values``: values that are read can be written again, whatever
+    settings the role or the database has for dates and the like. Raises Unavailable.
+    """
+    settings = await tenant_settings.settings_of(address, role, database)
+    if exact_values:
+        settings |= tenant_settings.EXACT
+    settings["role"] = role
+    # A session may set this to anything; it ends one whose process was killed.
+    settings["statement_timeout"] = str(int((seconds + START_SECONDS) * 1000))
+    if read_only:
+        settings["default_transaction_read_only"] = "on"
+    login = visitors.short_login(address, database, [role], runs_statements=True)
+    async with login as (name, password):
+        yield Secret(
+            make_conninfo(
+                address.conninfo(user=name, dbname=database),
+                password=password.reveal(),
+                application_name=application,
+                options=startup_options(settings),
+            )
+        )
 
 
 async def _in_a_process(task: Task, database: str) -> tuple[Outcome, str]:
@@ -94,7 +159,7 @@ async def _in_a_process(task: Task, database: str) -> tuple[Outcome, str]:
             sql_program,
             env={},
             memory=MEMORY_BYTES,
-            deadline=task.seconds + CONNECT_SECONDS + _START_SECONDS,
+            deadline=task.seconds + CONNECT_SECONDS + START_SECONDS,
             stdin=json.dumps(asdict(task)),
         )
         first, _, document = printed.partition("\n")
@@ -108,7 +173,7 @@ async def _in_a_process(task: Task, database: str) -> tuple[Outcome, str]:
     return Outcome(**outcome, failure=failure and Failure(**failure)), document
 
 
-def _error(failure: Failure, nth: int, database: str, wanted: Wanted) -> Exception:
+def _error(failure: Failure, nth: int, database: str, wanted: Wanted) -> TenantryError:
     match failure.kind:
         case "time":
             return StatementTooLong(
@@ -122,7 +187,8 @@ def _error(failure: Failure, nth: int, database: str, wanted: Wanted) -> Excepti
             )
         case "size":
             return Conflict(
-                "The columns and notices of the results are too many. Nothing was changed.",
+                "The columns and notices of the results are too many."
+                + ("" if wanted.alone else " Nothing was changed."),
                 hint="Run fewer statements at once.",
             )
         case "connection":
@@ -133,6 +199,6 @@ def _error(failure: Failure, nth: int, database: str, wanted: Wanted) -> Excepti
                 hint="Look whether anything has changed before you run it again.",
             )
     hint = failure.hint
-    if failure.sqlstate == _READ_ONLY and wanted.read_only:
+    if failure.sqlstate == READ_ONLY and wanted.read_only:
         hint = 'Nothing can be changed read-only. Send "read_only": false to change something.'
     return StatementFailed(failure, nth, hint=hint)

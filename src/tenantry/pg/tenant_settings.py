@@ -18,6 +18,17 @@ Connection = AsyncConnection[TupleRow]
 Settings = Mapping[str, str]
 
 USUAL: Settings = {"search_path": '"$user", public'}
+# Values are the same text in each session, and each text is one value, whatever a role has set.
+EXACT: Settings = {
+    "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "xmlbinary": "base64",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+}
 # Settings that decide what functions do, and not limits or logging.
 _DECIDES = {
     "datestyle",

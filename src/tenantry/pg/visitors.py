@@ -32,8 +32,15 @@ from tenantry.base.errors import Deferred
 from tenantry.base.events import SessionAnnounced, VisitorDropped, emit
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.host import files
-from tenantry.pg import catalog, names, owned_objects
-from tenantry.pg.connections import ADMIN, Address, connect, fetch_value, startup_options
+from tenantry.pg import catalog, names, owned_objects, session_ending
+from tenantry.pg.connections import (
+    ADMIN,
+    Address,
+    QuietConnection,
+    connect,
+    fetch_value,
+    startup_options,
+)
 from tenantry.pg.objects import role_exists
 from tenantry.pg.replacing import admit
 
@@ -130,16 +137,24 @@ async def session(
 
 @asynccontextmanager
 async def short_login(
-    address: Address, database: str, roles: Sequence[str]
+    address: Address,
+    database: str,
+    roles: Sequence[str],
+    *,
+    runs_statements: bool = False,
+    purpose: str | None = None,
 ) -> AsyncIterator[tuple[str, Secret]]:
     """Create a login for a block, which may enter this database, and yield its name and password.
 
     It has the rights of these roles of the database's tenant, and no more; at the end its sessions
     are terminated. It expires, by which one that a crash leaves is recognised (``drop_abandoned``).
+    With ``runs_statements`` it runs statements of the tenant's, which the tenant's log has. With a
+    ``purpose``, the sessions of an earlier login for the same purpose are terminated first.
 
     Raises Unavailable if the server does not answer.
     """
-    name = names.visitor(uuid4().hex)
+    purpose = purpose or uuid4().hex
+    name = names.visitor(names.running(purpose) if runs_statements else purpose)
     password = Secret(secrets.token_urlsafe(32))
     async with connect(address, user=ADMIN) as admin:
         await _make(admin, name, password, roles, bypass_rls=False, seconds=_SHORT_VISIT_SECONDS)
@@ -177,7 +192,7 @@ async def _make(
     # role has not created.
     async with admin.transaction():
         await admin.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
-        await _end_sessions(admin, name)
+        await session_ending.end_sessions(admin, name)
         known = await role_exists(admin, name)
         await admin.execute(
             sql.SQL(
@@ -218,12 +233,6 @@ async def _reset_settings(admin: Connection, name: str) -> None:
     )
 
 
-async def _end_sessions(admin: Connection, name: str) -> None:
-    await admin.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (name,)
-    )
-
-
 async def _drop(admin: Connection, name: str) -> bool:
     """Drop a visitor, or lock it. Returns whether it is gone.
 
@@ -234,7 +243,7 @@ async def _drop(admin: Connection, name: str) -> bool:
         await admin.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (name,))
     except psycopg.errors.LockNotAvailable:  # somebody else drops it, or creates it again
         return not await role_exists(admin, name)
-    await _end_sessions(admin, name)
+    await session_ending.end_sessions(admin, name)
     if not await role_exists(admin, name):
         return True
     for _ in range(_TRIES):
@@ -318,7 +327,7 @@ async def connect_as(
     conninfo = visitor_.address.conninfo(user=visitor_.name, dbname=database)
     if settings is not None:
         conninfo = make_conninfo(conninfo, options=startup_options(settings))
-    async with await AsyncConnection.connect(
+    async with await QuietConnection.connect(
         conninfo,
         password=visitor_.password.reveal(),
         autocommit=True,

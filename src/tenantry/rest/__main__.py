@@ -1,10 +1,13 @@
-"""``python -m tenantry.rest``: serve the data API of all databases.
+"""``python -m tenantry.rest NAME``: serve the data API of all databases, as one of its processes.
 
 Until a signal or the supervisor's end stops it.
 """
 
 import asyncio
+import gc
 import logging
+import math
+import sys
 from contextlib import suppress
 
 import uvicorn
@@ -15,13 +18,15 @@ from tenantry.base.secrets import Seal
 from tenantry.base.settings import Settings
 from tenantry.control.store import ControlStore
 from tenantry.rest.app import Application
+from tenantry.rest.authentication import Authentication
 from tenantry.rest.bodies import Bodies
 from tenantry.rest.budget import Budget
 from tenantry.rest.callers import Keys
-from tenantry.rest.database import DatabaseApi
+from tenantry.rest.database import CONNECTIONS, DatabaseApi
 from tenantry.rest.databases import Databases
 from tenantry.rest.inspection import Inspection
 from tenantry.rest.keys import fetch_keys
+from tenantry.services.application_users.service import ApplicationUsers
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.data_api import process
 from tenantry.services.data_api.model import ServedDatabase
@@ -34,25 +39,33 @@ from tenantry.services.requests import http_server
 _MIB = 1024 * 1024
 
 
-async def serve(here: Settings) -> None:
-    """Serve on the port, and answer the platform on a Unix socket."""
+async def serve(here: Settings, name: str) -> None:
+    """Serve on the port, and answer the platform on a Unix socket.
+
+    The processes have equal parts of the memory for schemas and of a database's connections.
+    """
     home, fleet = Home(here.home), Fleet(here)
     pooler = Pooler(here, fleet).address
     seal = Seal(home.seal_key.read_bytes())
+    count = process.count(here)
+    connections = math.ceil(CONNECTIONS / count)
 
     def make(served: ServedDatabase, keys: Keys) -> DatabaseApi:
         url = here.rest_url(served.database_name)
-        return DatabaseApi(served, pooler, url, keys)
+        return DatabaseApi(served, pooler, url, keys, connections=connections)
 
     async with ControlStore(fleet.control.address, largest=4) as store:
-        budget = Budget(here.rest.cache_mb * _MIB)
+        budget = Budget(here.rest.cache_mb * _MIB // count)
         databases = Databases(Serving(store, seal), fetch_keys, budget, make)
-        traffic = Traffic()
-        app = Application(databases, Bodies(), traffic, here.proxy_networks)
+        traffic = Traffic(name)
+        users = ApplicationUsers(here.smtp if here.rest.mail else None, here.domain)
+        authentication = Authentication(users, here.auth_url)
+        app = Application(databases, Bodies(), traffic, authentication, here.proxy_networks)
         config = http_server.configured(
             app, here, host=here.rest.host, port=here.rest.port, tls=here.rest_tls
         )
-        inspected = uvicorn.Server(_inspection(home, Inspection(databases, traffic)))
+        inspection = Inspection(databases, traffic)
+        inspected = uvicorn.Server(http_server.on_socket(inspection, process.socket_of(home, name)))
         tasks = [asyncio.create_task(databases.keep()), asyncio.create_task(inspected.serve())]
         try:
             await http_server.serve(config, here)
@@ -61,17 +74,8 @@ async def serve(here: Settings) -> None:
                 task.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(*tasks)
+            await users.close()
             await databases.close()
-
-
-def _inspection(home: Home, app: Inspection) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        uds=str(process.socket_of(home)),
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-    )
 
 
 def main() -> None:
@@ -79,9 +83,12 @@ def main() -> None:
     # A statement that fails ends its pipeline, and databases that are down would fill the log:
     # clients are answered.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
-    here = settings.load()
-    observe(Home(here.home), "rest")
-    http_server.run(serve(here), here)
+    here, name = settings.load(), sys.argv[1]
+    observe(Home(here.home), name)
+    # Requests leave few cycles, and a full collection visits the schema caches of all databases.
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    http_server.run(serve(here, name), here, shares_port=process.count(here) > 1)
 
 
 if __name__ == "__main__":

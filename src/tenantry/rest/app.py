@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -11,6 +11,7 @@ from tenantry.base.errors import TenantryError
 from tenantry.base.ids import new_id
 from tenantry.base.networks import Network
 from tenantry.rest import pages
+from tenantry.rest.authentication import Authentication, DatabaseUsers
 from tenantry.rest.bodies import (
     Bodies,
     announced,
@@ -33,7 +34,8 @@ from tenantry_rest import (
     ApiError,
     ClientGone,
     HttpRequest,
-    receive_request,
+    head_of,
+    receive_body,
     refuse,
     send_answer,
 )
@@ -72,11 +74,13 @@ class Application:
         databases: Databases,
         bodies: Bodies,
         traffic: Traffic,
+        authentication: Authentication,
         trusted_proxies: Sequence[Network],
     ) -> None:
         self._databases = databases
         self._bodies = bodies
         self._traffic = traffic
+        self._authentication = authentication
         self._trusted_proxies = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,18 +130,19 @@ class Application:
     async def _of_database(self, asked: _Exchange, target: Route, api: DatabaseApi) -> Answer:
         scope, address = asked.scope, proxies.address_of(asked.scope.get("client"))
         scope["headers"] = received(scope["headers"])
-        head = _with_token(HttpRequest(scope["method"], target.path, headers=_headers(scope)))
+        head = _with_token(replace(head_of(scope), path=target.path))
         client = proxies.network_of(address)
         try:
             _admit(api, address)
-            if (page := pages.page(scope, target.path)) is not None:
+            if not target.is_auth and (page := pages.page(scope, target.path)) is not None:
                 return typed(page)
+            service = self._authentication.of(api, client) if target.is_auth else api
             answers = asked.held.enter_context(self._bodies.answers.share(target.database, client))
             with self._bodies.requests.share(target.database, client) as share:
-                http = await _received(api, head, asked, share, client)
+                http = await _received(service, api, head, asked, share)
                 async with api.place(client):
                     check_before_writing(http, answers)
-                    answer = await api.respond(http)
+                    answer = await service.respond(http)
             self._databases.note_size(target.database, api)
             count_answer(http, answer, answers)
         except ApiError as error:
@@ -146,19 +151,23 @@ class Application:
 
 
 async def _received(
-    api: DatabaseApi, head: HttpRequest, asked: _Exchange, share: Share, client: str
+    service: DatabaseApi | DatabaseUsers,
+    api: DatabaseApi,
+    head: HttpRequest,
+    asked: _Exchange,
+    share: Share,
 ) -> HttpRequest:
     """Return a request with its body, unless its head shows that it is refused. Raises ApiError."""
+    client = proxies.network_of(proxies.address_of(asked.scope.get("client")))
     try:
-        has_token = api.check_head(head)
+        has_token = service.check_head(head)
     except ApiError as error:
         raise unread(head, error) from None
-    inner = {**asked.scope, "path": head.path, "raw_path": head.path.encode("latin-1")}
-    within = bounded(head, asked.receive, share, most_of(head, has_token=has_token))
     if announced(head) == 0:
-        return _with_token(await receive_request(inner, within))
+        return head
+    within = bounded(head, asked.receive, share, most_of(head, has_token=has_token))
     async with api.transit(client, has_token=has_token):
-        return _with_token(await receive_request(inner, within))
+        return replace(head, body=await receive_body(within))
 
 
 def _admit(api: DatabaseApi, address: str | None) -> None:
@@ -181,15 +190,11 @@ def _with_token(http: HttpRequest) -> HttpRequest:
     return http
 
 
-def _headers(scope: Scope) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-
-
 def _nowhere(request_id: str, path: str, target: Route | None) -> dict[str, object]:
     code, title = problems.named(404)
     if target is None:
         detail = "The data API has nothing at this path."
-        hint = "Paths begin with /DATABASE_NAME/rest/v1/ or /rest/DATABASE_NAME/."
+        hint = "Paths begin with /DATABASE_NAME/rest/v1/ or /DATABASE_NAME/auth/v1/."
     else:
         detail = f"There is no database {target.database} with a data API."
         hint = "tenantry data-api show has the URL; tenantry data-api enable makes one."

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from tenantry.services.data_api.model import ServedDatabase
 from tenantry_rest import ApiError, Authenticator, Caller, Config
@@ -61,12 +62,16 @@ class Callers(Authenticator):
         Raises ApiError if the token is not valid, names another role, or is needed.
         """
         found = super().caller(authorization)
-        role = self._served.roles.get(found.role)
-        if role is None:
+        refusal = self._write_refusal(has_token=found.has_token)
+        return found if refusal is None else replace(found, write_refusal=refusal)
+
+    def _as(self, role: object, claims: dict[str, Any]) -> Caller:
+        found = super()._as(role, claims)
+        name = self._served.roles.get(found.role)
+        if name is None:
             message = f'role "{found.role}" does not exist'
             raise ApiError(401, "22023", message, headers=[_REFUSED])
-        refusal = self._write_refusal(has_token=found.has_token)
-        return replace(found, role=role, write_refusal=refusal)
+        return replace(found, role=name)
 
     def _write_refusal(self, *, has_token: bool) -> ApiError | None:
         if self._served.read_only:

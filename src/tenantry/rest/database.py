@@ -19,10 +19,11 @@ from tenantry.rest.breaker import Breaker
 from tenantry.rest.budget import size_of
 from tenantry.rest.callers import Callers, Keys, config_of
 from tenantry.rest.threads import Threads
-from tenantry.services.data_api.model import ServedDatabase
+from tenantry.services.data_api.model import ServedDatabase, request_seconds
 from tenantry_rest import (
     Answer,
     ApiError,
+    Caller,
     HttpRequest,
     Prepared,
     Schema,
@@ -40,16 +41,14 @@ EACH_DATABASE = 128  # requests at once, those that wait for a connection among 
 EACH_ADDRESS = 64
 TRANSIT_EACH_DATABASE = 64  # bodies that are being sent, with a token, and as many without
 TRANSIT_EACH_ADDRESS = 16
+CONNECTIONS = 10  # of a database, of all processes together
 MOST_QUEUED = 512  # requests of a database, with those that wait for such a place
 MOST_SCHEMA_BYTES = 32 * 1024 * 1024  # read for one schema cache
-_CONNECTIONS = 10
 _SHAPES = 50
 _CHECK_SECONDS = 6.0  # more than a connection is awaited
 _PLACE_SECONDS = 1.0
 _ACQUIRE_SECONDS = 5.0
 _IDLE_SECONDS = 15.0
-_REQUEST_SECONDS = 60.0  # unless the database's API has a longer statement timeout
-_BEYOND_STATEMENT = 5.0
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _CONNECTION_EXCEPTION = "08"  # the class of PgBouncer's own errors
 # What is not there may be new: unknown to the schema cache, or to PostgreSQL.
@@ -68,6 +67,8 @@ class DatabaseApi:
         pooler: Address,
         url: str,
         keys: Keys = (),
+        *,
+        connections: int = CONNECTIONS,
     ) -> None:
         self.served = served
         self.keys = keys
@@ -90,13 +91,11 @@ class DatabaseApi:
             password=served.password,
             dbname=served.database_name,
             application="tenantry data api",
-            largest=min(_CONNECTIONS, served.max_connections),
+            largest=min(connections, served.max_connections),
             wait_seconds=_ACQUIRE_SECONDS,
             idle_seconds=_IDLE_SECONDS,
         )
-        self._seconds = max(
-            _REQUEST_SECONDS, (served.statement_timeout_ms or 0) / 1000 + _BEYOND_STATEMENT
-        )
+        self._seconds = request_seconds(served.statement_timeout_ms)
         self._state: State | None = None
         self._fingerprint = ""
         self._checked = -math.inf  # when the last check that succeeded began
@@ -121,10 +120,14 @@ class DatabaseApi:
         """
         if http.method not in _WITH_BODY:
             return False
-        caller = self._callers.caller(http.header("authorization"))
+        caller = self.caller(http.header("authorization"))
         if caller.write_refusal is not None and not http.path.startswith("/rpc/"):
             raise caller.write_refusal
         return caller.has_token
+
+    def caller(self, authorization: str | None) -> Caller:
+        """Return the caller by the header ``Authorization``. Raises ApiError."""
+        return self._callers.caller(authorization)
 
     def place(self, client: str) -> AbstractAsyncContextManager[None]:
         """Be one of the requests at once. Raises ApiError if there is no place in a second."""
@@ -169,11 +172,11 @@ class DatabaseApi:
 
     async def _respond(self, http: HttpRequest) -> Answer:
         state = await self._current(time.monotonic() - FRESH_SECONDS)
-        found = await respond(http, state, self._connection)
+        found = await respond(http, state, self.connection)
         if _is_unknown(found):
             now = await self._current(time.monotonic())
             if now is not state:
-                return await respond(http, now, self._connection)
+                return await respond(http, now, self.connection)
         return found
 
     # ── the schema cache ─────────────────────────────────────────────────────
@@ -206,7 +209,7 @@ class DatabaseApi:
         try:
             async with asyncio.timeout(_CHECK_SECONDS):
                 await _LOADS.idle(self.served.database_name)  # of one that was given up
-                async with self._connection() as connection:
+                async with self.connection() as connection:
                     fingerprint = await load_fingerprint(connection, SHARED)
                     if self._state is None or fingerprint != self._fingerprint:
                         self._state = await self._load(connection)
@@ -245,13 +248,15 @@ class DatabaseApi:
     # ── connections ──────────────────────────────────────────────────────────
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Lend a connection. Raises ApiError if there was none several times, without waiting."""
+    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Lend a connection. Raises ApiError if there was none several times, without waiting.
+
+        The pool rolls back what a request has left, or closes the connection.
+        """
         if wait := self._breaker.wait():
             raise _no_connection(math.ceil(wait))
-        lent = self._pool.connection()
         try:
-            connection = await lent.__aenter__()
+            connection = await self._pool.getconn()
         except psycopg.OperationalError as error:
             self._breaker.failed()
             if isinstance(error, PoolTimeout):
@@ -260,11 +265,8 @@ class DatabaseApi:
         self._breaker.succeeded()
         try:
             yield connection
-        except BaseException as error:
-            if not await lent.__aexit__(type(error), error, error.__traceback__):
-                raise
-        else:
-            await lent.__aexit__(None, None, None)
+        finally:
+            await self._pool.putconn(connection)
 
 
 def later(

@@ -1,8 +1,7 @@
 """Memory that several databases and clients share, so that nobody has all of it. Pure."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 SMALL = 64 * 1024  # bytes, of what is let through however much others have
 _PER_DATABASE = 4  # such a part of all may a database have
@@ -16,10 +15,9 @@ class Memory:
         self._most = most
         self._held: Counter[tuple[str, str]] = Counter()
 
-    @contextmanager
-    def share(self, database: str, address: str) -> Iterator["Share"]:
-        """Yield what one request has; it has nothing any more at the end of the block."""
-        share = Share(
+    def share(self, database: str, address: str) -> "Share":
+        """Return what one request has; it has nothing any more at the end of its block."""
+        return Share(
             self._held,
             {
                 ("all", ""): self._most,
@@ -27,10 +25,6 @@ class Memory:
                 ("address", address): self._most // _PER_ADDRESS,
             },
         )
-        try:
-            yield share
-        finally:
-            share.clear()
 
 
 class Share:
@@ -44,14 +38,18 @@ class Share:
     def add(self, size: int) -> None:
         """Count further bytes, whether or not they exceed a limit."""
         self.size += size
-        for each in self._limits:
-            self._held[each] += size
+        if size:
+            for each in self._limits:
+                self._held[each] += size
 
     def exceeds(self, more: int = 0) -> bool:
         """Whether a limit is exceeded, or would be with so many bytes more."""
         return any(self._held[each] + more > limit for each, limit in self._limits.items())
 
-    def clear(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Count none of its bytes any more."""
         self.add(-self.size)
         for each in self._limits:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 import psycopg
 
 from tenantry.base.errors import TenantryError
-from tenantry.control import alert_channels, audit, query_history, reconciliations
+from tenantry.control import alert_channels, audit, database_counts, query_history, reconciliations
 from tenantry.control import databases as rows
 from tenantry.control.alerts import Severity
 from tenantry.control.query_history import Pace
@@ -47,7 +47,7 @@ _OF_HEALTH = {
     "versions": "versions",
 }
 # What it says of these is evaluated in more detail here.
-_IN_DETAIL = {"backups", "certificate", "databases", "worker"}
+_IN_DETAIL = {"backups", "certificate", "databases", "instances", "worker"}
 
 _Source = Callable[[], Awaitable[list[Condition]]]
 
@@ -129,7 +129,7 @@ class AlertWatch:
     async def _reconciliation(self) -> list[Condition]:
         async with self._platform.store.transaction(audit.PLATFORM) as tx:
             failing = await reconciliations.failing(tx)
-            missing = (await rows.count_by_status(tx)).get("missing", 0)
+            missing = (await database_counts.count_by_status(tx)).get("missing", 0)
         found = [
             Condition("reconciliation", "databases", text) for text in reconciling.alerts(failing)
         ]

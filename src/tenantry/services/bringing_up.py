@@ -5,6 +5,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from tenantry.base.errors import Deferred, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.secrets import Seal, Secret, SecretSource
@@ -17,7 +19,8 @@ from tenantry.services.access.service import Access
 from tenantry.services.cluster_restores import service as cluster_restores
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.control_schema import ensure_control_schema
-from tenantry.services.platform import Platform, local_certificates, open_platform
+from tenantry.services.local_parts import LocalParts
+from tenantry.services.platform import Platform, open_platform
 from tenantry.services.repository.service import Repositories, ensure_ready
 
 Say = Callable[[str], None]
@@ -42,7 +45,7 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
     processes.leave_no_core_dumps()
     for folder in home.private_folders:
         files.ensure_folder(folder)
-    local_certificates(settings).ensure_some()
+    LocalParts(settings).certificates.ensure_some()
     _ensure_seal_key(home)
     fleet = Fleet(settings)
     pgbouncer = await find_pgbouncer(settings.engines_dir)
@@ -53,19 +56,24 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
             if cluster.pid() is None:
                 say(f"Starting the {cluster.name} cluster")
                 started.push_async_callback(cluster.stop)
-            await fleet.ensure_running(cluster)
+            try:
+                await fleet.ensure_running(cluster)
+            except (TenantryError, psycopg.Error, OSError) as error:
+                if cluster.kind != "dedicated":
+                    raise
+                say(f"Going on without an instance: {error}")  # the supervisor tries again
 
         await start(fleet.control)
         await fleet.ensure_control_database()
         await ensure_control_schema(fleet)
         async with ControlStore(fleet.control.address) as store:
             await fleet.ensure_members(store)
-        for cluster in fleet.shared:
+        for cluster in fleet.serving:
             await start(cluster)
         await _ready_repositories(settings, say)
         await cluster_restores.complete(settings)
         async with open_platform(settings) as platform:
-            await fleet.ensure_shared(platform.store)
+            await fleet.ensure_ready(platform.store)
             await platform.network.keep()
             if platform.pooler.pid() is None:
                 say("Starting the pooler")
@@ -99,7 +107,7 @@ async def _ready_repositories(settings: Settings, say: Say) -> None:
 
 async def ensure_server_files(platform: Platform) -> None:
     """Revert manual changes to the files of running servers."""
-    fleet = Fleet(platform.settings)
+    fleet = platform.fleet
     with Deferred() as failures:
         for cluster in fleet.every:
             if cluster.pid() is not None:

@@ -14,12 +14,12 @@ from psycopg_pool import PoolTimeout
 
 from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.base.sizes import readable
-from tenantry.control import audit, pauses, reconciliations, usage
-from tenantry.control import databases as rows
+from tenantry.control import audit, database_counts, pauses, reconciliations, usage
 from tenantry.host import files, processes
 from tenantry.pg.transaction_ids import LIMIT
 from tenantry.services import login_floods, reconciling
 from tenantry.services.backups.plan import failing_backups
+from tenantry.services.caching import process as caching
 from tenantry.services.data_api import process as data_api
 from tenantry.services.observations.model import Measure, gauge
 from tenantry.services.platform import Platform
@@ -200,62 +200,90 @@ async def _versions(platform: Platform) -> str | _Worry | None:
     return _Worry(text) if text else None
 
 
+def _instances(platform: Platform) -> list[tuple[str, _Probe]]:
+    """Return the probe of instances, if any is to run.
+
+    One that does not run is its tenant's trouble, not everybody's.
+    """
+    wanted = [each for each in platform.fleet.serving if each.kind == "dedicated"]
+
+    async def probe() -> str | _Worry:
+        if down := [each.name for each in wanted if each.pid() is None]:
+            return _Worry(f"Not running: {', '.join(down)}. They are being started again.")
+        return f"{len(wanted)} running"
+
+    return [("instances", probe)] if wanted else []
+
+
+async def _control(platform: Platform) -> None:
+    async with platform.store.transaction(audit.PLATFORM) as tx:
+        await tx.execute("SELECT 1")
+
+
+async def _databases(platform: Platform) -> _Worry | None:
+    async with platform.store.transaction(audit.PLATFORM) as tx:
+        missing = (await database_counts.count_by_status(tx)).get("missing", 0)
+        paused = await pauses.count_paused(tx)
+        full = await usage.count_by_state(tx)
+        unreconciled = await reconciliations.failing(tx)
+    found = [f"{missing} missing: see missing_since in GET /api/databases."] if missing else []
+    if paused:
+        reasons = ", ".join(f"{count} for {reason}" for reason, count in sorted(paused.items()))
+        found.append(f"Paused: {reasons}. GET /api/databases says why (paused).")
+    if restricted := quotas.summary(full):
+        found.append(f"{restricted} GET /api/databases says which (disk).")
+    found += reconciling.alerts(unreconciled)
+    return _Worry(" ".join(found)) if found else None
+
+
+async def _worker(platform: Platform) -> None:
+    if processes.read_pid(platform.home.run / "worker.pid") is None:
+        raise ProcessLookupError("it does not run")
+
+
+async def _cluster(cluster_id: uuid.UUID, platform: Platform) -> None:
+    async with platform.clusters.connection(cluster_id) as server:
+        await server.execute("SELECT 1")
+
+
+_PROBES: dict[str, Callable[[Platform], Awaitable[str | _Worry | None]]] = {
+    "control": _control,
+    "databases": _databases,
+    "pooler": _pooler,
+    "logins": _logins,
+    "worker": _worker,
+    "certificate": _certificate,
+    "disk": _disk,
+    "backups": _backups,
+    "scheduled backups": _scheduled_backups,
+    "drills": _drills,
+    "passwords": _passwords,
+    "ownership": _ownership,
+    "operations": _operations,
+    "versions": _versions,
+    "transaction ids": _transaction_ids,
+}
+
+
 async def check(platform: Platform) -> Health:
     """Check every part concurrently; each has at most 3 seconds to answer."""
-
-    async def control() -> None:
-        async with platform.store.transaction(audit.PLATFORM) as tx:
-            await tx.execute("SELECT 1")
-
-    async def databases() -> _Worry | None:
-        async with platform.store.transaction(audit.PLATFORM) as tx:
-            missing = (await rows.count_by_status(tx)).get("missing", 0)
-            paused = await pauses.count_paused(tx)
-            full = await usage.count_by_state(tx)
-            unreconciled = await reconciliations.failing(tx)
-        found = [f"{missing} missing: see missing_since in GET /api/databases."] if missing else []
-        if paused:
-            reasons = ", ".join(f"{count} for {reason}" for reason, count in sorted(paused.items()))
-            found.append(f"Paused: {reasons}. GET /api/databases says why (paused).")
-        if restricted := quotas.summary(full):
-            found.append(f"{restricted} GET /api/databases says which (disk).")
-        found += reconciling.alerts(unreconciled)
-        return _Worry(" ".join(found)) if found else None
-
-    async def worker() -> None:
-        if processes.read_pid(platform.home.run / "worker.pid") is None:
-            raise ProcessLookupError("it does not run")
-
-    def cluster(cluster_id: uuid.UUID) -> Callable[[], Awaitable[None]]:
-        async def probe() -> None:
-            async with platform.clusters.connection(cluster_id) as server:
-                await server.execute("SELECT 1")
-
-        return probe
-
     probes: list[tuple[str, _Probe]] = [
-        ("control", control),
-        ("databases", databases),
-        ("pooler", lambda: _pooler(platform)),
-        ("logins", lambda: _logins(platform)),
-        ("worker", worker),
-        ("certificate", lambda: _certificate(platform)),
-        ("disk", lambda: _disk(platform)),
-        ("backups", lambda: _backups(platform)),
-        ("scheduled backups", lambda: _scheduled_backups(platform)),
-        ("drills", lambda: _drills(platform)),
-        ("passwords", lambda: _passwords(platform)),
-        ("ownership", lambda: _ownership(platform)),
-        ("operations", lambda: _operations(platform)),
-        ("versions", lambda: _versions(platform)),
-        ("transaction ids", lambda: _transaction_ids(platform)),
+        *((name, partial(probe, platform)) for name, probe in _PROBES.items()),
+        *_instances(platform),
+        *(
+            (name, partial(data_api.check, platform.home, name))
+            for name in data_api.wanted(platform.settings)
+        ),
+        *(
+            (name, partial(caching.check, platform.settings))
+            for name in caching.wanted(platform.settings)
+        ),
     ]
-    home = platform.home
-    probes += [(name, partial(data_api.check, home)) for name in data_api.names(home)]
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):
             found = await platform.clusters.with_databases()
-        probes[1:1] = [(each.name, cluster(each.id)) for each in found]
+        shared = [each for each in found if each.kind == "shared"]
+        probes[1:1] = [(each.name, partial(_cluster, each.id, platform)) for each in shared]
     except (TenantryError, TimeoutError):
         pass  # reported by the part "control"
     return Health(list(await asyncio.gather(*(_timed(name, probe) for name, probe in probes))))

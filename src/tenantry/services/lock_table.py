@@ -24,7 +24,7 @@ from tenantry.base.errors import Unavailable
 from tenantry.base.events import SessionsEnded, emit
 from tenantry.base.pausing import pause
 from tenantry.host import processes
-from tenantry.pg import catalog, names, objects
+from tenantry.pg import catalog, names, objects, session_ending
 from tenantry.pg.connections import PLATFORM, Address, connect
 
 _LOOK_SECONDS = 0.5
@@ -84,8 +84,8 @@ async def _end(address: Address, postmaster: int | None, pid: int) -> None:
 
 async def _shut(server: AsyncConnection[TupleRow], username: str) -> None:
     # First, since one of them may block the following statement.
-    await objects.end_sessions(server, username)
+    await session_ending.end_sessions(server, username)
     # From PostgreSQL 16 on visitors belong to a superuser, and they are dropped soon in any case.
     with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
         await objects.set_connection_limit(server, username, 0)
-    await objects.end_sessions(server, username)
+    await session_ending.end_sessions(server, username)

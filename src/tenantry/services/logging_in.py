@@ -1,7 +1,8 @@
-"""Logging in with a password, and with the code that may have to follow, at any entry point.
+"""Logging in with an API key, or with a password and the code that may have to follow.
 
-A device that has logged in before is recognized first, since the limit on attempts is less strict
-for it; then the attempt is charged, and only then anything is compared.
+It is the same at any entry point. A device that has logged in before is recognized first, since the
+limit on attempts is less strict for it; then the attempt is charged, and only then anything is
+compared.
 """
 
 from tenantry.base.secrets import Secret
@@ -27,6 +28,12 @@ async def with_password(
     return await platform.people.login(
         email, password, call.anonymous_actor, user_agent=_shown(user_agent), device=device
     )
+
+
+async def with_key(platform: Platform, call: Call) -> None:
+    """Log in to the console with the call's credential; audited. Raises as authenticate."""
+    caller = await platform.requests.authenticate(call)
+    await platform.access.record_login(caller.principal)
 
 
 async def with_code(

@@ -216,8 +216,8 @@ class LoginFloods:
             await pause(_LOOK_SECONDS)
 
     def _find_servers(self) -> None:
-        places = self._fleet.sizing.max_connections
-        for cluster in self._fleet.shared:
+        for cluster in self._fleet.serving:
+            places = self._fleet.sizing_of(cluster).max_connections
             server = self._servers.setdefault(cluster.name, _Server(cluster, 0, 0))
             server.most, server.most_silent = places // _PART, places
 
@@ -279,7 +279,7 @@ class _Logs:
         """Return how many logins were refused since the last call."""
         found, read = 0, {}
         for pattern in (*(f"{name}-*.log" for name in clusters), "pooler.log"):
-            for path in self._folder.glob(pattern):
+            for path in self._folder.rglob(pattern):
                 with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
                     status = os.fstat(file.fileno())
                     size, inode = status.st_size, status.st_ino

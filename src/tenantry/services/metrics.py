@@ -12,11 +12,12 @@ from functools import partial
 import psycopg
 import structlog
 
-from tenantry.base.errors import TenantryError, Unavailable
+from tenantry.base.errors import TenantryError
 from tenantry.control.audit import Actor
 from tenantry.services import health, login_floods, passwords, transaction_ids, versions
 from tenantry.services.alerts import measures as alerts
 from tenantry.services.backups import measures as backups
+from tenantry.services.cache_usage import measures as cache_usage
 from tenantry.services.certificates import measures as certificates
 from tenantry.services.data_api import process as data_api
 from tenantry.services.databases import measures as databases
@@ -43,6 +44,7 @@ def _sources(platform: Platform) -> dict[str, _Source]:
     """Return the capabilities with measures. Each raises TenantryError where it cannot measure."""
     return {
         "alerts": partial(alerts.measures, platform.alerts),
+        "cache": partial(cache_usage.measures, platform.store, platform.sites),
         "certificate": partial(certificates.measures, platform.certificates),
         "databases": partial(databases.measures, platform.store),
         "each database": partial(samples.measures, platform.store, platform.samples),
@@ -63,26 +65,18 @@ async def exposition(platform: Platform, checked: Awaitable[Health]) -> bytes:
     """Return all current metrics. All capabilities and health checks run concurrently."""
     asked = (_asked(name, source) for name, source in _sources(platform).items())
     found, measured, of_data_api = await asyncio.gather(
-        checked, asyncio.gather(*asked), _of_data_api(platform)
+        checked, asyncio.gather(*asked), data_api.measures(platform.settings)
     )
-    ours = await asyncio.to_thread(
+    return await asyncio.to_thread(
         render,
         [
             *health.measures(found),
             *(each for some in measured for each in some),
             *counts.totals(platform.home.counts),
+            *of_data_api,
         ],
         requests.REGISTRY,
     )
-    return ours + of_data_api
-
-
-async def _of_data_api(platform: Platform) -> bytes:
-    """Return what the process of the data API has counted; nothing while it does not run."""
-    try:
-        return await data_api.exposition(platform.home)
-    except Unavailable:
-        return b""
 
 
 async def of_database(platform: Platform, actor: Actor, database_id: uuid.UUID) -> bytes:

@@ -1,24 +1,15 @@
 """The whole platform: its capabilities, assembled."""
 
-import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
 
 import procrastinate
 
-from tenantry.base.home import Home
-from tenantry.base.passwords import Hashing
-from tenantry.base.secrets import Seal
 from tenantry.base.settings import Settings
 from tenantry.control import jobs
 from tenantry.control.store import ControlStore
-from tenantry.services.access.service import Access
 from tenantry.services.advice.service import Advisor
-from tenantry.services.alerts.channels import Channels
-from tenantry.services.alerts.evaluation import Evaluation
-from tenantry.services.alerts.outbox import Outbox
-from tenantry.services.alerts.sending import Sender
 from tenantry.services.alerts.service import Alerts
 from tenantry.services.backups.schedules import BackupSchedules
 from tenantry.services.backups.service import Backups
@@ -27,13 +18,12 @@ from tenantry.services.blueprints.service import Blueprints
 from tenantry.services.branches.copying import Copying
 from tenantry.services.branches.flow import BranchFlow
 from tenantry.services.branches.service import Branches
-from tenantry.services.certificates.service import Certificates
+from tenantry.services.central_parts import CentralParts
 from tenantry.services.cluster_additions.flow import ClusterAddFlow
 from tenantry.services.cluster_additions.service import ClusterAdditions
 from tenantry.services.cluster_restores.flow import ClusterRestoring
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.clusters.pools import ClusterPools
-from tenantry.services.customers.service import Customers
 from tenantry.services.data_api.service import DataApis
 from tenantry.services.data_api.serving import Serving
 from tenantry.services.databases.reconciliation import Reconciliation
@@ -43,70 +33,66 @@ from tenantry.services.databases.warm_pool import WarmPool
 from tenantry.services.drills.flow import DrillFlow
 from tenantry.services.drills.service import Drills
 from tenantry.services.extensions.service import Extensions
-from tenantry.services.home_files import HomeKeeper
 from tenantry.services.imports.service import Imports
 from tenantry.services.insights.history import QueryHistory
 from tenantry.services.insights.service import Insights
-from tenantry.services.network.endpoints import PoolerEndpoint, PostgresEndpoint
+from tenantry.services.instances.configuring import Configuring
+from tenantry.services.instances.flow import InstanceFlow
+from tenantry.services.instances.service import Instances
+from tenantry.services.instances.suspending import Suspending
+from tenantry.services.lost_rows.flow import PastFlow
+from tenantry.services.lost_rows.service import LostRows
+from tenantry.services.marks import Marks
+from tenantry.services.moves.copying import Copying as MoveCopying
+from tenantry.services.moves.flow import MoveFlow
+from tenantry.services.moves.service import Moves
+from tenantry.services.network.endpoints import PoolerEndpoint, postgres
 from tenantry.services.network.service import Network
 from tenantry.services.operations.service import Operations
 from tenantry.services.overuse.service import Overuse
 from tenantry.services.ownership.service import Ownership
 from tenantry.services.passwords import Passwords
-from tenantry.services.people.service import People, SessionRules
-from tenantry.services.pooling.service import Pooler
 from tenantry.services.provisioning.service import Provisioning
 from tenantry.services.quotas.service import Quotas
 from tenantry.services.repository.flow import ClusterBackups, schedule
-from tenantry.services.repository.service import Repositories
-from tenantry.services.requests.limits import Limits
-from tenantry.services.requests.service import Requests
 from tenantry.services.restores.flow import RestoreFlow
 from tenantry.services.restores.service import Restores
 from tenantry.services.roles.service import Roles
 from tenantry.services.samples.sampling import Sampler
 from tenantry.services.samples.service import Samples
-from tenantry.services.side_clusters.service import SideClusters
 from tenantry.services.sql_runs.service import SqlRuns
+from tenantry.services.sql_runs.texts import SqlTexts
 from tenantry.services.statement_log.collecting import Collecting
-from tenantry.services.statement_log.entries import EntryFiles
 from tenantry.services.statement_log.service import StatementLog
+from tenantry.services.table_rows.service import TableRows
 from tenantry.services.tenant_migrations.flow import MigrationFlow
 from tenantry.services.tenant_migrations.service import TenantMigrations
 from tenantry.services.tenant_migrations.visits import Visits
 from tenantry.services.transaction_ids import TransactionIds
-from tenantry.services.users.service import Users
 from tenantry.services.vacuuming.flow import MaintenanceFlow
 from tenantry.services.vacuuming.service import Vacuuming
-from tenantry.services.versions import Versions
 
 JobApp = procrastinate.App
 
 
-class Platform:
+class Platform(CentralParts):
     """The capabilities, ready to be used by an entry point. Each is assembled once."""
 
     def __init__(
         self, settings: Settings, store: ControlStore, clusters: ClusterPools, queue: JobApp
     ) -> None:
-        self.settings = settings
-        self.store = store
+        super().__init__(settings, store)
         self.clusters = clusters
         self.jobs = queue
-        self.home = Home(settings.home)
-        self.fleet = Fleet(settings)
 
     def assemble(self) -> None:
         """Assemble all capabilities, some of which carry out operations and register these."""
-        for name, member in vars(type(self)).items():
-            if isinstance(member, cached_property):
-                getattr(self, name)
+        for kind in type(self).__mro__:
+            for name, member in vars(kind).items():
+                if isinstance(member, cached_property):
+                    getattr(self, name)
 
     # ── databases ────────────────────────────────────────────────────────────
-
-    @cached_property
-    def pooler(self) -> Pooler:
-        return local_pooler(self.settings)
 
     @cached_property
     def databases(self) -> Databases:
@@ -114,7 +100,7 @@ class Platform:
             self.store,
             self.clusters,
             self.pooler,
-            most_connections=self.fleet.sizing.per_database,
+            fleet=self.fleet,
             most_of_a_customer=self.settings.customer.databases,
             warm_pool=WarmPool(
                 self.store,
@@ -133,7 +119,10 @@ class Platform:
     def provisioning(self) -> Provisioning:
         return Provisioning(
             self.databases,
+            self.instances,
+            self.configuring,
             blueprints=self.blueprints,
+            data_apis=self.data_apis,
             imports=self.imports,
             backups=self.backups,
             quotas=self.quotas,
@@ -147,7 +136,7 @@ class Platform:
             self.store,
             self.databases,
             self.home,
-            lambda: [*map(PostgresEndpoint, self.fleet.shared), pooled],
+            lambda: [*map(postgres, self.fleet.of_tenants), pooled],
         )
 
     @cached_property
@@ -226,6 +215,15 @@ class Platform:
         return Restores(restoring, self.databases, self.operations)
 
     @cached_property
+    def lost_rows(self) -> LostRows:
+        past = PastFlow(self.store, self.clusters, self.repositories, self.side_clusters)
+        return LostRows(past, self.databases, self.operations, self.sql_runs)
+
+    @cached_property
+    def marks(self) -> Marks:
+        return Marks(self.store, self.databases)
+
+    @cached_property
     def branches(self) -> Branches:
         copying = Copying(self.settings, self.clusters, self.repositories, self.side_clusters)
         branching = BranchFlow(
@@ -241,7 +239,7 @@ class Platform:
 
     @cached_property
     def _visits(self) -> Visits:
-        return Visits(self.store, self.clusters, self.pooler, self.home)
+        return Visits(self.store, self.clusters, self.fleet, self.pooler, self.home)
 
     @cached_property
     def migrations(self) -> TenantMigrations:
@@ -275,7 +273,12 @@ class Platform:
 
     @cached_property
     def sql_runs(self) -> SqlRuns:
-        return SqlRuns(self.store, self.clusters, self.databases)
+        texts = SqlTexts(self.store, self.databases, self._seal)
+        return SqlRuns(self.store, self.clusters, self.databases, texts)
+
+    @cached_property
+    def table_rows(self) -> TableRows:
+        return TableRows(self.store, self.clusters, self.databases, self.sql_runs)
 
     @cached_property
     def samples(self) -> Samples:
@@ -294,10 +297,6 @@ class Platform:
         return QueryHistory(self.store, self.clusters)
 
     @cached_property
-    def _entries(self) -> EntryFiles:
-        return EntryFiles(self.home.statements)
-
-    @cached_property
     def statement_log(self) -> StatementLog:
         return StatementLog(self.clusters, self.databases, self._entries)
 
@@ -312,53 +311,58 @@ class Platform:
             days=self.settings.audit_days,
         )
 
+    @cached_property
+    def alerts(self) -> Alerts:
+        return Alerts(self.store, self.databases)
+
     # ── the data API ─────────────────────────────────────────────────────────
 
     @cached_property
     def data_apis(self) -> DataApis:
         return DataApis(
-            self.store, self.clusters, self.pooler, self.databases, self.network, seal=self._seal
+            self.store,
+            self.clusters,
+            self.pooler,
+            self.databases,
+            self.network,
+            home=self.home,
+            seal=self._seal,
         )
 
     @cached_property
     def served_databases(self) -> Serving:
         return Serving(self.store, self._seal)
 
-    # ── alerts ───────────────────────────────────────────────────────────────
-
-    @cached_property
-    def _seal(self) -> Seal:
-        return Seal(self.home.seal_key.read_bytes())
-
-    @cached_property
-    def _sender(self) -> Sender:
-        return Sender(self.settings)
-
-    @cached_property
-    def alerts(self) -> Alerts:
-        return Alerts(self.store, self.databases)
-
-    @cached_property
-    def alert_channels(self) -> Channels:
-        return Channels(self.store, self._seal, self._sender)
-
-    @cached_property
-    def alert_evaluation(self) -> Evaluation:
-        return Evaluation(self.store, self.home)
-
-    @cached_property
-    def outbox(self) -> Outbox:
-        return Outbox(self.store, self._seal, self._sender)
-
     # ── clusters ─────────────────────────────────────────────────────────────
 
     @cached_property
-    def repositories(self) -> Repositories:
-        return Repositories(self.settings)
+    def instances(self) -> Instances:
+        flow = InstanceFlow(
+            self.store, self.fleet, self.clusters, self.pooler, self.network, self.repositories
+        )
+        return Instances(self.settings, self.store, self.databases, self.operations, flow)
 
     @cached_property
-    def side_clusters(self) -> SideClusters:
-        return SideClusters(self.settings, self.repositories)
+    def configuring(self) -> Configuring:
+        return Configuring(self.settings, self.store, self.fleet, self.databases, self.instances)
+
+    @cached_property
+    def suspending(self) -> Suspending:
+        return Suspending(self.store, self.fleet, self.clusters, self.pooler)
+
+    @cached_property
+    def moves(self) -> Moves:
+        copying = MoveCopying(self.fleet, self.clusters, self.side_clusters)
+        moving = MoveFlow(
+            self.store,
+            self.pooler,
+            self.network,
+            self.repositories,
+            self.cluster_backups,
+            copying,
+            self._replacement.days,
+        )
+        return Moves(self.settings, self.databases, self.instances, self.operations, moving)
 
     @cached_property
     def cluster_additions(self) -> ClusterAdditions:
@@ -387,61 +391,6 @@ class Platform:
     @cached_property
     def transaction_ids(self) -> TransactionIds:
         return TransactionIds(self.store, self.clusters, self.fleet)
-
-    @cached_property
-    def certificates(self) -> Certificates:
-        return local_certificates(self.settings)
-
-    @cached_property
-    def versions(self) -> Versions:
-        return Versions(self.settings, self.fleet, self.pooler)
-
-    @cached_property
-    def home_keeper(self) -> HomeKeeper:
-        return HomeKeeper(self.settings, self.repositories)
-
-    # ── who may do what ──────────────────────────────────────────────────────
-
-    @cached_property
-    def _session_rules(self) -> SessionRules:
-        return SessionRules(
-            lasts=dt.timedelta(hours=self.settings.session.hours),
-            idle=dt.timedelta(minutes=self.settings.session.idle_minutes),
-        )
-
-    @cached_property
-    def access(self) -> Access:
-        return Access(self.store, session_idle=self._session_rules.idle)
-
-    @cached_property
-    def requests(self) -> Requests:
-        return Requests(self.store, self.access, Limits(self.settings))
-
-    @cached_property
-    def _hashing(self) -> Hashing:
-        return Hashing()
-
-    @cached_property
-    def people(self) -> People:
-        return People(self.store, self._seal, self._hashing, self._session_rules)
-
-    @cached_property
-    def users(self) -> Users:
-        return Users(self.store, self._hashing)
-
-    @cached_property
-    def customers(self) -> Customers:
-        return Customers(self.store)
-
-
-def local_pooler(settings: Settings) -> Pooler:
-    """Return the pooler in front of this machine's shared clusters."""
-    return Pooler(settings, Fleet(settings))
-
-
-def local_certificates(settings: Settings) -> Certificates:
-    """Return the certificate of this machine's endpoints."""
-    return Certificates(settings, Fleet(settings), local_pooler(settings))
 
 
 @asynccontextmanager

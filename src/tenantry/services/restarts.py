@@ -28,8 +28,9 @@ from tenantry.host import versions as installed
 from tenantry.pg import catalog
 from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import ADMIN, PLATFORM, Address, connect
-from tenantry.services import supervisor, versions
-from tenantry.services.clusters.fleet import CONTROL, Fleet
+from tenantry.services import optional_parts, supervisor, versions
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.fleet_file import CONTROL
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.versions import Part
 
@@ -90,7 +91,7 @@ class Restarts:
             done.append("pooler")
         children = [
             name
-            for name in ("api", "worker", "rest")
+            for name in ("api", "worker", *optional_parts.wanted(self._settings))
             if await self._is_due(versions.program(self._settings, name))
         ]
         if children and (pid := supervisor.running_pid(self._settings)):

@@ -1,7 +1,8 @@
 """The status of an installation, read on this machine even if parts of it are down."""
 
 import datetime as dt
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from tenantry.control import (
     passwords,
     pauses,
     reconciliations,
+    sample_history,
     usage,
 )
 from tenantry.control import clusters as rows
@@ -24,20 +26,27 @@ from tenantry.control.operations import QueuedKind
 from tenantry.control.store import connected
 from tenantry.host import processes
 from tenantry.pg.connections import PLATFORM, connect
-from tenantry.services import reconciling, supervisor, transaction_ids, versions
+from tenantry.services import cpu_shares, reconciling, supervisor, transaction_ids, versions
 from tenantry.services.backups.plan import failing_backups
+from tenantry.services.caching import process as caching
+from tenantry.services.caching.semantic import process as embedder
 from tenantry.services.cluster_restores.service import every_retained
-from tenantry.services.clusters.fleet import CONTROL, FIRST, Fleet
+from tenantry.services.clusters import listener
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.fleet_file import CONTROL, FIRST
 from tenantry.services.data_api import process as data_api
+from tenantry.services.local_parts import LocalParts
 from tenantry.services.passwords import alerts as password_alerts
-from tenantry.services.platform import local_pooler
 from tenantry.services.quotas import plan as quotas
 from tenantry.services.repository import plan
 from tenantry.services.repository.looking import Seen, seen, upkeep
 from tenantry.services.repository.model import Known, Upkeep
 from tenantry.services.repository.service import Repositories
+from tenantry.services.sites import process as sites
 
-State = Literal["running", "stopped"]
+State = Literal["running", "stopped", "suspended"]
+
+_HOUR, _HOURS = dt.timedelta(hours=1), 24  # of activity
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,8 @@ class ClusterStatus:
 
     ``warnings`` concern the cluster, its backups and paused databases; ``retained`` are the folders
     that a restore of it has replaced. ``backups`` is whether there is a backup that can be restored
-    from, ``last_backup_at`` the end of the last one; None where backups are off.
+    from, ``last_backup_at`` the end of the last one; None where backups are off. ``activity`` is
+    the transactions a second of its databases in each hour of the last day; None is not known.
     """
 
     name: str
@@ -70,6 +80,7 @@ class ClusterStatus:
     backups: Known | None
     warnings: list[str]
     retained: list[str]
+    activity: list[float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +95,10 @@ class Status:
         return bool(self.parts) and all(part.state == "running" for part in self.parts)
 
 
-def _state(pid: int | None) -> State:
-    return "stopped" if pid is None else "running"
+def _state(pid: int | None, *, suspended: bool = False) -> State:
+    if pid is not None:
+        return "running"
+    return "suspended" if suspended else "stopped"
 
 
 def _part(name: str, pid: int | None, where: str) -> PartStatus:
@@ -121,6 +134,7 @@ class _Database:
     """What the control database and the running clusters report; empty while they are down."""
 
     clusters: list[rows.ClusterRow] = field(default_factory=list)
+    activity: dict[uuid.UUID, list[float | None]] = field(default_factory=dict)
     seen: Seen = field(default_factory=lambda: Seen([], [], {}))
     late: str | None = None
     warnings: list[str] = field(default_factory=list)  # about databases
@@ -149,7 +163,7 @@ async def look(settings: Settings) -> Status:
                 name=row.name,
                 kind=row.kind,
                 driver=row.driver,
-                status=_state(pids.get(row.name)),
+                status=_state(pids.get(row.name), suspended=row.wanted == "suspended"),
                 version=row.version,
                 socket_dir=row.socket_dir,
                 port=row.port,
@@ -164,6 +178,7 @@ async def look(settings: Settings) -> Status:
                 retained=[
                     each.name for each in every_retained(settings) if each.cluster == row.name
                 ],
+                activity=found.activity.get(row.id, []),
             )
         )
     return Status(_parts(settings, fleet, pids, found.late), clusters)
@@ -175,25 +190,45 @@ def _parts(
     run, socket_dir = Home(settings.home).run, fleet.control.address.socket_dir
     work = "jobs and reconciliation"
     worker = _part("worker", processes.read_pid(run / "worker.pid"), work)
-    if late is not None:
-        worker = replace(worker, detail=f"{worker.detail}; {late}")
+    shares = cpu_shares.absence(Home(settings.home))
+    warnings = [late, "warning: databases have no CPU shares, see doctor" if shares else None]
+    worker = replace(worker, detail="; ".join(filter(None, [worker.detail, *warnings])))
     return [
         _part("supervisor", supervisor.running_pid(settings), f"home {settings.home}"),
         _part(CONTROL, pids[CONTROL], f"socket {socket_dir}"),
-        *(_part(each.name, pids[each.name], f"port {each.address.port}") for each in fleet.shared),
-        _part("pooler", local_pooler(settings).pid(), f"port {settings.pool.port}"),
+        *(_part(each.name, pids[each.name], f"port {each.address.port}") for each in fleet.serving),
+        _part("pooler", LocalParts(settings).pooler.pid(), f"port {settings.pool.port}"),
         _part("api", processes.read_pid(run / "api.pid"), settings.api_url),
         worker,
-        *_data_api(settings),
+        *_while_wanted(settings),
+        *_sites(settings),
     ]
 
 
-def _data_api(settings: Settings) -> list[PartStatus]:
-    """Return the process of the data API, if any database has one."""
+def _while_wanted(settings: Settings) -> Iterator[PartStatus]:
+    """Yield the processes that run only while something needs them, if it does."""
     home = Home(settings.home)
-    pid = processes.read_pid(home.run / f"{data_api.NAME}.pid")
-    is_there = pid is not None or data_api.is_wanted(home)
-    return [_part(data_api.NAME, pid, f"port {settings.rest.port}")] if is_there else []
+    for part, where in (
+        (data_api, f"data API, {settings.rest_root}"),
+        (caching, f"AI cache, port {settings.cache.port}"),
+        (embedder, f"socket {embedder.socket_of(home)}"),
+        (listener, "instances that do not run"),
+    ):
+        pids = {name: processes.read_pid(home.run / f"{name}.pid") for name in part.every(settings)}
+        if any(pids.values()) or part.wanted(settings):
+            yield from (_part(name, pid, where) for name, pid in pids.items())
+
+
+def _sites(settings: Settings) -> list[PartStatus]:
+    """Return the processes of sites, as one part, if there are any."""
+    running, wanted = sites.count(Home(settings.home))
+    state: State = "running" if running >= wanted else "stopped"
+    return [PartStatus("sites", state, f"{running} of {wanted} run")] if wanted else []
+
+
+def _first_hour() -> dt.datetime:
+    this_hour = dt.datetime.now(dt.UTC).replace(minute=0, second=0, microsecond=0)
+    return this_hour - (_HOURS - 1) * _HOUR
 
 
 async def _ask(
@@ -218,7 +253,10 @@ async def _ask(
             ]
             found.late = _late(settings, await operations.queued(connection))
             found.reports.append(await transaction_ids.report(CONTROL, connection, control.data))
-    for each in fleet.shared:
+            found.activity = await sample_history.transactions_of_clusters(
+                connection, start=_first_hour(), step=_HOUR, steps=_HOURS
+            )
+    for each in fleet.serving:
         if pids[each.name] is not None:
             with suppress(TenantryError, psycopg.Error):
                 async with connect(each.address, user=PLATFORM) as server:

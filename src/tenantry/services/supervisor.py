@@ -1,9 +1,10 @@
 """Supervision of the platform's processes: restart those that die, and stop them in order.
 
-The clusters and the pooler are daemons that are watched by pidfd; the API, the worker and the data
-API (``rest``, which runs only while it is wanted) are children. A child's standard input is its
-lifeline: when the supervisor ends, however it does, the child reads the end of it and stops. What
-serves tenants keeps running.
+The clusters, the pooler and the sites of the AI cache are daemons that are watched by pidfd; the
+API, the worker, and what runs only while it is wanted (the data API, ``rest``, ``rest-2``…, the AI
+cache, ``cache``, its ``embedder``, and the ``listener`` of stopped instances) are children. A
+child's standard input is its lifeline: when the supervisor ends, however it does, the child reads
+the end of it and stops. What serves tenants keeps running.
 """
 
 import asyncio
@@ -18,13 +19,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import psycopg
 import structlog
 
-from tenantry.base.errors import MachineError
+from tenantry.base.errors import Deferred, MachineError, TenantryError
 from tenantry.base.events import (
     ProcessDied,
     ProcessRestarted,
     ProcessStarted,
+    ProcessStopped,
     StartFailed,
     emit,
     subscribe,
@@ -33,10 +36,13 @@ from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host import files, log_files, processes, versions
 from tenantry.host.engines import find_pgbouncer
+from tenantry.services import optional_parts
 from tenantry.services.alerts.parts import PartsWatch
 from tenantry.services.clusters.fleet import Fleet
-from tenantry.services.data_api import process as data_api
-from tenantry.services.platform import local_pooler
+from tenantry.services.local_parts import LocalParts
+from tenantry.services.optional_parts import Part
+from tenantry.services.sites import process as sites
+from tenantry.services.sites.process import SiteProcess
 
 log = structlog.get_logger()
 
@@ -52,11 +58,12 @@ _WANTED_SECONDS = 0.5
 
 @dataclass(slots=True)
 class Watch:
-    """A daemon that must run: how to find its pid and how to start it."""
+    """A daemon that must run while it is wanted: how to find its pid and how to start it."""
 
     name: str
     pid: Callable[[], int | None]
     ensure: Callable[[], Awaitable[object]]
+    is_wanted: Callable[[], bool] = lambda: True
 
 
 @dataclass(slots=True)
@@ -81,7 +88,7 @@ class Supervisor:
         self._settings = settings
         self._home = Home(settings.home)
         self._fleet = Fleet(settings)
-        self._pooler = local_pooler(settings)
+        self._pooler = LocalParts(settings).pooler
         self._stopping = asyncio.Event()
         self._children: dict[str, asyncio.subprocess.Process] = {}
         self._parts = PartsWatch(settings)
@@ -89,7 +96,7 @@ class Supervisor:
     async def run(self) -> None:
         """Watch everything until SIGTERM or SIGINT, then stop everything in order.
 
-        SIGHUP restarts the API, the worker and the data API, and nothing else.
+        SIGHUP restarts its children, and nothing else.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -103,27 +110,59 @@ class Supervisor:
             tasks.create_task(self._keep_daemon(pooler))
             for name in ("api", "worker"):
                 tasks.create_task(self._keep_child(name))
-            tasks.create_task(self._keep_data_api())
+            for part in optional_parts.PARTS:
+                for child in part.every(self._settings):
+                    is_wanted = partial(self._is_needed, part, child)
+                    tasks.create_task(self._keep_while_wanted(child, is_wanted))
+            tasks.create_task(self._keep_sites(tasks))
             tasks.create_task(self._keep_logs_small())
             tasks.create_task(self._parts.keep(self._stopping))
         await stop_daemons(self._settings)
 
     async def _keep_clusters(self, tasks: asyncio.TaskGroup) -> None:
-        """Watch every cluster, also those that are added later."""
-        watched: set[str] = set()
+        """Watch every cluster while it is to run, also those that are added or started later."""
+        watched: dict[str, asyncio.Task[None]] = {}
         while not self._stopping.is_set():
             try:
-                found = self._fleet.every
+                found = self._fleet.wanted
             except MachineError as error:
                 emit(StartFailed("clusters", str(error)))
                 found = []
             for cluster in found:
-                if cluster.name not in watched:
-                    watched.add(cluster.name)
-                    ensure = partial(self._fleet.ensure_running, cluster)
-                    watch = Watch(cluster.name, cluster.pid, ensure)
-                    tasks.create_task(self._keep_daemon(watch))
+                if cluster.name not in watched or watched[cluster.name].done():
+                    watch = Watch(
+                        cluster.name,
+                        cluster.pid,
+                        partial(self._fleet.ensure_wanted, cluster),
+                        partial(self._is_wanted, cluster.name),
+                    )
+                    watched[cluster.name] = tasks.create_task(self._keep_daemon(watch))
             await self._pause(_FLEET_SECONDS)
+
+    def _is_wanted(self, name: str) -> bool:
+        try:
+            return any(each.name == name for each in self._fleet.wanted)
+        except MachineError:  # its file is damaged: nothing was stopped
+            return True
+
+    async def _keep_sites(self, tasks: asyncio.TaskGroup) -> None:
+        """Watch the process of every site, also of those that are created later."""
+        watched: set[SiteProcess] = set()
+
+        async def keep(site: SiteProcess) -> None:
+            watch = Watch(f"site-{site.port()}", site.pid, site.ensure_running, site.is_wanted)
+            await self._keep_daemon(watch)
+            watched.discard(site)
+
+        while not self._stopping.is_set():
+            for site in sites.every(self._home):
+                if site not in watched and site.is_wanted():
+                    watched.add(site)
+                    tasks.create_task(keep(site))
+            await self._pause(_WANTED_SECONDS)
+
+    def _is_needed(self, part: Part, name: str) -> bool:
+        return name in part.wanted(self._settings)
 
     async def _ensure_pooler(self) -> None:
         # A better one than at the start of this process may be installed by now.
@@ -131,38 +170,50 @@ class Supervisor:
         await self._pooler.ensure_running(engine.path)
 
     async def _keep_daemon(self, watch: Watch) -> None:
+        """Start a daemon whenever it does not run, until it is not wanted any more."""
+        await self._keep_running(watch)
+        if not self._stopping.is_set():
+            emit(ProcessStopped(watch.name))
+
+    async def _keep_running(self, watch: Watch) -> None:
         backoff = _Backoff()
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and watch.is_wanted():
             if (pid := watch.pid()) is not None:
                 await self._first(processes.wait_gone(pid), self._stopping.wait())
-                if self._stopping.is_set():
+                if self._stopping.is_set() or not watch.is_wanted():
                     return
                 emit(ProcessDied(watch.name))
             await backoff.wait(self._stopping)
-            if self._stopping.is_set():
+            if self._stopping.is_set() or not watch.is_wanted():
                 return
             try:
                 await watch.ensure()
                 emit(ProcessStarted(watch.name))
-            except (MachineError, OSError) as error:
+            except (TenantryError, psycopg.Error, OSError) as error:
                 emit(StartFailed(watch.name, str(error)))
 
-    async def _keep_data_api(self) -> None:
-        """Run the process of the data API while any database has one."""
+    async def _keep_while_wanted(self, name: str, wanted: Callable[[], bool]) -> None:
+        """Run a child whenever, and as long as, it is wanted."""
         while not self._stopping.is_set():
-            if data_api.is_wanted(self._home):
-                await self._keep_child(data_api.NAME, lambda: data_api.is_wanted(self._home))
+            if wanted():
+                await self._keep_child(name, wanted)
+                if not self._stopping.is_set():
+                    emit(ProcessStopped(name))
             await self._pause(_WANTED_SECONDS)
 
     async def _keep_child(self, name: str, wanted: Callable[[], bool] | None = None) -> None:
-        """Run a child until the supervisor stops, or it is not wanted any more (None: always)."""
+        """Run a child until the supervisor stops, or it is not wanted any more (None: always).
+
+        Its name is its argument too: files of its own have it.
+        """
         backoff, died = _Backoff(), False
         while not self._stopping.is_set() and (wanted is None or wanted()):
             # The parent's end of the pipe stays open for as long as this process lives.
             child = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                f"tenantry.{name}",
+                _module(name),
+                name,
                 stdin=asyncio.subprocess.PIPE,
                 env={
                     **os.environ,
@@ -243,21 +294,25 @@ def bound_logs(home: Home, fleet: Fleet) -> None:
     for path in (
         home.logs / "tenantry.log",
         home.logs / "pooler.log",
-        *home.logs.glob("*-start.log"),
+        *home.logs.rglob("*-start.log"),
+        *home.logs.glob("site-*.log"),
         *home.scratch.glob("*/cluster/*-start.log"),
     ):
         log_files.cut(path, log_files.MOST_OF_A_FILE)
 
 
 async def stop_daemons(settings: Settings) -> None:
-    """Stop the processes of operations, the pooler, then the clusters.
+    """Stop the processes of operations, the sites, the pooler, then the clusters.
 
     Nothing of this home runs afterwards, except the caller. Parts that do not run are skipped.
     """
     await end_leftovers(settings)
-    await local_pooler(settings).stop()
-    for cluster in reversed(Fleet(settings).every):
-        await cluster.stop()
+    await asyncio.gather(*(each.stop() for each in sites.every(Home(settings.home))))
+    await LocalParts(settings).pooler.stop()
+    with Deferred() as failures:
+        for cluster in reversed(Fleet(settings).every):
+            with failures.deferred():
+                await cluster.stop()
     await _end_work(settings)  # pgBackRest archives on, for a moment, after its server has stopped
 
 
@@ -269,11 +324,16 @@ async def end_leftovers(settings: Settings) -> None:
     there is a worker again.
     """
     run = Home(settings.home).run
-    for name in ("api", "worker", data_api.NAME):
+    for name in ("api", "worker", *optional_parts.every(settings)):
         pid = processes.read_pid(run / f"{name}.pid")
-        if pid is not None and processes.started_by(pid, "python", f"tenantry.{name}"):
+        if pid is not None and processes.started_by(pid, "python", _module(name)):
             await processes.stop(pid, deadline=_CHILD_SECONDS)
     await _end_work(settings)
+
+
+def _module(name: str) -> str:
+    """Return the module that a child is run from; ``rest-2`` and further ones are as ``rest``."""
+    return f"tenantry.{name.partition('-')[0]}"
 
 
 async def _end_work(settings: Settings) -> None:
@@ -290,7 +350,7 @@ async def _end_work(settings: Settings) -> None:
 def _work(settings: Settings) -> dict[int, signal.Signals]:
     """Return the processes of operations, each with the signal that ends it quickly."""
     home = Home(settings.home)
-    daemons = [each.pid() for each in Fleet(settings).every] + [local_pooler(settings).pid()]
+    daemons = [each.pid() for each in Fleet(settings).every] + [LocalParts(settings).pooler.pid()]
     spared = {os.getpid(), *(pid for pid in daemons if pid is not None)}
     found = processes.descending_from(settings.home)
     for folder in (home.clusters, home.scratch, home.pgbackrest):
@@ -325,9 +385,10 @@ def running_pid(settings: Settings) -> int | None:
 
 
 def running(settings: Settings) -> list[str]:
-    """Return the names of what runs of this home: its supervisor, clusters and pooler."""
+    """Return the names of what runs of this home: its supervisor, clusters, pooler and sites."""
     pids = {cluster.name: cluster.pid() for cluster in Fleet(settings).every}
-    pids |= {"supervisor": running_pid(settings), "pooler": local_pooler(settings).pid()}
+    pids |= {"supervisor": running_pid(settings), "pooler": LocalParts(settings).pooler.pid()}
+    pids |= {f"site-{each.port()}": each.pid() for each in sites.every(Home(settings.home))}
     return [name for name, pid in pids.items() if pid is not None]
 
 

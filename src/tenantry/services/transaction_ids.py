@@ -7,6 +7,7 @@ checks every few seconds and ends the tenants' sessions that do so; and status, 
 and the metrics report the ages.
 """
 
+import asyncio
 import datetime as dt
 import time
 from collections import defaultdict, deque
@@ -20,20 +21,23 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from tenantry.base.errors import Unavailable
+from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.base.events import SessionsEnded, emit
 from tenantry.control import audit
+from tenantry.control.clusters import ClusterRow
 from tenantry.control.store import ControlStore
-from tenantry.pg import names, objects, transaction_ids
+from tenantry.pg import names, objects, session_ending, transaction_ids
 from tenantry.pg.catalog import Session
 from tenantry.pg.connections import PLATFORM, Address, connect
 from tenantry.pg.transaction_ids import LIMIT, MEMBERS_LIMIT, Consumed, Holder, Kind, State
-from tenantry.services.clusters.fleet import CONTROL, Fleet
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.fleet_file import CONTROL
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.observations.model import Measure, gauge
 
 log = structlog.get_logger()
 
+_INSTANCE_SECONDS = 1.0  # for the answer of one
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _AGE = gauge(
     "tenantry_transaction_id_age",
@@ -184,7 +188,7 @@ class Watch:
                 or (now - self._first_seen[key]) % 2**32 >= self._limits.held
             )
         ]
-        await objects.end_these_sessions(
+        await session_ending.end_these_sessions(
             server,
             [
                 Session(each.pid, each.began, each.name, "")
@@ -205,7 +209,7 @@ class Watch:
         found = transaction_ids.oldest_temporary_use(self._data, old)
         ended = []
         for name, used_at in found.items():
-            if await objects.end_sessions_in(server, [name], before=used_at):
+            if await session_ending.end_sessions_in(server, [name], before=used_at):
                 self._dealt_with["temporary", name] = time.monotonic()
                 ended.append(Ended("old temporary tables", name))
         return ended
@@ -228,7 +232,7 @@ class Watch:
             if self._dealt_with_lately("consumed", database):
                 # Until the next reconciliation pass, which opens it again.
                 await objects.close_to_new_sessions(server, [database])
-            await objects.end_sessions_in(server, [database], before=None)
+            await session_ending.end_sessions_in(server, [database], before=None)
             self._dealt_with["consumed", database] = time.monotonic()
             ended.append(Ended(f"uses up {kind}", database))
         if ended:
@@ -358,14 +362,31 @@ class TransactionIds:
         self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(_REPORTED_WINDOW))
 
     async def reports(self) -> list[Report]:
-        """Return a report for each cluster. Raises Unavailable if one does not answer."""
+        """Return a report for each cluster; instances that do not answer are left out.
+
+        Raises Unavailable if a shared cluster does not answer.
+        """
         async with self._store.transaction(audit.PLATFORM) as tx:
             found = [await report(CONTROL, tx, self._fleet.control.data, self._paces[CONTROL])]
-        for cluster in await self._clusters.with_databases():
-            async with self._clusters.connection(cluster.id) as server:
+        clusters = await self._clusters.with_databases()
+        others = await asyncio.gather(*map(self._report, clusters))
+        return [*found, *filter(None, others)]
+
+    async def _report(self, cluster: ClusterRow) -> Report | None:
+        of_instance = cluster.kind == "dedicated"
+        try:
+            # One that is down must not make everybody's readiness wait.
+            async with (
+                asyncio.timeout(_INSTANCE_SECONDS if of_instance else None),
+                self._clusters.connection(cluster.id) as server,
+            ):
                 data = self._fleet.named(cluster.name).data
-                found.append(await report(cluster.name, server, data, self._paces[cluster.name]))
-        return found
+                return await report(cluster.name, server, data, self._paces[cluster.name])
+        except (TenantryError, TimeoutError) as error:
+            if not of_instance:
+                raise
+            log.info("transaction_ids.not_read", cluster=cluster.name, error=str(error))
+            return None
 
 
 async def measures(transaction_ids_: TransactionIds) -> list[Measure]:

@@ -20,7 +20,9 @@ from tenantry.host import files
 from tenantry.pg import repositories
 
 _MARK = "uninstalling"
-_PROGRAM = re.compile(r"venv|venv\.(lock|new)|venv(-packages)?-[0-9a-f]{16}")  # host.environment's
+_PROGRAM = re.compile(  # host.environment's
+    r"venv(-embedder)?|venv\.(lock|new)|venv-embedder\.new|venv(-packages|-embedder)?-[0-9a-f]{16}"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,14 @@ from tenantry.base.errors import MachineError, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.control.store import DATABASE
-from tenantry.host import engines, files, processes, versions, weaknesses
+from tenantry.host import engines, files, packages, processes, versions, weaknesses
 from tenantry.host.engines import upstream
 from tenantry.host.versions import Package
 from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import PLATFORM, connect, fetch_value
-from tenantry.services.clusters.fleet import CONTROL, Fleet
-from tenantry.services.data_api import process as data_api
+from tenantry.services import optional_parts
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.fleet_file import CONTROL
 from tenantry.services.observations.model import Measure, gauge
 from tenantry.services.pooling.service import Pooler
 
@@ -55,6 +56,25 @@ _LOST = "08000"
 _OF_THE_MOMENT = {"08", "42", "53", "57"}
 _SUPERVISOR = "supervisor"
 PROGRAMS = (_SUPERVISOR, "api", "worker")
+
+
+# PostgreSQL's versioning policy (postgresql.org/support/versioning): the last minor release.
+_END_OF_LIFE = {15: "2027-11-11", 16: "2028-11-09", 17: "2029-11-08", 18: "2030-11-14"}
+
+
+@dataclass(frozen=True, slots=True)
+class Major:
+    """A major version of PostgreSQL: the installed release, and the package that apt offers."""
+
+    major: int
+    minor: str | None
+    offered: str | None
+    end_of_life: str
+
+    @property
+    def installed(self) -> bool:
+        """Whether there is a server of it on this machine."""
+        return self.minor is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,22 +286,38 @@ class Versions:
             await self._asking
         return self._with_packages()
 
+    async def majors(self) -> list[Major]:
+        """Return the supported major versions that are installed, or that apt offers."""
+        offers = await self._offers(versions.packages_changed_at())
+        installed = {each.version: each for each in packages.installed_servers()}
+        found = []
+        for major, end_of_life in _END_OF_LIFE.items():
+            offered = offers.get(f"postgresql-{major}", Package(None, None)).candidate
+            engine = installed.get(major)
+            if engine is not None or offered is not None:
+                minor = None if engine is None else await packages.release_of(engine)
+                found.append(Major(major, minor, offered, end_of_life))
+        return found
+
     def _programs(self) -> list[str]:
-        return [*PROGRAMS, *data_api.names(Home(self._settings.home))]
+        return [*PROGRAMS, *optional_parts.wanted(self._settings)]
 
     async def _ask_packages(self) -> None:
         changed_at, asked_at = self._packages_of
         now = versions.packages_changed_at()
         if now == changed_at and time.monotonic() - asked_at < _PACKAGES_SECONDS:
             return
-        names = [*(f"postgresql-{major}" for major in self._majors()), "pgbouncer", "pgbackrest"]
-        file = Home(self._settings.home).packages
-        with contextlib.suppress(MachineError):  # a machine without apt
-            self._packages = await known_packages(file, sorted(names), changed_at=now)
+        self._packages = await self._offers(now)
         self._packages_of = now, time.monotonic()
 
-    def _majors(self) -> set[str]:
-        return {each.bindir.parent.name for each in self._fleet.every}
+    async def _offers(self, changed_at: float) -> dict[str, Package]:
+        """Return the engines' packages by their names; nothing on a machine without apt."""
+        names = [*(f"postgresql-{major}" for major in _END_OF_LIFE), "pgbouncer", "pgbackrest"]
+        file = Home(self._settings.home).packages
+        try:
+            return await known_packages(file, names, changed_at=changed_at)
+        except MachineError:
+            return {}
 
     def _with_packages(self) -> list[Part]:
         majors = {each.name: each.bindir for each in self._fleet.every}

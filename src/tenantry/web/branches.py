@@ -4,11 +4,12 @@ from typing import Annotated
 
 from fastapi import Request, Response
 
+from tenantry.pg.descriptions import Difference
 from tenantry.services.bodies.copies import CreateBranch, PromoteBranch, ResetBranch, SetMasking
 from tenantry.services.branches.model import OpenedBranch
 from tenantry.services.requests.service import Caller
 from tenantry.web import pages, strings, words
-from tenantry.web.database_pages import page_of, require_typed
+from tenantry.web.database_pages import attempt, page_of, require_typed
 from tenantry.web.routing import (
     CurrentForm,
     CurrentPlatform,
@@ -76,8 +77,17 @@ async def create(
     """Begin to make a branch, and show its strings with the password, this once."""
     days = number(form, "expires_days")
     ends = {} if days is None else {"expires_in": days * 86_400}
-    wanted = read(CreateBranch, form, **_moment(form), **ends).wanted()
-    made = await once(
+    body = read(CreateBranch, form, **_moment(form), **ends)
+    made = await make(platform, caller, database_id, body)
+    return strings_of(request, platform, made, onward=f"/databases/{made.opened.row.id}")
+
+
+async def make(
+    platform: CurrentPlatform, caller: Caller, database_id: DatabaseId, body: CreateBranch
+) -> OpenedBranch:
+    """Begin to make a branch, once for each form."""
+    wanted = body.wanted()
+    return await once(
         lambda: caller.idempotent(
             OpenedBranch,
             lambda tx, secrets: platform.branches.create(
@@ -85,19 +95,53 @@ async def create(
             ),
         )
     )
+
+
+def strings_of(
+    request: Request, platform: CurrentPlatform, made: OpenedBranch, *, onward: str
+) -> Response:
+    """Return a dialog with the strings of a new branch, which leads ``onward``."""
     row, password = made.opened.row, made.opened.password.reveal()
     return strings.dialog(
         request,
         platform.settings,
+        row,
         strings.of_database(platform.settings, row, password),
         heading=f"{words.title(row)} is being made: its strings work in a moment",
         password=password,
-        onward=f"/databases/{row.id}",
+        onward=onward,
     )
 
 
 def _moment(form: Form) -> dict[str, object]:
     return {"at": moment(form, "at")} if "at" in form else {}
+
+
+@router.get(f"{_PATH}/branches/{{branch_id}}/diff")
+async def compare(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Reader,
+    database_id: DatabaseId,
+    branch_id: str,
+) -> Response:
+    """Show how the schema of a branch differs from its parent's."""
+    branch = await platform.databases.show(caller.actor, parsed(branch_id, "branch"))
+    found: list[Difference] = []
+    with attempt() as tried:
+        async with caller.visiting():
+            found = await platform.branches.compare(caller.actor, database_id, branch.id)
+    return await page_of(
+        request,
+        platform,
+        caller,
+        database_id,
+        "branch_diff.html",
+        tab="/branches",
+        branch=branch,
+        found=found,
+        problem=tried.problem,
+    )
 
 
 @router.get(f"{_PATH}/branches/{{branch_id}}/reset")

@@ -34,6 +34,7 @@ _SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 
 
+_WRITES = {"rows_inserted", "rows_updated", "rows_deleted"}
 _WRITTEN: dict[str, Callable[[float], str]] = {
     "bytes": readable,
     "bytes/s": lambda value: f"{readable(value)}/s",
@@ -50,6 +51,37 @@ def every(series: Sequence[Series]) -> list[Chart]:
         _chart(each, each.name.removesuffix("_ms").replace("_", " ").capitalize(), _text(each.unit))
         for each in series
     ]
+
+
+def writes(series: Sequence[Series]) -> list[Chart]:
+    """Return the charts of rows that were inserted, updated and deleted, as far as known."""
+    return every([each for each in series if each.name in _WRITES])
+
+
+_OF_SITE = {
+    "exact_hits": "Exact hits",
+    "semantic_hits": "Hits by meaning",
+    "misses": "Misses",
+    "saved": "Saved",
+    "lookup_p95_ms": "95 % of look-ups within",
+}
+
+
+def of_site(series: Sequence[Series]) -> list[Chart]:
+    """Return the charts of a site of the AI cache, of what is known; ``saved`` is money."""
+    of_name = {each.name: each for each in series}
+    found = []
+    for name, title in _OF_SITE.items():
+        each = of_name.get(name)
+        if each is not None and any(value is not None for value in each.values):
+            found.append(
+                _chart(each, title, _money(each.unit) if name == "saved" else _text(each.unit))
+            )
+    return found
+
+
+def _money(currency: str) -> Callable[[float], str]:
+    return lambda value: f"{value:,.4g} {currency}"
 
 
 def _text(unit: str) -> Callable[[float], str]:

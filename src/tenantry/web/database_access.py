@@ -105,6 +105,7 @@ def _opened(
     return strings.dialog(
         request,
         platform.settings,
+        opened.role.database,
         strings.of_role(platform.settings, opened.role, password),
         heading=heading,
         password=password,

@@ -6,6 +6,7 @@ from fastapi import Query, Request, Response
 
 from tenantry.services.bodies.insights import MuteAdvice
 from tenantry.services.requests.service import Caller
+from tenantry.services.sql_runs.service import READS
 from tenantry.web import pages
 from tenantry.web.database_pages import attempt, page_of
 from tenantry.web.routing import (
@@ -48,6 +49,7 @@ async def advice(
         found=found,
         problem=tried.problem,
         muted=muted,
+        may_read=caller.principal.may(READS),
     )
 
 

@@ -52,6 +52,8 @@ async def show(
         api=found,
         default=PutDataApi(),
         url=platform.settings.rest_url(row.database_name),
+        auth_url=platform.settings.auth_url(row.database_name),
+        sends_mail=platform.settings.smtp is not None,
         roles=await platform.roles.of_database(caller.actor, database_id),
     )
 
@@ -74,6 +76,7 @@ async def put(
         open=form.get("open") == "yes",
         max_rows=number(form, "max_rows"),
         statement_timeout_ms=number(form, "statement_timeout_ms"),
+        auth=_users(form),
     )
     opened = await once(
         lambda: caller.idempotent(
@@ -86,6 +89,17 @@ async def put(
     if opened.jwt_secret is None:
         return pages.go(request, f"/databases/{database_id}/data-api?done=data-api")
     return _keys(request, opened, "The data API is enabled")
+
+
+def _users(form: CurrentForm) -> dict[str, object] | None:
+    """Return the settings of application users; None if there are to be none."""
+    if form.get("auth") != "yes":
+        return None
+    return {
+        "site_url": form.get("site_url") or None,
+        "redirect_urls": words(form, "redirect_urls"),
+        "signup": form.get("signup") == "yes",
+    }
 
 
 @router.post(f"{_PATH}/rotate")

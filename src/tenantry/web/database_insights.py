@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
+from tenantry.control.store import Tx
 from tenantry.pg.sessions import Signal, Signalled
 from tenantry.pg.statement_statistics import Order
 from tenantry.services.bodies.fields import Storable
@@ -65,6 +66,35 @@ async def queries(
         sort=sort,
         search=search,
     )
+
+
+@router.post(f"{_PATH}/queries/reset")
+async def reset(
+    request: Request, platform: CurrentPlatform, caller: Writer, database_id: DatabaseId
+) -> Response:
+    """Count the statements again, from now on."""
+
+    async def work(tx: Tx, _: object) -> str:
+        await platform.insights.reset_statements(tx, caller.actor, database_id)
+        return str(database_id)
+
+    await once(lambda: caller.idempotent(str, work))
+    return pages.go(request, f"/databases/{database_id}/queries?done=counted-again")
+
+
+@router.post(f"{_PATH}/pool/reconnect")
+async def reconnect(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    form: CurrentForm,
+) -> Response:
+    """Replace the pooler's connections to the server; with ``end_clients`` end its sessions."""
+    await platform.provisioning.reconnect_pool(
+        caller, database_id, end_clients=form.get("end_clients") == "yes"
+    )
+    return pages.go(request, f"/databases/{database_id}/sessions?done=reconnected")
 
 
 @router.get(f"{_PATH}/sessions")

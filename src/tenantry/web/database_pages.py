@@ -9,9 +9,12 @@ from typing import Annotated, Any
 from fastapi import Request, Response
 
 from tenantry.base.errors import Conflict, InvalidInput, TenantryError, Unavailable
+from tenantry.control import plans
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import Filter
+from tenantry.services.bodies.databases import UpdateDatabase
 from tenantry.services.databases.model import Opened, Statistics
+from tenantry.services.insights.model import Session
 from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
 from tenantry.services.restores.model import Restorable
@@ -23,7 +26,9 @@ from tenantry.web.routing import (
     Form,
     calling,
     new_router,
+    number,
     once,
+    read,
 )
 
 router = new_router()
@@ -31,26 +36,33 @@ router = new_router()
 Reader = Annotated[Caller, calling("databases:read")]
 Writer = Annotated[Caller, calling("databases:write")]
 
-_TABS = (
-    ("", "Overview"),
-    ("/metrics", "Metrics"),
-    ("/sql", "SQL"),
-    ("/queries", "Queries"),
-    ("/sessions", "Sessions"),
-    ("/tables", "Tables"),
-    ("/advice", "Advice"),
-    ("/logs", "Logs"),
-    ("/backups", "Backups & restore"),
-    ("/branches", "Branches"),
-    ("/migrations", "Migrations"),
-    ("/import", "Import"),
-    ("/access", "Access"),
-    ("/data-api", "Data API"),
-    ("/extensions", "Extensions"),
-    ("/alerts", "Alerts"),
-    ("/operations", "Operations"),
-    ("/settings", "Settings"),
-)
+_INSTANCE = "/instance"  # of those that have one
+_GROUPS = {
+    "Overview": {
+        "": "Overview",
+        _INSTANCE: "Instance",
+        "/metrics": "Metrics",
+        "/operations": "Operations",
+    },
+    "Data": {
+        "/tables": "Tables",
+        "/sql": "SQL",
+        "/import": "Import",
+        "/extensions": "Extensions",
+        "/migrations": "Migrations",
+        "/blueprint": "Blueprint",
+    },
+    "Insights": {
+        "/queries": "Queries",
+        "/sessions": "Sessions",
+        "/advice": "Advice",
+        "/logs": "Logs",
+        "/alerts": "Alerts",
+    },
+    "Backups": {"/backups": "Backups & restore", "/branches": "Branches"},
+    "Access": {"/access": "Allowlist & roles", "/data-api": "Data API"},
+    "Settings": {"/settings": "Settings"},
+}
 # Those that need another scope than the rest.
 _SCOPES = {
     "/sql": "data:read",
@@ -59,6 +71,7 @@ _SCOPES = {
     "/import": "databases:write",
 }
 _SHOWN = 5
+_GIB = 2**30
 
 
 async def page_of(
@@ -79,15 +92,28 @@ async def page_of(
         template,
         row=row,
         path=f"/databases/{row.id}",
-        tabs=[
-            (place, label)
-            for place, label in _TABS
-            if place not in _SCOPES or caller.principal.may(_SCOPES[place])
-        ],
+        groups=_groups(caller, row),
         tab=tab,
         may_write=caller.principal.may("databases:write"),
         **values,
     )
+
+
+def _groups(caller: Caller, row: DatabaseRow) -> dict[str, dict[str, str]]:
+    """Return the pages of a database that the caller may open, by group: places with labels.
+
+    A group of which only one may be opened is called as that is.
+    """
+    groups = {}
+    for name, places in _GROUPS.items():
+        may = {
+            place: label
+            for place, label in places.items()
+            if (place not in _SCOPES or caller.principal.may(_SCOPES[place]))
+            and (place != _INSTANCE or row.is_instance)
+        }
+        groups[name if len(may) > 1 else next(iter(may.values()))] = may
+    return groups
 
 
 @dataclass(slots=True)
@@ -144,7 +170,7 @@ async def _statistics(
     """Return what a database uses now; None if its server does not answer."""
     try:
         return await platform.databases.statistics(caller.actor, database_id)
-    except Unavailable:
+    except (Conflict, Unavailable):
         return None
 
 
@@ -164,10 +190,24 @@ def _opened(
     return strings.dialog(
         request,
         platform.settings,
+        row,
         strings.of_database(platform.settings, row, *shown),
         heading=heading,
         password=password,
-        onward=f"/databases/{row.id}",
+    )
+
+
+@router.get("/databases/{database_id}/connected")
+async def connected(
+    request: Request, platform: CurrentPlatform, caller: Reader, database_id: DatabaseId
+) -> Response:
+    """Show from where the newest session comes, in a dialog that waits for one."""
+    found: list[Session] = []
+    with attempt():
+        found = await platform.insights.sessions(caller.actor, database_id, constants=False)
+    newest = max(found, key=lambda each: each.activity.started_at, default=None)
+    return pages.render(
+        request, "_connected.html", session=newest, path=f"/databases/{database_id}"
     )
 
 
@@ -204,10 +244,44 @@ async def rotate(
 async def settings(
     request: Request, platform: CurrentPlatform, caller: Reader, database_id: DatabaseId
 ) -> Response:
-    """Show a database's limits, and how to delete it."""
+    """Show what a database is and its limits, which can be changed, and how to delete it."""
+    async with platform.store.transaction(caller.actor) as tx:
+        offered = await plans.every(tx)
     return await page_of(
-        request, platform, caller, database_id, "database_settings.html", tab="/settings"
+        request,
+        platform,
+        caller,
+        database_id,
+        "database_settings.html",
+        tab="/settings",
+        plans=[each.name for each in offered],
     )
+
+
+@router.post("/databases/{database_id}/settings")
+async def change_settings(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    form: CurrentForm,
+) -> Response:
+    """Change what differs from what the database is; limits that are given become its own."""
+    row = await platform.databases.show(caller.actor, database_id)
+    changed: Form = {
+        name: form[name]
+        for name in ("name", "environment", "plan")
+        if name in form and form[name] != getattr(row, name)
+    }
+    disk, connections = number(form, "disk_gib"), number(form, "max_connections")
+    own = {
+        "disk_quota_bytes": None if disk is None else disk * _GIB,
+        "max_connections": connections,
+    }
+    given = {name: value for name, value in own.items() if value is not None}
+    body = read(UpdateDatabase, changed, **given)
+    await once(lambda: platform.provisioning.update(caller, database_id, body.changes()))
+    return pages.go(request, f"/databases/{database_id}/settings?done=updated")
 
 
 @router.get("/databases/{database_id}/delete")

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from fastapi import Query, Request, Response
 
 from tenantry.base.errors import InvalidInput
-from tenantry.control import plans
+from tenantry.control import alerts, plans
 from tenantry.control.attributes import Environment
 from tenantry.control.database_lists import Filter
 from tenantry.services.bodies.databases import CreateDatabase
@@ -30,6 +30,7 @@ Writer = Annotated[Caller, calling("databases:write")]
 
 _A_PAGE, _MOST_ROWS = 50, 500
 _LONGEST_SEARCH = 200
+_OF_INSTANCES = {"version", "cpus", "memory_mb", "auto_suspend_seconds"}
 
 
 @router.get("/databases")
@@ -54,14 +55,21 @@ async def index(
     following = None
     if page.next_cursor is not None:
         following = f"/databases?{urlencode(chosen | size | {'cursor': page.next_cursor})}"
-    template = "databases.html"
-    if request.headers.get("hx-target") == "list":
-        template = "_database_rows.html"
+    template, attention = "_database_rows.html", 0
+    if request.headers.get("hx-target") != "list":
+        template = "databases.html"
+        firing = alerts.Filter(
+            state="firing", of_platform=caller.principal.oversees("platform:read")
+        )
+        found = await platform.alerts.page(caller.actor, firing, cursor=None, limit=_MOST_ROWS)
+        attention = len(found.rows)
     return pages.render(
         request,
         template,
+        attention=attention,
         rows=page.rows,
         filters=filters,
+        here=pages.here(request),
         is_filtered=bool(chosen),
         is_first=cursor is None,
         first=f"/databases?{urlencode(chosen | size)}",
@@ -80,6 +88,7 @@ async def new(request: Request, platform: CurrentPlatform, caller: Writer) -> Re
         "database_new.html",
         plans=offered,
         default_plan=plans.DEFAULT,
+        choices=platform.instances.choices(),
         names_owner=caller.actor.customer_id is None,
     )
 
@@ -91,14 +100,27 @@ async def create(
     """Create a database, and show its strings with the password, this once."""
     if "name" not in form:
         raise InvalidInput.of("name", "must not be empty")
+    if form.get("kind") != "dedicated":  # they were filled in before it was chosen, and are hidden
+        form = {name: value for name, value in form.items() if name not in _OF_INSTANCES}
     body = read(CreateDatabase, form, new_customer=form.get("new_customer") == "yes")
     made = await once(lambda: platform.provisioning.create(caller, body.wanted(), body.contents()))
     row, password = made.opened.row, made.opened.password.reveal()
+    heading, note, onward = f"{body.name} is ready", None, f"/databases/{row.id}"
+    if row.is_instance:
+        heading, onward = f"{row.container_name} is being created", f"{onward}/instance"
+        note = _note_of_instance(enforced=platform.instances.limits_are_enforced(row.driver))
     return strings.dialog(
         request,
         platform.settings,
+        row,
         strings.of_database(platform.settings, row, password),
-        heading=f"{body.name} is ready",
+        heading=heading,
         password=password,
-        onward=f"/databases/{row.id}",
+        note=note,
+        onward=onward,
     )
+
+
+def _note_of_instance(*, enforced: bool) -> str:
+    said = "It can be reached in a few seconds; its page has the progress."
+    return said if enforced else f"{said} This machine does not enforce its size."

@@ -1,26 +1,32 @@
-"""The migrations of one database, and runs over many, followed to their end."""
+"""The migrations of one database, and runs over many: started, and followed to their end."""
 
 from typing import Annotated, Literal
 
 from fastapi import Request, Response
 
 from tenantry.control.operations import Filter
+from tenantry.services.bodies.migrations import MigrateDatabase, MigrateMany
 from tenantry.services.requests.service import Caller
 from tenantry.services.tenant_migrations.flow import FLEET
 from tenantry.web import pages
 from tenantry.web.database_pages import attempt, page_of
 from tenantry.web.routing import (
+    CurrentForm,
     CurrentPlatform,
     Cursor,
     DatabaseId,
     calling,
+    files,
     new_router,
+    once,
     parsed,
+    read,
 )
 
 router = new_router()
 
 Reader = Annotated[Caller, calling("databases:read")]
+Writer = Annotated[Caller, calling("databases:write")]
 Status = Literal["", "pending", "running", "succeeded", "failed", "skipped"]
 
 _A_PAGE = 50
@@ -47,6 +53,25 @@ async def of_database(
     )
 
 
+@router.post("/databases/{database_id}/migrations")
+async def migrate(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    form: CurrentForm,
+) -> Response:
+    """Begin to run files in a database."""
+    body = read(MigrateDatabase, form, files=files(form))
+    wanted = body.wanted(body.texts)
+    await once(
+        lambda: caller.begin(
+            lambda tx: platform.migrations.begin(tx, caller.actor, database_id, wanted)
+        )
+    )
+    return pages.go(request, f"/databases/{database_id}/operations?done=begun")
+
+
 @router.get("/migrations")
 async def runs(
     request: Request, platform: CurrentPlatform, caller: Reader, cursor: Cursor = None
@@ -61,6 +86,19 @@ async def runs(
         runs=page.rows,
         following=pages.following(request, page.next_cursor),
     )
+
+
+@router.post("/migrations")
+async def migrate_many(
+    request: Request, platform: CurrentPlatform, caller: Writer, form: CurrentForm
+) -> Response:
+    """Begin to run files in many databases, and follow that."""
+    body = read(MigrateMany, form, files=files(form))
+    wanted = body.wanted(body.texts)
+    operation = await once(
+        lambda: caller.begin(lambda tx: platform.migrations.begin_fleet(tx, caller.actor, wanted))
+    )
+    return pages.go(request, f"/migrations/{operation.id}")
 
 
 @router.get("/migrations/{operation_id}")

@@ -20,8 +20,11 @@ _GROUPS = {
         Link("/databases", "Databases", "databases:read"),
         Link("/operations", "Operations", "databases:read"),
         Link("/migrations", "Migrations", "databases:read"),
+        Link("/blueprints", "Blueprints", "databases:read"),
         Link("/alerts", "Alerts", "databases:read"),
+        Link("/sites", "AI cache", "databases:read"),
         Link("/plans", "Plans", "databases:read"),
+        Link("/backup-schedules", "Backup schedules", "backups:read"),
     ),
     "Access": (
         Link("/keys", "API keys", "keys:read"),

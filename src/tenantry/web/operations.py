@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Request, Response
 
+from tenantry.control.grants import ADMIN
 from tenantry.control.operations import Filter, OperationRow
 from tenantry.services.operations.model import pace
 from tenantry.services.requests.service import Caller
@@ -24,6 +25,7 @@ from tenantry.web.routing import (
 router = new_router()
 
 Reader = Annotated[Caller, calling("databases:read")]
+Administrator = Annotated[Caller, calling(ADMIN)]
 Writer = Annotated[Caller, calling("databases:write")]
 Status = Literal["", "queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -85,6 +87,20 @@ async def cancel(
     found = parsed(operation_id, "operation")
     await once(lambda: caller.begin(lambda tx: platform.operations.cancel(tx, caller.actor, found)))
     return pages.go(request, "/operations?done=cancelling")
+
+
+@router.post("/operations/{operation_id}/abandon")
+async def abandon(
+    request: Request, platform: CurrentPlatform, caller: Administrator, operation_id: str
+) -> Response:
+    """End an operation that neither ends nor can be cancelled, without undoing its steps."""
+    found = parsed(operation_id, "operation")
+    await once(
+        lambda: caller.idempotent(
+            OperationRow, lambda tx, _: platform.operations.abandon(tx, caller.actor, found)
+        )
+    )
+    return pages.go(request, "/operations?done=abandoned")
 
 
 def _is_poll(request: Request) -> bool:

@@ -1,10 +1,12 @@
 """Pages as HTML: templates that escape every value, and headers that let nothing else run."""
 
 import datetime as dt
+import gzip
+import json
 import re
 import secrets
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from tenantry.base import sizes
 from tenantry.base.errors import TenantryError, TooManyRequests
 from tenantry.base.secrets import Secret
 from tenantry.services.access.service import Principal
-from tenantry.web import assets, navigation, words
+from tenantry.web import assets, messages, navigation, words
 
 SIGN_IN = "/sign-in"
 _POLICY = (
@@ -30,8 +32,10 @@ _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
-    "Vary": "HX-Request, Cookie",
+    "Vary": "HX-Request, Cookie, Accept-Encoding, Sec-Fetch-Site",
 }
+_COMPRESSED = range(1000, 300_000)  # bytes: below it gains nothing, above it takes long
+_OWN_REQUESTS = frozenset({"same-origin", "none"})  # of our pages, or of the browser's user
 # What a page may say after the request that led to it, by a word in its address.
 _DONE = {
     "deleted": "The database was deleted.",
@@ -44,8 +48,13 @@ _DONE = {
     "extension-removed": "The extension was removed.",
     "role-updated": "The role was changed.",
     "backup-deleted": "The backup was deleted.",
+    "rows-changed": "The rows were changed.",
+    "marked": "The moment is marked.",
+    "past-ended": "The past was closed.",
     "signalled": "The session got the signal.",
+    "abandoned": "The operation was ended; nothing of it was undone.",
     "cancelling": "The operation is being cancelled.",
+    "password-changed": "The password was changed; your other sessions were ended.",
     "session-ended": "The session was ended.",
     "muted": "The finding is muted.",
     "unmuted": "The finding is reported again.",
@@ -53,6 +62,10 @@ _DONE = {
     "user-updated": "The user was changed.",
     "user-deleted": "The user was deleted.",
     "customer-removed": "The customer was removed.",
+    "site-deleted": "The site was deleted, with all its keys.",
+    "judged": "The judgement was noted.",
+    "priced": "The prices were saved.",
+    "site-emptied": "All keys of the site were deleted.",
     "key-revoked": "The API key was revoked, with those that it created.",
     "acknowledged": "It is recorded that you attend to it.",
     "alert-muted": "Nothing is sent about it until then.",
@@ -60,6 +73,12 @@ _DONE = {
     "channel-made": "The channel was made; send it a test message.",
     "channel-deleted": "The channel was deleted.",
     "tested": "The channel accepted the message.",
+    "counted-again": "Statements are counted again from now on.",
+    "reconnected": "The pooler's connections are replaced.",
+    "unmarked": "The mark was deleted.",
+    "scheduled": "The schedule was saved.",
+    "default-schedule": "The database follows its environment's schedule again.",
+    "totp-off": "Your logins need no code any more.",
     "masking": "The masking of new branches was saved.",
     "data-api": "The data API was saved; it is in force within a second.",
     "data-api-disabled": "The data API answers nobody any more, and its keys are forgotten.",
@@ -67,6 +86,11 @@ _DONE = {
 
 # Commands show it. Macros are imported without the values of a page, and so cannot be given it.
 _origin: ContextVar[str] = ContextVar("origin", default="")
+# The attributes of templates that have addresses. Values are escaped, and so have no such text.
+_ADDRESS = re.compile(
+    r"\b((?:action|data-core|data-language|data-names|data-onward|data-texts|formaction|href|hx-get"
+    r'|hx-post|src)=")(?=/)'
+)
 _HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
 
 
@@ -91,7 +115,12 @@ _templates.filters |= {
     "title_of": words.title,
     "argument": words.argument,
     "quoted": shlex.quote,
+    "shell": words.within_quotes,
+    "json": json.dumps,
     "operation_title": words.operation_title,
+    "plain": messages.plain,
+    "said": messages.detail,
+    "wrong_fields": messages.fields,
 }
 _templates.globals |= {
     "asset": assets.url,
@@ -125,22 +154,59 @@ def render(
         me=me,
         now=now,
         ago=lambda moment: words.ago(moment, now),
+        last_used=lambda row: words.last_used(row, now),
         state_of=lambda row: words.state_of(row, now),
         done=_DONE.get(request.query_params.get("done", "")),
         request_id=request.state.call.request_id,
+        idle_minutes=lambda: request.app.state.platform.settings.session.idle_minutes,
         **values,
     )
-    return HTMLResponse(text, status, headers=_HEADERS | (headers or {}))
+    page = prefixed(text, prefix(request)).encode()
+    return compressed(request, HTMLResponse(page, status, headers=_HEADERS | (headers or {})))
+
+
+def compressed(request: Request, page: HTMLResponse) -> HTMLResponse:
+    """Return a page as it may be sent: compressed, or as it is.
+
+    Whoever sees the lengths of answers, and has texts of its choice in them, finds out what else is
+    there (BREACH). So only whole pages are compressed, for requests of which the browser says that
+    no other site made them: not what a page asks for again and again, nor the answer to a form,
+    which may have secrets that are shown once.
+    """
+    if (
+        request.method == "GET"
+        and not is_fragment(request)
+        and len(page.body) in _COMPRESSED
+        and request.headers.get("sec-fetch-site") in _OWN_REQUESTS
+        and "gzip" in request.headers.get("accept-encoding", "")
+    ):
+        page.body = gzip.compress(page.body, compresslevel=6, mtime=0)
+        page.headers["Content-Length"] = str(len(page.body))
+        page.headers["Content-Encoding"] = "gzip"
+    return page
+
+
+def prefix(request: Request) -> str:
+    """Return what a proxy has before our paths, as in ``/tenantry``; nothing if it has none."""
+    found: str = getattr(request.state, "prefix", "")
+    return found
+
+
+def prefixed(page: str, path: str) -> str:
+    """Return a page whose addresses begin with ``path``; routes and redirections have ours."""
+    return _ADDRESS.sub(lambda found: found[1] + path, page) if path else page
 
 
 def origin(request: Request) -> str:
-    """Return scheme, host and port that the browser asks; nothing for what is no host."""
+    """Return the address that the browser asks, up to our paths; nothing for what is no host."""
     host = request.headers.get("host", "")
-    return f"{request.url.scheme}://{host}" if _HOST.fullmatch(host) else ""
+    known = _HOST.fullmatch(host)
+    return f"{request.url.scheme}://{host}{prefix(request)}" if known else ""
 
 
 def go(request: Request, path: str) -> Response:
     """Have the browser load another page; a form's answer then is not sent again on reload."""
+    path = prefix(request) + path
     if is_fragment(request):
         return Response(status_code=204, headers=_HEADERS | {"HX-Redirect": path})
     return RedirectResponse(path, status_code=303, headers=_HEADERS)
@@ -203,9 +269,9 @@ def failure_of(request: Request, error: TenantryError) -> HTMLResponse:
         request,
         status=error.status,
         title=error.title,
-        detail=error.detail,
-        hint=error.hint,
-        fields=tuple((each.field, each.message) for each in error.fields),
+        detail=messages.detail(error),
+        hint=messages.plain(error.hint),
+        fields=messages.fields(error),
         seconds=error.seconds if isinstance(error, TooManyRequests) else None,
     )
 
@@ -214,16 +280,17 @@ def to_sign_in(request: Request) -> Response:
     """Have the browser sign in, and come back to the page that it is on."""
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     if is_fragment(request):
-        here = _path_of(request.headers.get("hx-current-url", ""))
+        here = _path_of(request.headers.get("hx-current-url", "")).removeprefix(prefix(request))
     elif request.method != "GET":
         here = "/"
     return go(request, SIGN_IN if here in {"", "/"} else f"{SIGN_IN}?next={quote(here, safe='')}")
 
 
-def here(request: Request, **changed: str) -> str:
+def here(request: Request, *, without: Collection[str] = (), **changed: str) -> str:
     """Return the address of this page with its filters, and with what is ``changed`` of them."""
-    query = {name: value for name, value in request.query_params.items() if name != "done"}
-    query |= changed
+    left_out = {"done", *without, *changed}
+    query = [each for each in request.query_params.multi_items() if each[0] not in left_out]
+    query += changed.items()
     return request.url.path + (f"?{urlencode(query)}" if query else "")
 
 

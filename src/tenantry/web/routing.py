@@ -16,17 +16,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from tenantry.base.errors import (
-    FieldError,
     Forbidden,
     InvalidInput,
     NotFound,
     RequestInProgress,
     TenantryError,
     Unauthenticated,
+    WrongCredentials,
 )
 from tenantry.base.ids import parse_id
 from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.services.bodies import faults
+from tenantry.services.bodies.fields import FORM
 from tenantry.services.platform import Platform
 from tenantry.services.requests.model import Call
 from tenantry.services.requests.service import Caller
@@ -35,7 +36,7 @@ from tenantry.web import cookies, pages
 log = structlog.get_logger()
 
 _FORM = "application/x-www-form-urlencoded"
-_MOST_FIELDS = 100
+_MOST_FIELDS = 3300  # two for each column of a row, of which a table may have 1,600
 _READS = frozenset({"GET", "HEAD"})
 _TRIES, _PAUSE = 100, 0.1  # seconds; a first request of the same form is waited for
 Model = TypeVar("Model", bound=BaseModel)
@@ -75,6 +76,8 @@ class ConsoleRoute(APIRoute):
                 if request.method not in _READS:
                     require_same_origin(request)
                 return await inner(request)
+            except WrongCredentials as error:  # a password that is asked for again: no session ends
+                return pages.failure_of(request, error)
             except Unauthenticated:
                 response = pages.to_sign_in(request)
                 cookies.forget(response)
@@ -111,8 +114,8 @@ async def _platform(request: Request) -> Platform:
 CurrentPlatform = Annotated[Platform, Depends(_platform)]
 
 
-async def _form(request: Request) -> Form:
-    """Return the fields of a form that have a value."""
+async def form_of(request: Request) -> Form:
+    """Return the fields of a form that have a value. Raises InvalidInput."""
     if request.state.media_type != _FORM:
         raise InvalidInput("The request is no form of the console.")
     try:
@@ -123,7 +126,7 @@ async def _form(request: Request) -> Form:
     return dict(pairs)
 
 
-CurrentForm = Annotated[Form, Depends(_form)]
+CurrentForm = Annotated[Form, Depends(form_of)]
 
 
 async def _call(request: Request, platform: CurrentPlatform) -> Call:
@@ -133,7 +136,7 @@ async def _call(request: Request, platform: CurrentPlatform) -> Call:
     path = request.path_params
     call.target = parse_id(path.get("database_id") or path.get("cluster_id", ""))
     if request.method not in _READS and request.state.media_type == _FORM:
-        form = await _form(request)
+        form = await form_of(request)
         call.idempotency_key = form.get("once")
         call.content = await request.body()
     return call
@@ -181,7 +184,7 @@ def read(model: type[Model], form: Form, **given: object) -> Model:
     values = {name: value.strip() for name, value in form.items() if name in names}
     try:
         return model.model_validate(
-            {name: value for name, value in values.items() if value} | given
+            {name: value for name, value in values.items() if value} | given, context=FORM
         )
     except ValidationError as error:
         raise _invalid(list(error.errors(include_url=False)), 0) from None
@@ -195,6 +198,23 @@ def chosen(form: Form, name: str) -> list[str]:
 def words(form: Form, field: str) -> list[str]:
     """Return the words of a field, which commas or white space separate."""
     return form.get(field, "").replace(",", " ").split()
+
+
+def commas(form: Form, field: str) -> list[str]:
+    """Return the parts of a field, which commas separate: names may have spaces."""
+    return [each.strip() for each in form.get(field, "").split(",") if each.strip()]
+
+
+def files(form: Form) -> list[dict[str, str]]:
+    """Return the files of a form, as ``name`` and ``sql``: those chosen, or the one that is typed.
+
+    A script sends the chosen ones as they are; browsers give what is typed two characters at the
+    end of each line.
+    """
+    found = [{"name": name, "sql": form[f"file:{name}"]} for name in chosen(form, "file")]
+    if not found and "sql" in form:
+        found = [{"name": form.get("file_name", ""), "sql": form["sql"].replace("\r\n", "\n")}]
+    return found
 
 
 def number(form: Form, field: str) -> int | None:
@@ -218,14 +238,7 @@ def moment(form: Form, field: str) -> str:
 
 
 def _invalid(errors: list[Any], skipped: int) -> InvalidInput:
-    fields = tuple(
-        FieldError(
-            ".".join(faults.printable(part) for part in each["loc"][skipped:]) or "form",
-            faults.message(each),
-            str(each["type"]),
-        )
-        for each in errors
-    )
+    fields = faults.fields(errors, skipped=skipped, whole="form")
     return InvalidInput("Some of it cannot be used as it is.", fields=fields)
 
 

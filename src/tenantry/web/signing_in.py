@@ -21,6 +21,7 @@ from tenantry.web.routing import CurrentCall, CurrentForm, CurrentPlatform, Form
 router = new_router()
 
 _LONGEST_KEY = 200
+_KEY = "tnt_"
 _PREFIX = {"api-key": "key", "password": "password"}
 
 
@@ -65,6 +66,8 @@ async def sign_in(
 ) -> Response:
     """Sign in with an API key, or begin to with e-mail and password."""
     target = pages.own_path(form.get("next", "/"))
+    if form.get("email", "").strip().startswith(_KEY):  # in the first field; it is not shown again
+        form = {"api_key": form["email"]}
     try:
         if "api_key" in form:
             return await _with_key(request, platform, call, form, target)
@@ -82,7 +85,7 @@ async def _with_key(
 ) -> Response:
     key = Secret(form["api_key"].strip()[:_LONGEST_KEY])
     call.credential = key
-    await platform.requests.authenticate(call)
+    await logging_in.with_key(platform, call)
     hours = dt.timedelta(hours=platform.settings.session.hours)
     response = pages.go(request, target)
     cookies.keep(response, platform, key, dt.datetime.now(dt.UTC) + hours)

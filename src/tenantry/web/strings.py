@@ -38,20 +38,28 @@ class Offered:
 def dialog(
     request: Request,
     settings: Settings,
+    database: DatabaseRow,
     offered: Sequence[Offered],
     *,
     heading: str,
     password: str | None,
-    onward: str,
+    note: str | None = None,
+    onward: str | None = None,
 ) -> Response:
-    """Show strings, and the password in them if it is known: it is, only now."""
+    """Show strings, and the password in them if it is known: it is, only now.
+
+    ``note`` is what else there is to say. Then it leads ``onward``: to the database by default.
+    """
+    path = f"/databases/{database.id}"
     return pages.dialog(
         request,
         "strings.html",
         heading=heading,
         password=password,
+        note=note,
         offered=offered,
-        onward=onward,
+        path=path,
+        onward=onward or path,
         domain=settings.domain,
         is_local=settings.is_local,
     )

@@ -1,11 +1,13 @@
 """What pages say of values: states, sizes, times. Pure."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
+from tenantry.services.instances.model import InstanceStatus
 from tenantry.services.overuse import plan as overuse
 from tenantry.services.quotas import plan as quotas
 
@@ -26,22 +28,50 @@ _OPERATIONS = {
     "cluster.verify": "Check of the backups",
     "database.analyze": "ANALYZE",
     "database.blueprint": "Blueprint",
+    "database.create_index": "CREATE INDEX",
     "database.delete": "Deletion",
     "database.drill": "Restore drill",
     "database.import": "Import",
     "database.migrate": "Migration",
+    "database.move": "Move to another cluster",
+    "database.past": "Look into the past",
     "database.put_back": "Put back",
     "database.reindex": "REINDEX",
     "database.restore": "Restore",
+    "database.restore_tables": "Restore of tables",
     "database.vacuum": "VACUUM",
     "database.vacuum_full": "VACUUM FULL",
     "fleet.migrate": "Migration of many databases",
+    "instance.create": "New instance",
+    "instance.restart": "Restart",
+    "instance.start": "Start",
+    "instance.stop": "Stop",
+}
+_EVENTS = {
+    "database.bring_back": "Rows brought back",
+    "database.moved": "Moved",
+    "database.restored": "Restored",
 }
 _UNDER_WAY = {"deleting": "Being deleted", "branching": "Being made"}
 _FULL: dict[str, tuple[str, Tone]] = {
     "stopped": ("Stopped: full", "bad"),
     "read_only": ("Read-only: full", "bad"),
     "warning": ("Almost full", "warn"),
+}
+_INSTANCES: dict[InstanceStatus | None, tuple[str, Tone]] = {
+    "creating": ("Being created", "info"),
+    "running": ("Running", "ok"),
+    "starting": ("Starting", "info"),
+    "stopped": ("Stopped", "off"),
+    "suspended": ("Suspended", "off"),
+    "error": ("Does not run", "bad"),
+    None: ("Unknown", "warn"),
+}
+_CHANGING = {
+    "instance.create": "Being created",
+    "instance.restart": "Restarting",
+    "instance.start": "Starting",
+    "instance.stop": "Stopping",
 }
 _TONES: dict[str, Tone] = {
     "queued": "off",
@@ -61,12 +91,22 @@ class State:
     detail: str | None = None
 
 
+def _absent(row: DatabaseRow) -> State | None:
+    if row.wanted == "stopped":
+        return State("Stopped", "off", "Nobody can connect until its instance is started.")
+    if row.wanted == "suspended":
+        return State("Suspended", "off", "The next connection through the pooler wakes it.")
+    if row.missing_since is not None:
+        return State("Missing", "bad", "Its server does not have it; restore it from a backup.")
+    return None
+
+
 def state_of(row: DatabaseRow, now: dt.datetime) -> State:
     """Return the state of a database, the worst first."""
     if row.status in _UNDER_WAY:
         return State(_UNDER_WAY[row.status], "info")
-    if row.missing_since is not None:
-        return State("Missing", "bad", "Its server does not have it; restore it from a backup.")
+    if (absent := _absent(row)) is not None:
+        return absent
     if row.paused_until is not None and row.paused_for is not None and row.paused_until > now:
         return State("Paused", "bad", overuse.explain(row.paused_for))
     if row.quota_state in _FULL:
@@ -85,9 +125,22 @@ def operation_state(row: OperationRow) -> State:
     return State(word, _TONES[row.status], detail or None)
 
 
+def instance_state(status: InstanceStatus | None, operations: Sequence[OperationRow]) -> State:
+    """Return the state of an instance; while it is being changed, what is being done to it."""
+    for each in operations:
+        if each.kind in _CHANGING and each.status in {"queued", "running"}:
+            return State(_CHANGING[each.kind], "info", f"{percent(each.progress)} done.")
+    return State(*_INSTANCES[status])
+
+
 def operation_title(kind: str) -> str:
     """Return what an operation of this kind is called."""
     return _OPERATIONS.get(kind, kind)
+
+
+def event_title(kind: str) -> str:
+    """Return what an action that changed a database is called."""
+    return _EVENTS.get(kind) or operation_title(kind)
 
 
 def duration(seconds: float) -> str:
@@ -104,6 +157,15 @@ def ago(moment: dt.datetime | None, now: dt.datetime) -> str:
         return "never"
     seconds = (now - moment).total_seconds()
     return f"{duration(seconds)} ago" if seconds >= 0 else f"in {duration(-seconds)}"
+
+
+def last_used(row: DatabaseRow, now: dt.datetime) -> str:
+    """Return how long ago clients used a database, as far as it was watched."""
+    if row.last_active_at is not None:
+        return ago(row.last_active_at, now)
+    if row.watched_since is None:
+        return "unknown"
+    return f"not in {duration((now - row.watched_since).total_seconds())}"
 
 
 def milliseconds(value: float) -> str:
@@ -133,3 +195,8 @@ def title(row: DatabaseRow) -> str:
 def argument(row: DatabaseRow) -> str:
     """Return the word that names a database in a command: a friendly name may be anything."""
     return row.name or row.database_name
+
+
+def within_quotes(text: str) -> str:
+    """Return a text as it stands between single quotes in a command for a shell."""
+    return text.replace("'", "'\\''")

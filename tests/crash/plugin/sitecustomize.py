@@ -15,10 +15,11 @@ from pathlib import Path
 
 from rising import rise
 
-PARTS = {"tenantry.api": "api", "tenantry.worker": "worker"}
+PARTS = {"tenantry.api": "api", "tenantry.worker": "worker", "tenantry.listener": "listener"}
 VICTIMS = {
     "api": "run/api.pid",
     "worker": "run/worker.pid",
+    "listener": "run/listener.pid",
     "pooler": "run/pooler.pid",
     "control": "clusters/control/data/postmaster.pid",
     "shared-1": "clusters/shared-1/data/postmaster.pid",
@@ -64,7 +65,8 @@ def listen(home: Path, part: str) -> None:
             return
         if armed["victim"] == part:
             os.kill(os.getpid(), signal.SIGKILL)
-        victim = int((home / VICTIMS[armed["victim"]]).read_text().split()[0])
+        file = VICTIMS.get(armed["victim"]) or armed["file"]
+        victim = int((home / file).read_text().split()[0])
         os.kill(victim, signal.SIGKILL)
         deadline = time.monotonic() + DYING_SECONDS
         while is_alive(victim) and time.monotonic() < deadline:

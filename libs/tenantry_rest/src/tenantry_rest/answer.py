@@ -6,7 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from tenantry_rest.errors import JSON, UNREADABLE, ApiError, beyond_end, is_header, is_status
+from tenantry_rest.errors import (
+    JSON,
+    MOST_REASON,
+    UNREADABLE,
+    ApiError,
+    beyond_end,
+    is_header,
+    is_status,
+)
 from tenantry_rest.plan.model import Plan
 from tenantry_rest.request.model import ApiRequest
 from tenantry_rest.schema.model import Function, Table
@@ -28,7 +36,8 @@ class Answer:
 
 def proxy_status(error: ApiError) -> tuple[str, str]:
     # A function can raise any code; what ends a header must not be in one.
-    code = error.code if is_header("Proxy-Status", error.code) else "PGRST"
+    fits = len(error.code) <= MOST_REASON and is_header("Proxy-Status", error.code)
+    code = error.code if fits else "PGRST"
     return "Proxy-Status", f"PostgREST; error={code}"
 
 
@@ -38,7 +47,8 @@ def error_answer(error: ApiError, *, minimal: bool) -> Answer:
         proxy_status(error),
         *error.headers,
     ]
-    return Answer(error.status, headers, error.body(minimal=minimal), error.reason)
+    reason = None if error.reason is None else error.reason[:MOST_REASON]
+    return Answer(error.status, headers, error.body(minimal=minimal), reason)
 
 
 def content_range(lower: int, upper: int, total: int | None) -> str:
@@ -128,9 +138,8 @@ def _write_answer(request: ApiRequest, plan: Plan, outcome: Outcome) -> Answer:
     counted = outcome.rows if preferences.counts_rows else None
     headers: Headers = []
     if kind == "insert":
-        status = 201
-        if preferences.resolution == "merge-duplicates" and outcome.inserted <= 0:
-            status = 200 if _resolves(request, plan) else 201
+        only_merged = preferences.resolution == "merge-duplicates" and outcome.inserted <= 0
+        status = 200 if only_merged else 201
         if outcome.location:
             place = "&".join(map(_quoted_pair, outcome.location))
             headers.append(("Location", f"/{_visible(request.target)}?{place}"))

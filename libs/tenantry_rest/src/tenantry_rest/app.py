@@ -22,6 +22,11 @@ LONGEST_WAIT = 32  # seconds between two attempts to read the schema cache
 PREPARE_AFTER = 0  # executions of a statement
 
 
+async def _without_notifications(connection: AsyncConnection[Any]) -> None:
+    # psycopg would hold each until somebody asks for it, and a function may LISTEN.
+    connection.add_notify_handler(lambda _: None)
+
+
 class Application:
     """Serves one database: its pool, its schema cache, and the notifications to read it again."""
 
@@ -48,6 +53,7 @@ class Application:
                 "prepare_threshold": PREPARE_AFTER if config.db_prepared_statements else None,
                 "client_encoding": "utf8",
             },
+            configure=_without_notifications,
             open=False,
         )
         await self._pool.open()

@@ -4,6 +4,7 @@ No framework is between: what one adds to answers, clients of PostgREST do not e
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from typing import Any
 
 from tenantry_rest.answer import Answer
@@ -26,6 +27,22 @@ async def receive_request(scope: Scope, receive: Receive) -> HttpRequest:
     Raises:
         ClientGone: what is there of the body must not be taken for all of it.
     """
+    return replace(head_of(scope), body=await receive_body(receive))
+
+
+def head_of(scope: Scope) -> HttpRequest:
+    """The request without its body."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return HttpRequest(
+        scope["method"],
+        raw.decode("latin-1"),
+        scope["query_string"].decode("latin-1"),
+        [(name.decode("latin-1"), _text(value)) for name, value in scope["headers"]],
+    )
+
+
+async def receive_body(receive: Receive) -> bytes:
+    """All of a request's body. Raises ClientGone as ``receive_request`` does."""
     body, more = bytearray(), True
     while more:
         message = await receive()
@@ -33,14 +50,7 @@ async def receive_request(scope: Scope, receive: Receive) -> HttpRequest:
             raise ClientGone
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    return HttpRequest(
-        scope["method"],
-        raw.decode("latin-1"),
-        scope["query_string"].decode("latin-1"),
-        [(name.decode("latin-1"), _text(value)) for name, value in scope["headers"]],
-        bytes(body),
-    )
+    return bytes(body)
 
 
 def _text(value: bytes) -> str:

@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import jwt
@@ -39,6 +40,19 @@ class Caller:
     claims: Mapping[str, Any]
     has_token: bool = True
     write_refusal: ApiError | None = None
+
+    @cached_property
+    def claims_text(self) -> str:
+        """The claims as JSON."""
+        return json.dumps(dict(self.claims), ensure_ascii=False, separators=(",", ":"))
+
+
+@dataclass
+class _Verified:
+    """The claims of a token, and the caller by them once it is known."""
+
+    claims: dict[str, Any]
+    caller: Caller | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,7 @@ def _algorithms() -> dict[str, Algorithm]:
 
 
 class Authenticator:
-    """Finds out who asks; keeps the claims of tokens whose signatures it has verified."""
+    """Finds out who asks; keeps the callers of tokens whose signatures it has verified."""
 
     def __init__(self, config: Config, clock: Callable[[], float] = time.time) -> None:
         self._config = config
@@ -98,7 +112,8 @@ class Authenticator:
         except ValueError as error:
             raise BadConfig(str(error)) from error
         self._clock = clock
-        self._verified: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._verified: OrderedDict[str, _Verified] = OrderedDict()
+        self._anonymous: Caller | None = None
 
     def caller(self, authorization: str | None) -> Caller:
         """The caller by the header ``Authorization``.
@@ -108,21 +123,25 @@ class Authenticator:
         """
         scheme, _, token = (authorization or "").partition(" ")
         if scheme not in {"Bearer", "bearer"}:
-            return replace(self._as(None, {}), has_token=False)
+            if self._anonymous is None:
+                self._anonymous = replace(self._as(None, {}), has_token=False)
+            return self._anonymous
         if not self._keys:
             raise ApiError(500, "PGRST300", "Server lacks JWT secret")
-        claims = self._verified.get(token)
-        if claims is None:
-            claims = self._decode(token.strip())
-            self._verified[token] = claims
+        known = self._verified.get(token)
+        if known is None:
+            known = self._verified[token] = _Verified(self._decode(token.strip()))
             while len(self._verified) > self._config.jwt_cache_max_entries:
                 self._verified.popitem(last=False)
         else:
             self._verified.move_to_end(token)
-        self._check(claims)
-        return self._as(walk(claims, self._path), claims)
+        self._check(known.claims)
+        if known.caller is None:
+            known.caller = self._as(walk(known.claims, self._path), known.claims)
+        return known.caller
 
     def _as(self, role: object, claims: dict[str, Any]) -> Caller:
+        """The caller by a role, and by claims whose times are checked for each request."""
         if role is None:
             role = self._config.db_anon_role or None
         if role is None:
@@ -145,8 +164,13 @@ class Authenticator:
         except UNREADABLE:
             raise bad_token("PGRST301", "JWT cryptographic operation failed") from None
         if algorithm not in {each for some in KINDS.values() for each in some}:
-            message = "Wrong or unsupported encoding algorithm"
-            raise bad_token("PGRST301", message, f"Algorithm '{algorithm}' is not supported")
+            raise bad_token(
+                "PGRST301",
+                "Wrong or unsupported encoding algorithm",
+                "JWT is unsecured but expected 'alg' was not 'none'"
+                if algorithm == "none"
+                else f"Algorithm '{algorithm}' is not supported",
+            )
         signed = f"{parts[0]}.{parts[1]}".encode()
         if not any(
             _algorithms()[algorithm].verify(signed, key.material, signature)

@@ -25,6 +25,8 @@ CHOICES = {
     "client_error_verbosity": ("verbose", "minimal"),
 }
 
+CATALOGS = {"pg_catalog", "information_schema"}
+
 
 class BadConfig(Exception):
     """A setting has a value that it cannot have."""
@@ -143,7 +145,10 @@ def _converted(key: str, default: object, value: str) -> Any:
     if key in CHOICES and value not in CHOICES[key]:
         raise BadConfig(f"{key.replace('_', '-')} is one of {', '.join(CHOICES[key])}")
     if isinstance(default, tuple):
-        return tuple(each.strip() for each in value.split(",") if each.strip())
+        listed = tuple(each.strip() for each in value.split(",") if each.strip())
+        if key == "db_schemas" and (refused := sorted(CATALOGS.intersection(listed))):
+            raise BadConfig(f"db-schemas cannot have {refused[0]}, which no API is made of")
+        return listed
     if isinstance(default, bool):
         return value.strip().lower() in {"true", "1", "t", "yes", "on"}
     if default is None or isinstance(default, int):
@@ -173,5 +178,6 @@ def parse_file(text: str) -> dict[str, str]:
         if matched is None:
             raise BadConfig(f'line {number} is not of the form: name = "value"')
         name, quoted, bare = matched.groups()
-        found[name] = bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+        # PostgREST reads a dollar sign as the start of a variable, unless it is written twice.
+        found[name] = bare if quoted is None else re.sub(r"\\(.)|\$(\$)", r"\1\2", quoted)
     return found

@@ -5,6 +5,9 @@ import re
 from dataclasses import dataclass, field
 
 JSON = "application/json; charset=utf-8"
+MOST_CHARACTERS = 32 * 1024  # of each text of an error: one that a function raises may have 1 GB
+MOST_HEADER_BYTES = 32 * 1024  # of all headers that a function sets; clients read no more
+MOST_REASON = 1000  # characters
 # What reading a text as JSON of some form raises, if it is not.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -54,13 +57,20 @@ class ApiError(Exception):
     reason: str | None = None
 
     def body(self, *, minimal: bool = False) -> bytes:
-        content: dict[str, object] = {"code": self.code}
+        content: dict[str, object] = {"code": _cut(self.code)}
         if not minimal:
-            content |= {"details": self.details, "hint": self.hint}
-        content["message"] = self.message
+            content |= {"details": _cut(self.details), "hint": _cut(self.hint)}
+        content["message"] = _cut(self.message)
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         # JSON can have halves of characters, UTF-8 cannot: they stay escaped.
         return text.encode(errors="backslashreplace")
+
+
+def _cut(value: object) -> object:
+    """A text without what is too long in it; other values as they are."""
+    if not isinstance(value, str) or len(value) <= MOST_CHARACTERS:
+        return value
+    return value[:MOST_CHARACTERS] + "…"
 
 
 def bad_query(message: str, details: str) -> ApiError:
@@ -97,14 +107,16 @@ def no_media_type(accepted: list[str]) -> ApiError:
     return ApiError(406, "PGRST107", message)
 
 
-def not_embedded(name: str) -> ApiError:
-    return ApiError(
-        400,
-        "PGRST108",
-        f"'{name}' is not an embedded resource in this request",
-        None,
-        f"Verify that '{name}' is included in the 'select' query parameter.",
-    )
+def not_embedded(name: str, alias: str | None = None) -> ApiError:
+    """There is no such embed; ``alias`` is of one that is meant by that name."""
+    if alias is None:
+        details = None
+        hint = f"Verify that '{name}' is included in the 'select' query parameter."
+    else:
+        details = "Target names are not allowed in filters if they have an alias"
+        hint = f"Change '{name}' to '{alias}' in filters, orders or limits."
+    message = f"'{name}' is not an embedded resource in this request"
+    return ApiError(400, "PGRST108", message, details, hint)
 
 
 def not_singular(count: int) -> ApiError:
@@ -120,6 +132,12 @@ def exceeds_max_affected(count: int) -> ApiError:
 def too_large() -> ApiError:
     hint = "Ask for fewer rows or columns, by limit, the header Range, or select."
     return ApiError(400, "result_too_large", "The result is too large", None, hint)
+
+
+def headers_too_large() -> ApiError:
+    message = f"The headers of the answer have more than {MOST_HEADER_BYTES:,} bytes"
+    hint = "They are from response.headers, response.status, or the key of the inserted row."
+    return ApiError(500, "headers_too_large", message, None, hint)
 
 
 def no_column(table: str, column: str) -> ApiError:

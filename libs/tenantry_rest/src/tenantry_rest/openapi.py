@@ -33,6 +33,7 @@ TYPES = {
     "json": None,
     "jsonb": None,
 }
+FORMATS = {"smallint": "int32", "integer": "int32", "bigint": "int64"}  # OpenAPI has no others
 DOCUMENTATION = f"https://postgrest.org/en/v{VERSION.partition('.')[0]}/references/api.html"
 
 
@@ -51,23 +52,26 @@ async def describe(
     rows = await transaction.rows([_with_schema(query, given) for query in asked])
     comment = rows[0][0][0] if rows[0] else None
     tables = [each for each in schema.tables.values() if each.name.schema == request.schema]
-    functions = [
-        each
-        for name, some in schema.functions.items()
-        if name.schema == request.schema
-        for each in some[:1]
-    ]
+    overloaded = [some for name, some in schema.functions.items() if name.schema == request.schema]
     if config.openapi_mode == "follow-privileges":
         seen = {row[0] for row in rows[1]}
-        callable_ = {row[0] for row in rows[2]}
+        callable_ = {(row[0], tuple(json.loads(row[1]))) for row in rows[2]}
         tables = [each for each in tables if each.name.name in seen]
-        functions = [each for each in functions if each.name.name in callable_]
+        overloaded = [
+            [each for each in some if _named_as(each) in callable_] for some in overloaded
+        ]
+    # Of overloaded ones, that with the most parameters.
+    functions = [each for some in overloaded for each in some[-1:]]
     tables.sort(key=lambda each: each.name)
     functions.sort(key=lambda each: each.name)
     document = document_of(tables, functions, schema, config, comment)
     headers = [("Content-Type", media.OPENAPI.content_type), *profile(request)]
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     return Answer(200, headers, b"" if request.head else body)
+
+
+def _named_as(function: Function) -> tuple[str, tuple[str, ...]]:
+    return function.name.name, tuple(each.name for each in function.parameters)
 
 
 def _with_schema(query: str, given: Any) -> Any:
@@ -134,6 +138,10 @@ def _without_none(found: Json) -> Json:
     return {key: value for key, value in found.items() if value is not None}
 
 
+def _named(kind: str) -> str:
+    return FORMATS.get(kind, kind)
+
+
 def _typed(kind: str) -> Json:
     if kind.endswith("[]"):
         inner = TYPES.get(kind[:-2], "string")
@@ -160,7 +168,7 @@ def _definition(table: Table, schema: Schema) -> Json:
         column.name: _without_none(
             {
                 **_typed(column.data_type),
-                "format": column.data_type,
+                "format": _named(column.data_type),
                 "default": _default(column),
                 "enum": list(column.enum) or None,
                 "maxLength": column.max_length,
@@ -175,7 +183,7 @@ def _definition(table: Table, schema: Schema) -> Json:
             "description": table.description,
             "required": required or None,
             "type": "object",
-            "properties": properties,
+            "properties": properties or None,
         }
     )
 
@@ -266,8 +274,7 @@ def _function_path(function: Function) -> Json:
             "responses": {"200": {"description": "OK"}},
         }
     )
-    named = [each for each in function.parameters if each.name]
-    required = [each.name for each in named if each.required]
+    required = [each.name for each in function.parameters if each.required]
     body = _without_none(
         {
             "type": "object",
@@ -275,27 +282,29 @@ def _function_path(function: Function) -> Json:
             "required": required or None,
             "properties": {
                 each.name: {**_typed(each.type), "format": _format(each, function)}
-                for each in named
-            },
+                for each in function.parameters
+            }
+            or None,
         }
     )
     arguments = {"in": "body", "name": "args", "required": True, "schema": body}
     found = {"post": {**common, "parameters": [arguments, *_references("preferParams")]}}
     if function.volatility != "volatile":
-        found["get"] = {**common, "parameters": [_argument(each, function) for each in named]}
+        listed = [_argument(each, function) for each in function.parameters]
+        found["get"] = _without_none({**common, "parameters": listed or None})
     return found
 
 
 def _format(parameter: Parameter, function: Function) -> str:
     """A type's name, without the schema if that is the function's."""
-    return parameter.type.removeprefix(f"{function.name.schema}.")
+    return _named(parameter.type.removeprefix(f"{function.name.schema}."))
 
 
 def _argument(parameter: Parameter, function: Function) -> Json:
     found = {"in": "query", "name": parameter.name, "required": parameter.required}
     if parameter.variadic:
         inner = _typed(parameter.type).get("items", {})
-        items = {"type": inner.get("type", "string"), "format": parameter.type[:-2]}
+        items = {"type": inner.get("type", "string"), "format": _named(parameter.type[:-2])}
         return {**found, "type": "array", "collectionFormat": "multi", "items": items}
     kind = TYPES.get(parameter.type) or "string"
     return {**found, "type": kind, "format": _format(parameter, function)}

@@ -25,8 +25,7 @@ from tenantry_rest.auth import Authenticator, Caller
 from tenantry_rest.config import Config
 from tenantry_rest.errors import ApiError
 from tenantry_rest.openapi import describe
-from tenantry_rest.plan.calling import find_function
-from tenantry_rest.plan.planning import find_table, function_name, make_plan
+from tenantry_rest.plan.planning import find_table, make_plan, plan_function
 from tenantry_rest.request.model import ApiRequest, HttpRequest, parse_request
 from tenantry_rest.schema.model import Schema
 from tenantry_rest.shapes import Planned, Shapes
@@ -34,7 +33,7 @@ from tenantry_rest.sql.statements import statements_of
 from tenantry_rest.transaction import Transaction, translated
 
 Connect = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
-Prepared = Planned | ApiRequest
+Prepared = Planned | ApiRequest | Answer
 Aside = Callable[[Callable[[], Prepared]], Awaitable[Prepared]]
 LARGE_BODY = 64 * 1024  # bytes, of a request that is planned aside
 LARGE_QUERY = 2048
@@ -138,16 +137,18 @@ async def _answer(http: HttpRequest, state: State, connect: Connect, timing: Tim
         prepared = _prepared(http, state.schema, config, timing)
     if isinstance(prepared, Planned):
         return await _execute(prepared, caller, state, connect, timing)
-    if prepared.kind == "info":
-        return _options(prepared, state.schema)
+    if isinstance(prepared, Answer):
+        return prepared
     return await _inspect(prepared, caller, state, connect, timing)
 
 
 def _prepared(http: HttpRequest, schema: Schema, config: Config, timing: Timing) -> Prepared:
-    """The request with its plan, if it has one."""
+    """The request with its plan, if it has one, or the answer if that needs no database."""
     request = parse_request(http, config)
     timing.end("parse")
-    if request.kind in {"info", "inspect"}:
+    if request.kind == "info":
+        return _options(request, schema, config)
+    if request.kind == "inspect":
         return request
     plan = make_plan(request, schema, config)
     statements = [each.render() for each in statements_of(plan, request, config)]
@@ -155,11 +156,11 @@ def _prepared(http: HttpRequest, schema: Schema, config: Config, timing: Timing)
     return Planned(request, plan, statements)
 
 
-def _options(request: ApiRequest, schema: Schema) -> Answer:
+def _options(request: ApiRequest, schema: Schema, config: Config) -> Answer:
     if request.resource == "schema":
         return allowing(["OPTIONS", "GET", "HEAD"])
     if request.resource == "function":
-        return function_options(find_function(function_name(request), request, schema))
+        return function_options(plan_function(request, schema, config)[0])
     return table_options(schema.tables[find_table(request, schema)])
 
 
@@ -202,7 +203,7 @@ class _connected:  # noqa: N801 (used as a function)
             message = "Timed out acquiring connection from connection pool."
             raise ApiError(504, "PGRST003", message) from error
         except psycopg.OperationalError as error:
-            message = "Database connection error. Retrying the connection."
+            message = "Database connection error."
             raise ApiError(503, "PGRST000", message, str(error)) from error
 
     async def __aexit__(self, *raised: Any) -> None:

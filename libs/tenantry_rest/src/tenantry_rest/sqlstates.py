@@ -3,7 +3,14 @@
 import json
 import re
 
-from tenantry_rest.errors import UNREADABLE, ApiError, is_header, is_status
+from tenantry_rest.errors import (
+    MOST_HEADER_BYTES,
+    UNREADABLE,
+    ApiError,
+    headers_too_large,
+    is_header,
+    is_status,
+)
 
 EXACT = {
     "23503": 409,
@@ -12,7 +19,6 @@ EXACT = {
     "53400": 500,
     "57P01": 503,
     "P0001": 400,
-    "42883": 404,
     "42P01": 404,
     "42P17": 500,
 }
@@ -57,6 +63,8 @@ def from_database(
 def _status(code: str, message: str, *, anonymous: bool) -> int:
     if code == "42501":
         return 401 if anonymous else 403
+    if code == "42883":  # where a column that is asked for as XML is none
+        return 406 if message.startswith("function xmlagg(") else 404
     if code == "22023":
         return 401 if re.fullmatch(r"role .* does not exist", message, re.DOTALL) else 400
     if code == "21000":
@@ -73,7 +81,7 @@ def _raised(message: str, details: str | None) -> ApiError:
     try:
         said = json.loads(message)
         code, text = _text(said["code"]), _text(said["message"])
-        more, hint = said.get("details"), said.get("hint")
+        more, hint = (_text_or_none(said.get(key)) for key in ("details", "hint"))
     except UNREADABLE:
         return _unreadable(
             f"Invalid JSON value for MESSAGE: '{message}'",
@@ -88,12 +96,14 @@ def _raised(message: str, details: str | None) -> ApiError:
         return _unreadable("DETAIL is missing in the RAISE statement", rule)
     try:
         given = json.loads(details)
-        status, reason = int(given["status"]), given.get("status_text")
+        status, reason = _integer(given["status"]), _text_or_none(given.get("status_text"))
         headers = [(_text(name), _text(value)) for name, value in given["headers"].items()]
     except UNREADABLE:
         return _unreadable(f"Invalid JSON value for DETAIL: '{details}'", rule)
     if not is_status(status) or not all(is_header(*each) for each in headers):
         return _unreadable(f"Invalid JSON value for DETAIL: '{details}'", rule)
+    if sum(len(name) + len(value) for name, value in headers) > MOST_HEADER_BYTES:
+        return headers_too_large()
     return ApiError(status, code, text, more, hint, headers, reason)
 
 
@@ -101,6 +111,16 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(value)
     return value
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or int(value) != value:
+        raise TypeError(value)
+    return int(value)
 
 
 def _unreadable(details: str, hint: str) -> ApiError:

@@ -1,4 +1,4 @@
-"""A request's transaction, in one round trip."""
+"""A request's transaction, in one round trip if it commits."""
 
 import json
 from collections.abc import Sequence
@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import AsyncConnection
 
 from tenantry_rest.auth import Caller
 from tenantry_rest.config import Config
-from tenantry_rest.errors import ApiError, exceeds_max_affected, not_singular, too_large
+from tenantry_rest.errors import (
+    ApiError,
+    exceeds_max_affected,
+    headers_too_large,
+    not_singular,
+    too_large,
+)
+from tenantry_rest.exchange import Statement, exchange
 from tenantry_rest.plan.model import Plan
 from tenantry_rest.request.model import ApiRequest
 from tenantry_rest.schema.model import Function, RoleSettings, Schema
@@ -20,6 +27,7 @@ from tenantry_rest.sqlstates import from_database
 
 ISOLATIONS = ("read uncommitted", "read committed", "repeatable read", "serializable")
 NO_NUMBER = "22P02"  # invalid_text_representation
+NO_STATEMENT = "26000"  # invalid_sql_statement_name
 JSONB = 3802  # the type's oid
 
 
@@ -45,17 +53,17 @@ def settings(
 ) -> list[tuple[str, str]]:
     """The settings of a transaction; those of the role need the rights of before it."""
     path = statements.search_path([request.schema, *config.db_extra_search_path])
-    headers = [(name, value) for name, value in request.http.headers if name != "cookie"]
-    cookies = [
-        (name.strip(), value)
-        for header, given in request.http.headers
-        if header == "cookie"
-        for name, _, value in (each.partition("=") for each in given.split(";"))
-    ]
-    claims = json.dumps(dict(caller.claims), ensure_ascii=False, separators=(",", ":"))
+    headers, cookies = dict[str, str](), dict[str, str]()
+    for name, value in request.http.headers:
+        if name != "cookie":
+            headers[name] = value
+            continue
+        for each in value.split(";"):
+            cookie, _, content = each.partition("=")
+            cookies[cookie.strip()] = content
     found = [("search_path", path), *role.settings, ("role", caller.role)]
     found += [
-        ("request.jwt.claims", claims),
+        ("request.jwt.claims", caller.claims_text),
         ("request.method", request.http.method),
         ("request.path", request.http.path),
         ("request.headers", statements.json_setting(headers)),
@@ -132,10 +140,13 @@ class Transaction:
     async def _end(self, plan: Plan, outcome: Outcome) -> None:
         error = self._refusal(plan, outcome)
         if error is not None:
-            await self._connection.execute("ROLLBACK")
+            await self._connection.rollback()
             raise error
         try:
-            await self._connection.execute(self._last_word().encode())
+            if self._rolls_back():
+                await self._connection.rollback()
+            else:
+                await exchange(self._connection, [Statement(b"COMMIT")])
         except psycopg.Error as failed:
             raise await self._translated(failed) from failed
 
@@ -156,41 +167,42 @@ class Transaction:
         wanted = self._request.preferences.tx
         return wanted == "rollback" or (self._config.rolls_back and wanted != "commit")
 
-    def _last_word(self) -> str:
-        return "ROLLBACK" if self._rolls_back() else "COMMIT"
-
     async def _execute(
         self, main: Sequence[Rendered], *, read_only: bool, function: Function | None, ends: bool
     ) -> list[Any]:
-        """All statements in one round trip, up to the end if nothing decides on it."""
+        """All statements in one round trip, and the end with them if nothing decides on it."""
         isolation = (function.isolation if function else None) or self._role.isolation
         level = isolation.upper() if isolation in ISOLATIONS else "READ COMMITTED"
         mode = "READ ONLY" if read_only else "READ WRITE"
         given = settings(self._request, self._caller, self._config, self._role, function)
-        before: list[Sql] = [statements.settings_statement(given)]
+        sent = [
+            Statement(f"BEGIN ISOLATION LEVEL {level} {mode}".encode()),
+            Statement(*statements.settings_statement(given)),
+        ]
         if self._config.db_pre_request:
-            before.append(statements.call_without_arguments(self._config.db_pre_request))
-        cursors = [AsyncRawCursor(self._connection) for _ in main]
+            called = statements.call_without_arguments(self._config.db_pre_request)
+            sent.append(Statement(*called.render()))
+        before = len(sent)
+        sent += [Statement(*each, binary=True) for each in main]
+        if self._rolls_back():
+            sent.append(Statement(b"SET CONSTRAINTS ALL IMMEDIATE"))
+        elif ends:
+            sent.append(Statement(b"COMMIT"))
         try:
-            async with self._connection.pipeline():
-                await self._send(f"BEGIN ISOLATION LEVEL {level} {mode}")
-                for each in before:
-                    await AsyncRawCursor(self._connection).execute(*each.render())
-                for cursor, statement in zip(cursors, main, strict=True):
-                    await cursor.execute(*statement, binary=True)
-                if self._rolls_back():
-                    await self._send("SET CONSTRAINTS ALL IMMEDIATE")
-                if ends:
-                    await self._send(self._last_word())
+            results = await exchange(self._connection, sent)
+            if ends and self._rolls_back():
+                # Not in the pipeline: at a ROLLBACK the driver deallocates its prepared
+                # statements, and there it would do so behind the first of the next ones.
+                await self._connection.rollback()
         except psycopg.Error as error:
             raise await self._translated(error) from error
-        return [cursor.pgresult for cursor in cursors]
-
-    async def _send(self, statement: str) -> None:
-        await AsyncRawCursor(self._connection).execute(statement.encode())
+        return results[before : before + len(main)]
 
     async def _translated(self, error: psycopg.Error) -> ApiError:
         """The answer to an error; the connection is usable again, or closed."""
+        if error.sqlstate == NO_STATEMENT:
+            # A function has deallocated what the driver takes for prepared.
+            await self._connection.close()
         if not self._connection.closed:
             await self._connection.rollback()
         return translated(error, anonymous=self._caller.role == self._config.db_anon_role)
@@ -214,6 +226,8 @@ def translated(error: psycopg.Error, *, anonymous: bool) -> ApiError:
         return ApiError(503, "PGRST001", message)
     if error.sqlstate == NO_NUMBER and f'"{statements.TOO_LARGE}' in primary:
         return too_large()
+    if error.sqlstate == NO_NUMBER and f'"{statements.LARGE_HEADERS}' in primary:
+        return headers_too_large()
     return from_database(
         error.sqlstate,
         primary,
@@ -249,6 +263,8 @@ def _texts(value: bytes | None) -> tuple[str, ...]:
 
 
 def _outcome(result: Any, *, is_write: bool) -> Outcome:
+    if not result.ntuples:
+        return Outcome(0, b"")  # a value that is not aggregated, beyond the limit
     body = 3 if is_write else 2  # only writes have a location before it
     headers, status = result.get_value(0, body + 1), result.get_value(0, body + 2)
     return Outcome(

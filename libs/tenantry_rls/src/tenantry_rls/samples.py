@@ -21,6 +21,7 @@ from tenantry_rls.context import CUSTOMER_SETTING, ROLE_SETTING
 Row = dict[str, Any]
 
 _LITERAL = re.compile(r"'((?:[^']|'')*)'::")
+_BOUND = re.compile(r"<=? (\d+)\b")
 _ADDRESS = re.compile("mail", re.IGNORECASE)
 _FIXED = {
     "bool": "true",
@@ -177,7 +178,9 @@ class Samples:
         if column.category == "N" and not unique:
             return "1"
         fixed = _BY_CATEGORY.get(column.category) or _FIXED.get(column.type)
-        return self._unique(column) if fixed is None or unique else fixed
+        if fixed is not None and not unique:
+            return fixed
+        return self._unique(column, most=self._most(table, column))
 
     def _choices(self, table: Relation, column: Column) -> list[str]:
         """Return the values that a check of that column alone, or its type, allows."""
@@ -187,7 +190,18 @@ class Samples:
                 return [each.replace("''", "'") for each in found]
         return column.labels
 
-    def _unique(self, column: Column) -> str:
+    def _most(self, table: Relation, column: Column) -> int | None:
+        """Return the greatest number that a check of that column alone allows, if there is one."""
+        checks: list[Check] = self._catalog.checks[table.oid]
+        bounds = [
+            int(bound)
+            for check in checks
+            if check.columns == [column.name]
+            for bound in _BOUND.findall(check.definition)
+        ]
+        return min(bounds, default=None)
+
+    def _unique(self, column: Column, *, most: int | None = None) -> str:
         number = next(self._numbers)
         if column.category == "D":
             return str(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=number))
@@ -195,7 +209,8 @@ class Samples:
         if column.type in by_type:
             return by_type[column.type]
         if column.category == "N":
-            return str(_HIGH.get(column.type, 1_000_000) + number)
+            high = _HIGH.get(column.type, 1_000_000)
+            return str(high + number if most is None else most - number)
         if _ADDRESS.search(column.name):
             return f"rls-{uuid4().hex[:8]}@example.com"
         if column.length and column.length < _SHORT:

@@ -140,6 +140,19 @@ class Access:
             hint="Send an API key as X-API-Key (tenantry key create makes one), or log in.",
         )
 
+    async def record_login(self, principal: Principal) -> None:
+        """Record that somebody logged in to the console with an API key, or a session's token."""
+        async with self._store.transaction(principal.actor) as tx:
+            await audit.record(
+                tx,
+                principal.actor,
+                "login",
+                resource_kind="api_key" if principal.session_id is None else "session",
+                resource_id=principal.caller_id,
+                resource_name=principal.actor.name,
+                details={"method": "console"},
+            )
+
     async def _rights(self, tx: Tx, row: ApiKeyRow | SessionRow | None, now: dt.datetime) -> Rights:
         if isinstance(row, ApiKeyRow):
             return await grants.of_key(tx, row.id)
@@ -312,7 +325,7 @@ class Access:
     ) -> Page[AuditRow]:
         """Return audit rows, newest first; a customer's key sees what concerns its customer.
 
-        Raises InvalidInput if there are none, since no such action or actor exists.
+        Raises InvalidInput if there are none, since no such action, resource or actor exists.
         """
         before = pages.read_number(cursor)
         async with self._store.transaction(principal.actor) as tx:

@@ -18,6 +18,7 @@ from tenantry.services.advice.model import (
     Schema,
     create_index,
     creating_risk,
+    missing_index,
     quoted,
 )
 
@@ -62,6 +63,7 @@ def unindexed_foreign_keys(schema: Schema, evidence: Evidence) -> Iterator[Findi
             f" {relation.title} ({readable(relation.heap_bytes)}).",
             create_index(relation, names),
             creating_risk(relation),
+            missing_index(relation, names),
         )
 
 
@@ -261,6 +263,7 @@ def _missing(
         f" {statement.share:.0%} of the database's time: {text[:_QUERY_LENGTH]}",
         create_index(relation, columns),
         creating_risk(relation) + " Explain the statement before and after.",
+        missing_index(relation, columns),
     )
 
 

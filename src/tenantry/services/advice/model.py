@@ -39,11 +39,20 @@ MOST_TEXT = 100_000  # characters of statements, and of policies: to parse them 
 
 
 @dataclass(frozen=True, slots=True)
+class MissingIndex:
+    """An index that would help: ``table`` is ``schema.table``."""
+
+    table: str
+    columns: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Something to do about ``object``, for the reason in ``detail``.
 
     ``statement`` is SQL that the database's owner role can run as it is, or a command of the
     command line where no SQL helps; None if nobody can say which. ``risk`` is what it costs.
+    ``index`` is what the statement creates, if that can be done while the table is used.
     """
 
     code: Code
@@ -52,6 +61,7 @@ class Finding:
     detail: str
     statement: str | None
     risk: str
+    index: MissingIndex | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +131,11 @@ def create_index(relation: Relation, columns: Sequence[str]) -> str:
     how = "" if relation.kind == "p" else "CONCURRENTLY "
     table = quoted(relation.schema, relation.name)
     return f"CREATE INDEX {how}ON {table} ({', '.join(map(quoted, columns))});"
+
+
+def missing_index(relation: Relation, columns: Sequence[str]) -> MissingIndex | None:
+    """Return the index that ``create_index`` creates; None for a partitioned table's."""
+    return None if relation.kind == "p" else MissingIndex(relation.title, columns)
 
 
 def creating_risk(relation: Relation) -> str:

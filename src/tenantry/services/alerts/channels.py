@@ -19,7 +19,7 @@ from tenantry.services.alerts.model import (
     Event,
     Message,
 )
-from tenantry.services.alerts.sending import Destination, Sender
+from tenantry.services.alerts.sending import MAIL_SERVER, Destination, Sender
 
 _MOST = 20  # of the platform, and of each customer
 
@@ -84,6 +84,12 @@ class Channels:
         await alert_channels.insert(tx, row)
         await _record(tx, actor, "alert_channel.create", row)
         return row
+
+    def warning(self, kind: ChannelKind) -> str | None:
+        """Return why nothing can be sent to channels of a kind; None if nothing is known."""
+        if kind == "email" and not self._sender.has_mail_server:
+            return f"Nothing is sent to it: there is no mail server. {MAIL_SERVER}"
+        return None
 
     async def every(self, actor: Actor) -> list[ChannelRow]:
         """Return the channels of the platform, or of the actor's customer, the oldest first."""

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 
-from tenantry.base.settings import Alert
+from tenantry.base.setting_groups import Alert
 from tenantry.control.alert_channels import Thresholds
 from tenantry.control.alerts import Severity
 from tenantry.control.databases import DatabaseRow

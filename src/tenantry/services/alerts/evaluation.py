@@ -11,7 +11,7 @@ from tenantry.control.alert_channels import ChannelRow, MessageRow
 from tenantry.control.alerts import AlertRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.services.alerts import parts, plan
-from tenantry.services.alerts.model import Condition, Found, Transition, patience
+from tenantry.services.alerts.model import LATELY, Condition, Found, Transition, patience
 
 
 class Evaluation:
@@ -30,11 +30,13 @@ class Evaluation:
             for key, condition in conditions.items():
                 if key not in rows:
                     rows[key] = await _opened(tx, condition, now)
+            fired = await alerts.fired_since(tx, now - LATELY) if rows else {}
             done = []
             for key, row in rows.items():
                 if row.rule not in found.looked or row.database_id in found.unknown:
                     continue
-                after, transition = plan.step(row, conditions.get(key), now, patience(row.rule))
+                lasts = patience(row.rule, fired.get(key, 0))
+                after, transition = plan.step(row, conditions.get(key), now, lasts)
                 if after is None:
                     await alerts.drop(tx, row.id)
                     continue
@@ -45,7 +47,8 @@ class Evaluation:
             # Customers' channels are many, and rarely needed.
             channels = await alert_channels.every(tx, of_platform=not done)
             for after, transition in done:
-                await send(tx, after, transition, channels, reported=found.reported)
+                hearing = plan.hearing(after, channels, now)
+                await send(tx, after, transition, hearing, reported=found.reported)
         parts.export_channels(self._home, channels)
         parts.evaluated(self._home)
         return done
@@ -64,8 +67,8 @@ class Evaluation:
 
 async def _opened(tx: Tx, condition: Condition, now: dt.datetime) -> AlertRow:
     row = plan.opened(condition, now, condition.occurrence or new_id())
-    muted = await alerts.muted_until(tx, row.rule, row.subject)
-    row = replace(row, muted_until=muted)
+    platforms, customers = await alerts.mutes(tx, row.rule, row.subject, row.customer_id)
+    row = replace(row, muted_until=platforms, customer_muted_until=customers)
     await alerts.keep(tx, row)
     return row
 
@@ -74,15 +77,13 @@ async def send(
     tx: Tx,
     row: AlertRow,
     transition: Transition,
-    channels: list[ChannelRow],
+    hearing: list[ChannelRow],
     *,
     reported: frozenset[uuid.UUID] = frozenset(),
 ) -> None:
-    """Add the messages about a transition, unless the alert is muted."""
+    """Add the messages about a transition, for the channels that hear of it."""
     now = dt.datetime.now(dt.UTC)
-    if plan.is_muted(row, now):
-        return
-    for channel in plan.hearing(row, channels):
+    for channel in hearing:
         message = plan.message(row, transition, channel.id, now)
         await alert_channels.add_message(
             tx,

@@ -73,6 +73,8 @@ class Patience:
 _USUAL = Patience(hold=dt.timedelta(seconds=10), clear=dt.timedelta(seconds=30))
 _SLOW = Patience(hold=dt.timedelta(minutes=5), clear=dt.timedelta(minutes=2))
 PART = "part"
+LATELY = dt.timedelta(days=1)
+_LONGEST_CLEAR = dt.timedelta(hours=1)
 # Longer than parts.MERGED: an incident that goes on is never a new one to its open alert.
 _PATIENCE = {
     PART: Patience(hold=dt.timedelta(0), clear=dt.timedelta(seconds=45)),
@@ -85,9 +87,18 @@ _PATIENCE = {
 }
 
 
-def patience(rule: str) -> Patience:
-    """Return how long conditions of a rule must last, and be gone."""
-    return _PATIENCE.get(rule, _USUAL)
+def patience(rule: str, fired: int = 1) -> Patience:
+    """Return how long conditions of a rule must last, and be gone.
+
+    ``fired`` is how often it has fired about this subject within ``LATELY``: each time doubles how
+    long it must be gone, so that one that comes and goes is a single alert. A part that ends is
+    always reported.
+    """
+    usual = _PATIENCE.get(rule, _USUAL)
+    if rule == PART or fired <= 1:
+        return usual
+    longer = usual.clear * 2 ** min(fired - 1, 10)
+    return Patience(usual.hold, max(usual.clear, min(longer, _LONGEST_CLEAR)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,14 +167,17 @@ class PartsWatch:
         self._rows: list[ChannelRow] = []
 
     def observe(self, event: Event) -> None:
-        """Note the death, the failed start or the start of a process. A subscriber of events."""
+        """Note the death, the start, the failed start or the stop of a process.
+
+        A subscriber of events.
+        """
         match event:
             case events.ProcessDied(process, code) if not self._was_stopped(process):
                 how = "" if code is None else f" (exit code {code})"
                 self._down(process, f"{process} ended unexpectedly{how}.")
             case events.StartFailed(process, error) if process != _FLEET:
                 self._down(process, f"{process} does not start: {error}")
-            case events.ProcessStarted(process):
+            case events.ProcessStarted(process) | events.ProcessStopped(process):
                 self._up(process)
             case _:
                 pass
@@ -218,7 +221,7 @@ class PartsWatch:
         row, _ = plan.step(pending, condition, incident.since, patience(PART))
         if row is None:
             return
-        for channel in plan.hearing(row, self._rows):
+        for channel in plan.hearing(row, self._rows, self._now()):
             message = plan.message(row, "firing", channel.id, self._now())
             if message.id in self._noted.reported or self._waits(channel.id):
                 continue
@@ -284,6 +287,7 @@ class PartsWatch:
         return incident
 
     def _up(self, part: str) -> None:
+        """End the incident of a part that runs again, or is not wanted any more."""
         incident = self._noted.incidents.get(part)
         if incident is not None and incident.until is None:
             self._noted.incidents[part] = incident.model_copy(update={"until": self._now()})

@@ -46,6 +46,32 @@ def opened(condition: Condition, now: dt.datetime, alert_id: uuid.UUID) -> Alert
         acknowledged_at=None,
         acknowledged_by=None,
         muted_until=None,
+        customer_muted_until=None,
+        customer_acknowledged_at=None,
+        customer_acknowledged_by=None,
+        customer_resolved_at=None,
+        customer_resolved_by=None,
+    )
+
+
+def of_customer(row: AlertRow) -> AlertRow:
+    """Return an alert as its customer has it: its own mute, acknowledgement and resolution.
+
+    What an administrator has resolved is resolved for the customer, too.
+    """
+    row = replace(
+        row,
+        muted_until=row.customer_muted_until,
+        acknowledged_at=row.customer_acknowledged_at,
+        acknowledged_by=row.customer_acknowledged_by,
+    )
+    if row.customer_resolved_at is None:
+        return row
+    return replace(
+        row,
+        state="resolved",
+        resolved_at=row.customer_resolved_at,
+        resolved_by=row.customer_resolved_by,
     )
 
 
@@ -58,6 +84,15 @@ def step(
     """
     if condition is None:
         return _absent(row, now, lasts)
+    if condition.customer_id != row.customer_id:  # a new owner has done none of these
+        row = replace(
+            row,
+            customer_muted_until=None,
+            customer_acknowledged_at=None,
+            customer_acknowledged_by=None,
+            customer_resolved_at=None,
+            customer_resolved_by=None,
+        )
     is_worse = (row.severity, condition.severity) == ("warning", "critical")
     row = replace(
         row,
@@ -87,18 +122,18 @@ def _absent(
     return replace(row, state="resolved", resolved_at=now), "resolved"
 
 
-def is_muted(row: AlertRow, now: dt.datetime) -> bool:
-    """Whether nothing is sent about an alert now."""
-    return row.muted_until is not None and row.muted_until > now
-
-
-def hearing(row: AlertRow, channels: Iterable[ChannelRow]) -> list[ChannelRow]:
+def hearing(row: AlertRow, channels: Iterable[ChannelRow], now: dt.datetime) -> list[ChannelRow]:
     """Return the channels that an alert is sent to.
 
-    They are the platform's, and those of the customer whose database it is about.
+    They are the platform's, and those of the customer whose database it is about, unless their
+    owner has muted it, or the customer resolved it, which was reported to it then.
     """
     wanted = PLATFORM_ALERTS if row.database_id is None else DATABASE_ALERTS
-    owners = {None} if row.database_id is None else {None, row.customer_id}
+    mutes: dict[uuid.UUID | None, dt.datetime | None] = {None: row.muted_until}
+    has_customer = row.database_id is not None and row.customer_id is not None
+    if has_customer and row.customer_resolved_at is None:
+        mutes[row.customer_id] = row.customer_muted_until
+    owners = {owner for owner, until in mutes.items() if until is None or until <= now}
     return [each for each in channels if wanted in each.events and each.customer_id in owners]
 
 

@@ -6,12 +6,8 @@ import hashlib
 import hmac
 import json
 import re
-import ssl
 import time
 from dataclasses import dataclass
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime
 
 import aiosmtplib
 import httpx
@@ -19,8 +15,8 @@ import httpx
 from tenantry.base.errors import Conflict
 from tenantry.base.secrets import SIGNING_PREFIX, Secret
 from tenantry.base.settings import Settings
-from tenantry.base.settings import Smtp as SmtpSettings
 from tenantry.control.alert_channels import ChannelKind
+from tenantry.services import mail
 from tenantry.services.alerts import plan
 from tenantry.services.alerts.model import Message
 from tenantry.services.public_addresses import NotPublic, public_address
@@ -30,6 +26,7 @@ _MOST_TEXT = 1900  # Discord takes 2,000 characters
 _NO_EMBEDS = 4  # Discord's SUPPRESS_EMBEDS: no preview of a URL in a name
 _SHOWN_ERROR = 300
 # ValueError is of hosts that are no IDNA, of headers and of TLS: what a customer wrote leads to it.
+MAIL_SERVER = "Set TENANTRY_SMTP_HOST and TENANTRY_SMTP_SENDER."
 _FAILURES = (OSError, ValueError, aiosmtplib.SMTPException, httpx.HTTPError, httpx.InvalidURL)
 # What Discord reads as formatting: [a name](https://elsewhere.example) would be a link.
 _MARKDOWN = re.compile(r"[\\`*_~|\[\]<>#]")
@@ -82,38 +79,25 @@ class Sender:
             kind = MessageRefused if is_its_own else SendingFailed
             raise kind(reason[:_SHOWN_ERROR]) from error
 
+    @property
+    def has_mail_server(self) -> bool:
+        return self._settings.smtp is not None
+
     async def _send_email(self, to: Destination, message: Message) -> None:
         smtp = self._settings.smtp
         if smtp is None:
-            raise SendingFailed(
-                "There is no mail server.", hint="Set TENANTRY_SMTP_HOST and TENANTRY_SMTP_SENDER."
-            )
-        mail = EmailMessage(policy=SMTP)
-        mail["Subject"] = f"Tenantry: {plan.title(message)}"
-        mail["From"] = smtp.sender
-        mail["To"] = to.target.reveal()
-        mail["Date"] = format_datetime(message.at)
-        mail["Message-ID"] = f"<{message.id}@{self._settings.domain}>"
-        mail["Auto-Submitted"] = "auto-generated"
-        mail.set_content(f"{plan.text(message)}\n\nMessage {message.id}\n")
-        await _deliver(smtp, mail)
-
-
-async def _deliver(smtp: SmtpSettings, mail: EmailMessage) -> None:
-    context = None
-    if smtp.security != "none":
-        context = await asyncio.to_thread(ssl.create_default_context, cafile=smtp.ca_file)
-    await aiosmtplib.send(
-        mail,
-        hostname=smtp.host,
-        port=smtp.port,
-        username=smtp.user,
-        password=None if smtp.password is None else smtp.password.get_secret_value(),
-        use_tls=smtp.security == "tls",
-        start_tls=smtp.security == "starttls",
-        tls_context=context,
-        timeout=_SECONDS,
-    )
+            raise SendingFailed("There is no mail server.", hint=MAIL_SERVER)
+        await mail.deliver(
+            smtp,
+            mail.composed(
+                smtp,
+                to=to.target.reveal(),
+                subject=f"Tenantry: {plan.title(message)}",
+                text=f"{plan.text(message)}\n\nMessage {message.id}\n",
+                at=message.at,
+                message_id=f"{message.id}@{self._settings.domain}",
+            ),
+        )
 
 
 async def _post(to: Destination, message: Message) -> None:

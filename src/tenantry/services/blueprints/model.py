@@ -20,16 +20,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pglast import ast
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from tenantry.base.errors import Conflict, FieldError, InvalidInput, NotFound
 from tenantry.base.secrets import ROLE_PASSWORDS
 from tenantry.control.operations import OperationRow
 from tenantry.pg import statements
+from tenantry.pg.descriptions import Difference
 from tenantry.pg.logins import Access
+from tenantry.services.data_api.model import check_schema
 from tenantry.services.migrations.model import (
     HIGHEST_VERSION,
     BadMigrations,
@@ -89,6 +98,18 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Exposed:
+    """A data API, which new databases have from the version ``since`` on.
+
+    ``schemas`` are those that it serves; with ``auth`` it also has application users.
+    """
+
+    schemas: tuple[str, ...]
+    since: int
+    auth: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Blueprint:
     """A validated blueprint. ``own`` is one that is not in the catalogue.
 
@@ -107,6 +128,7 @@ class Blueprint:
     migrations: tuple[Migration, ...]
     files: Mapping[str, str] = field(repr=False)
     own: bool = False
+    data_api: Exposed | None = None
 
     @property
     def newest(self) -> Version:
@@ -130,6 +152,14 @@ class Chosen:
     version: Version
     seeds: str | None
     statement_seconds: float | None = None
+
+    @property
+    def exposed(self) -> Exposed | None:
+        """Return the data API that a new database has with it; None if it has none."""
+        exposed = self.blueprint.data_api
+        if exposed is None or self.version.number < exposed.since:
+            return None
+        return exposed
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,24 +209,6 @@ class Standing:
         return self.version != self.blueprint.newest
 
 
-DifferenceStatus = Literal["missing", "extra", "changed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A difference between a database and its blueprint. Definitions are in PostgreSQL's words.
-
-    ``drift`` is whether it concerns the blueprint: objects that the tenant added do not.
-    """
-
-    kind: str
-    name: str
-    status: DifferenceStatus
-    expected: str | None
-    found: str | None
-    drift: bool
-
-
 @dataclass(frozen=True, slots=True)
 class Compared:
     """A database compared with its blueprint, up to the migration at which it stands."""
@@ -234,6 +246,14 @@ class _Role(_Part):
     access: Access
 
 
+class _DataApi(_Part):
+    schemas: Annotated[
+        list[Annotated[str, AfterValidator(check_schema)]], Field(min_length=1, max_length=20)
+    ]
+    since: Annotated[int, Field(ge=1)] = 1
+    auth: bool = False
+
+
 class _Manifest(_Part):
     title: _Text
     description: _Text
@@ -241,6 +261,7 @@ class _Manifest(_Part):
     versions: Annotated[list[_Version], Field(min_length=1)]
     roles: Annotated[list[_Role], Field(max_length=ROLE_PASSWORDS)] = []
     isolation: dict[str, str | bool | list[str]] = {}
+    data_api: _DataApi | None = None
     seeds: dict[
         Annotated[str, StringConstraints(pattern=_whole(NAME), max_length=LONGEST)], str
     ] = {}
@@ -311,6 +332,11 @@ def parse(name: str, files: Mapping[str, str], *, own: bool = False) -> Blueprin
         migrations=migrations,
         files={path: text for path, text in files.items() if belongs(path)},
         own=own,
+        data_api=None
+        if manifest.data_api is None
+        else Exposed(
+            tuple(manifest.data_api.schemas), manifest.data_api.since, manifest.data_api.auth
+        ),
     )
 
 

@@ -1,12 +1,12 @@
 """The migrations of a version, the permitted changes of version, and drift. Pure."""
 
+import re
+
 from tenantry.base.errors import InvalidInput
-from tenantry.pg.descriptions import Description
+from tenantry.pg.descriptions import Description, Thing
 from tenantry.services.blueprints.model import (
     Blueprint,
     BlueprintBackwards,
-    Difference,
-    DifferenceStatus,
     ForeignMigrations,
     Version,
 )
@@ -100,21 +100,16 @@ def place(blueprint: Blueprint, state: State) -> int:
     return state.version
 
 
-def differences(made: Description, there: Description) -> list[Difference]:
-    """Return the differences between a blueprint's objects and a database's, by kind and name.
+def has_users(blueprint: Blueprint, there: Description) -> bool:
+    """Whether a blueprint is for application users, and the database has them."""
+    exposed = blueprint.data_api
+    return exposed is not None and exposed.auth and Thing("table", "auth.users") in there
 
-    If an object as a whole is missing or extra, its parts are not listed. Objects that the tenant
-    added are listed, but are no drift.
-    """
-    wanted, had = {thing.name for thing in made}, {thing.name for thing in there}
-    found: list[Difference] = []
-    for thing in sorted(made.keys() | there.keys()):
-        want, have = made.get(thing), there.get(thing)
-        if want == have or (thing.part_of and (thing.part_of in wanted) != (thing.part_of in had)):
-            continue
-        status: DifferenceStatus = (
-            "extra" if want is None else "missing" if have is None else "changed"
-        )
-        drift = status != "extra" or thing.part_of in wanted
-        found.append(Difference(thing.kind, thing.name, status, want, have, drift))
-    return found
+
+def without_users(description: Description) -> Description:
+    """Return the description without the schema ``auth``, which the data API creates."""
+    return {
+        thing: definition
+        for thing, definition in description.items()
+        if re.split(r"[. ]", thing.name)[0] != "auth"
+    }

@@ -23,7 +23,8 @@ from tenantry.control.audit import Actor
 from tenantry.control.blueprints import BlueprintRow
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx
-from tenantry.pg import descriptions, extensions, logins, statements
+from tenantry.pg import descriptions, extensions, statements
+from tenantry.pg.connections import QuietConnection
 from tenantry.pg.descriptions import Description
 from tenantry.pg.long_statements import bounded
 from tenantry.services.blueprints import model, plan
@@ -40,8 +41,10 @@ from tenantry.services.blueprints.model import (
     Wanted,
 )
 from tenantry.services.clusters.pools import ClusterPools
+from tenantry.services.data_api.steps import prepare
 from tenantry.services.databases.model import Opened
 from tenantry.services.databases.plan import statement_seconds
+from tenantry.services.databases.scratch import scratch
 from tenantry.services.databases.service import Databases
 from tenantry.services.migrations import service as runner
 from tenantry.services.operations.service import Operations
@@ -306,8 +309,9 @@ class Blueprints:
     async def compare(self, actor: Actor, database_id: uuid.UUID) -> Compared:
         """Return the differences between a database and its blueprint at the same migration.
 
-        The blueprint is applied to a scratch database, as a role of its own. Raises NotFound,
-        Conflict, Unavailable if it takes too long.
+        The blueprint is applied to a scratch database, as a role of its own. That has application
+        users if the blueprint is for them and the database has them: migrations refer to them.
+        Raises NotFound, Conflict, Unavailable if it takes too long.
         """
         database = await self._databases.show(actor, database_id)
         standing = await self.standing(actor, database_id)
@@ -318,19 +322,24 @@ class Blueprints:
                 self._comparing.place(database.customer_id or database.id, within=_COMPARE_SECONDS),
                 asyncio.timeout(_COMPARE_SECONDS),
             ):
-                async with self._databases.scratch() as opened:
+                there = await self._described(database, blueprint)
+                with_users = plan.has_users(blueprint, there)
+                async with scratch(self._store, self._clusters, self._databases) as opened:
                     for role in blueprint.roles:
                         await self._roles.imitate(opened.row, role)
+                    if with_users:
+                        await prepare(self._clusters, opened.row, (), with_users=True)
                     await self._make(opened, blueprint, migration)
                     made = await self._described(opened.row, blueprint)
-                there = await self._described(database, blueprint)
         except TimeoutError:
             raise Unavailable(
                 f"Making the blueprint and looking at both took more than {_COMPARE_SECONDS} s.",
                 hint="Try again when less is going on.",
             ) from None
         made = descriptions.renamed(made, opened.row.username, database.username)
-        return Compared(standing, plan.differences(made, there))
+        if with_users:
+            made, there = plan.without_users(made), plan.without_users(there)
+        return Compared(standing, descriptions.differences(made, there))
 
     async def _make(self, opened: Opened, blueprint: Blueprint, migration: int) -> None:
         """Run a blueprint's files in a scratch database, as its role, which has no other rights."""
@@ -339,7 +348,7 @@ class Blueprints:
             async with (
                 # The SQL of a file may catch the cancellation at the deadline of the comparison.
                 bounded(cluster.address, opened.row.username, _COMPARE_SECONDS),
-                await psycopg.AsyncConnection.connect(
+                await QuietConnection.connect(
                     cluster.address.conninfo(
                         user=opened.row.username,
                         dbname=opened.row.database_name,
@@ -359,17 +368,9 @@ class Blueprints:
     async def _described(self, database: DatabaseRow, blueprint: Blueprint) -> Description:
         cluster = await self._clusters.cluster(database.cluster_id)
         roles = [role.username_in(database) for role in blueprint.roles]
-        try:
-            async with logins.inside(
-                cluster.address, database.database_name, [database.username]
-            ) as session:
-                return await descriptions.describe(session, roles)
-        except psycopg.Error as error:
-            raise Conflict(
-                "The contents of the database cannot be read: "
-                f"{error.diag.message_primary or error}",
-                hint="Somebody changes it now. Try again.",
-            ) from error
+        return await descriptions.read(
+            cluster.address, database.database_name, database.username, roles
+        )
 
 
 async def _own(name: str, files: Mapping[str, str]) -> Blueprint:

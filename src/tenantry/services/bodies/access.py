@@ -130,7 +130,7 @@ class UpdateUser(Body):
     """Changes to a user; omitted fields stay unchanged."""
 
     name: Label | None = None
-    disabled: Annotated[bool, Field(strict=True)] | None = None
+    disabled: bool | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:

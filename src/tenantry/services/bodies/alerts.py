@@ -12,7 +12,7 @@ from tenantry.services.alerts.channels import Wanted
 from tenantry.services.alerts.model import EVENTS, Event
 from tenantry.services.bodies.fields import Body, Label, Moment, email, typed
 
-_Percent = Annotated[int, Field(ge=1, le=100, strict=True)] | None
+_Percent = Annotated[int, Field(ge=1, le=100)] | None
 
 
 class Mute(Body):
@@ -70,10 +70,10 @@ class SetThresholds(Body):
 
     disk_percent: _Percent = None
     connections_percent: _Percent = None
-    transaction_minutes: Annotated[int, Field(ge=1, le=10_080, strict=True)] | None = None
-    deadlocks: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
+    transaction_minutes: Annotated[int, Field(ge=1, le=10_080)] | None = None
+    deadlocks: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     rollback_percent: _Percent = None
-    slower_percent: Annotated[int, Field(ge=101, le=100_000, strict=True)] | None = None
+    slower_percent: Annotated[int, Field(ge=101, le=100_000)] | None = None
 
     def wanted(self) -> Thresholds:
         return Thresholds(**self.model_dump())

@@ -40,7 +40,7 @@ class ApplyBlueprint(Body):
     """
 
     blueprint: BlueprintReference | None = None
-    version: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = Field(
+    version: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None, description="Default: the newest."
     )
     seeds: Seeds | None = None

@@ -31,8 +31,10 @@ from tenantry.services.bodies.fields import (
     readable,
     secret,
 )
+from tenantry.services.bodies.lost_rows import TableName, table_of
 from tenantry.services.branches.model import NewBranch
 from tenantry.services.imports.plan import Selection, UnmappedRoles
+from tenantry.services.lost_rows.model import NewTables
 from tenantry.services.restores.model import NewRestore
 
 _SCHEDULE = Schedule()
@@ -215,13 +217,11 @@ class BackupSchedule(Body):
     """When a database is backed up automatically, and which backups are kept."""
 
     every: Literal["off", "day", "week"] = Field(description="Weekly is on Sundays.")
-    hour: Annotated[int, Field(ge=0, le=23, strict=True)] = Field(
-        default=_SCHEDULE.hour, description="In UTC."
-    )
+    hour: Annotated[int, Field(ge=0, le=23)] = Field(default=_SCHEDULE.hour, description="In UTC.")
     format: Literal["custom", "plain"] = _SCHEDULE.format
-    keep_count: Annotated[int, Field(ge=1, le=1000, strict=True)] = _SCHEDULE.keep_count
-    keep_days: Annotated[int, Field(ge=0, le=3650, strict=True)] = _SCHEDULE.keep_days
-    keep_manual_days: Annotated[int, Field(ge=1, le=3650, strict=True)] | None = Field(
+    keep_count: Annotated[int, Field(ge=1, le=1000)] = _SCHEDULE.keep_count
+    keep_days: Annotated[int, Field(ge=0, le=3650)] = _SCHEDULE.keep_days
+    keep_manual_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(
         default=None, description="Manual backups older than this go, too; null: they stay."
     )
 
@@ -250,9 +250,7 @@ class CreateBranch(Body):
     expires_in: (
         Annotated[
             int,
-            Field(
-                ge=60, le=100 * 366 * 86_400, strict=True, description="Seconds.", examples=[86_400]
-            ),
+            Field(ge=60, le=100 * 366 * 86_400, description="Seconds.", examples=[86_400]),
         ]
         | None
     ) = None
@@ -337,12 +335,21 @@ class Restore(Body):
         ),
     ]
     as_: Annotated[
-        Literal["new", "in_place"] | None,
+        Literal["new", "in_place", "rows"] | None,
         Field(
             alias="as",
-            description="A new database if left out. What was replaced only goes `in_place`.",
+            description="A new database if left out. What was replaced only goes `in_place`. Of"
+            " `tables`, copies in a new schema of the same database (`new`), or the rows that were"
+            " deleted since, in their places (`rows`).",
         ),
     ] = None
+    tables: list[TableName] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=20,
+        description="To bring only these back, from a moment, and nothing else.",
+        examples=[["public.orders"]],
+    )
     name: Slug | None = Field(
         default=None,
         description="For a new database, in the environment of the other one; none if left out, or "
@@ -351,10 +358,34 @@ class Restore(Body):
     friendly_name: Label | None = Field(default=None, description="For a new database.")
     accept_losses: _AcceptLosses = False
 
+    @model_validator(mode="after")
+    def _of_one_sort(self) -> Self:
+        if self.tables is None:
+            if self.as_ == "rows":
+                raise ValueError("tables: name those whose rows to bring back")
+            return self
+        of_database = (self.name, self.friendly_name, self.accept_losses or None)
+        for wrong, why in (
+            (not isinstance(self.to, dt.datetime), "to: tables are brought back from a moment"),
+            (self.as_ == "in_place", "as: tables are brought back as new, or their rows"),
+            (any(of_database), "tables: no database is made that has a name or loses anything"),
+        ):
+            if wrong:
+                raise ValueError(why)
+        return self
+
+    def wanted_tables(self) -> NewTables | None:
+        """Return the tables to bring back, None if it is the database."""
+        if self.tables is None or not isinstance(self.to, dt.datetime):
+            return None
+        into: Literal["new", "rows"] = "rows" if self.as_ == "rows" else "new"
+        return NewTables(self.to, list(dict.fromkeys(map(table_of, self.tables))), into)
+
     def wanted(self) -> NewRestore:
+        """Return the restore of the whole database."""
         return NewRestore(
             to=self.to,
-            into=self.as_,
+            into="in_place" if self.as_ == "in_place" else self.as_ and "new",
             name=self.name,
             friendly_name=self.friendly_name,
             accept_losses=self.accept_losses,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     AfterValidator,
     AwareDatetime,
+    BeforeValidator,
     Field,
     StringConstraints,
     model_validator,
@@ -15,16 +16,18 @@ from pydantic import (
 
 from tenantry.base.networks import parse_network
 from tenantry.control import attributes, plans
-from tenantry.control.attributes import Attributes, Environment, PoolMode
+from tenantry.control.attributes import Attributes, Environment, PoolMode, SuspendedDirect
 from tenantry.control.log_settings import LoggedStatements, LogSettings
 from tenantry.control.whitelist import NewEntry
 from tenantry.pg import sources
 from tenantry.pg.api_roles import SHARED
+from tenantry.pg.drivers import PROCESS
 from tenantry.services.bodies.fields import (
     BlueprintReference,
     Body,
     Connections,
     ConnectionString,
+    CpuWeight,
     DiskQuota,
     Email,
     Label,
@@ -41,11 +44,25 @@ from tenantry.services.bodies.fields import (
     readable,
     secret,
 )
-from tenantry.services.databases.model import Changes, NewDatabase
+from tenantry.services.databases.model import Changes, NewDatabase, NewInstance
 from tenantry.services.network.service import MOST_ENTRIES
 from tenantry.services.provisioning.model import Contents, FromBlueprint, FromSource
 from tenantry.services.roles.model import LONGEST_NAME, ROLE_NAME, NewRole
 
+Driver = Literal["process", "docker"]
+Cpus = Annotated[float, Field(ge=0.1, le=1024)]
+InstanceMemory = Annotated[int, Field(ge=128, le=16_777_216)]
+
+_SHORTEST_SUSPENSION = 60  # for as long the pooler keeps a server connection that is not used
+_LONGEST_SUSPENSION = 30 * 86_400
+_OF_INSTANCES = {
+    "version",
+    "cpus",
+    "memory_mb",
+    "driver",
+    "auto_suspend_seconds",
+    "auto_suspend_direct",
+}
 _EXTENSION_NAME = re.compile(r"[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)*", re.ASCII)
 
 
@@ -60,6 +77,7 @@ class _Limits(Body):
     statement_timeout_ms: Timeout | None = None
     lock_timeout_ms: Timeout | None = None
     idle_in_transaction_session_timeout_ms: Timeout | None = None
+    cpu_weight: CpuWeight | None = None
 
     def limits(self) -> dict[str, int | None]:
         """Return the limits that were sent, including null ones."""
@@ -70,6 +88,12 @@ class _Limits(Body):
 def _zones() -> set[str]:
     """Return the IANA time zones, without those that depend on the machine."""
     return zoneinfo.available_timezones() - {"localtime", "Factory"}
+
+
+def _suspension(seconds: int) -> int | None:
+    if 0 < seconds < _SHORTEST_SUSPENSION:
+        raise ValueError(f"must be {_SHORTEST_SUSPENSION} at least, or 0 for never")
+    return seconds or None
 
 
 def _zone(text: str) -> str:
@@ -89,6 +113,19 @@ class _Attributes(_Limits):
         " change it, and a login that has one of its own keeps that.",
         examples=["Europe/Berlin"],
     )
+    auto_suspend_seconds: (
+        Annotated[int, Field(ge=0, le=_LONGEST_SUSPENSION), AfterValidator(_suspension)] | None
+    ) = Field(
+        default=None,
+        description="After how many seconds without a session an instance is suspended, until the"
+        " next connection through the pooler: 60 at least; null or 0 is never.",
+        examples=[300],
+    )
+    auto_suspend_direct: SuspendedDirect | None = Field(
+        default=None,
+        description="What a direct connection to a suspended instance does: wake it, for which all"
+        " direct connections pass through the platform, or refuse. From the instance's next start.",
+    )
 
     def attributes(self) -> dict[str, object]:
         """Return the attributes that were sent; null counts only for those that can be cleared."""
@@ -102,13 +139,35 @@ class _Attributes(_Limits):
         }
 
 
+Restart = Annotated[
+    bool,
+    Field(
+        description="Whether to restart the instance if parameters need it, which ends all its"
+        " sessions. Otherwise these wait for the next restart."
+    ),
+]
+
+
 class CreateDatabase(_Attributes):
     """A new database. One of ``friendly_name`` and ``name`` is required."""
 
     owner_email: Email | None = None
     new_customer: NewCustomer = True
     environment: Environment = "production"
-    kind: Literal["shared"] = "shared"
+    kind: Literal["shared", "dedicated"] = Field(
+        default="shared",
+        description="Where to create it: on a shared cluster, or on one of its own, an instance.",
+    )
+    version: Annotated[int, Field(ge=1, le=99)] | None = Field(
+        default=None, description="An instance's major version: see GET /api/versions."
+    )
+    cpus: Cpus | None = Field(
+        default=None, description="How many processors an instance may use; null: all."
+    )
+    memory_mb: InstanceMemory | None = Field(
+        default=None, description="The memory of an instance, in MiB."
+    )
+    driver: Driver | None = Field(default=None, description="What runs an instance.")
     cluster: str | None = Field(
         default=None,
         max_length=9,
@@ -134,6 +193,19 @@ class CreateDatabase(_Attributes):
             raise ValueError("seeds are a blueprint's, and none is named")
         return self
 
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        if self.kind == "shared":
+            if said := self.model_fields_set & _OF_INSTANCES:
+                raise ValueError(f"{min(said)} is of instances: kind is dedicated")
+        elif self.name is None:
+            raise ValueError("name is needed for an instance, which is named by it")
+        elif self.cluster is not None:
+            raise ValueError("cluster is of shared databases: an instance is one of its own")
+        elif self.blueprint is not None or self.import_from is not None:
+            raise ValueError("blueprint and import_from are for a database that is there already")
+        return self
+
     def contents(self) -> Contents | None:
         """Return the initial contents. Raises InvalidInput without the connection string."""
         if self.import_from is not None:
@@ -150,7 +222,13 @@ class CreateDatabase(_Attributes):
             limits={name: value for name, value in self.limits().items() if value is not None},
             cluster=self.cluster,
             new_customer=self.new_customer,
+            instance=self._instance(),
         )
+
+    def _instance(self) -> NewInstance | None:
+        if self.kind == "shared":
+            return None
+        return NewInstance(self.driver or PROCESS, self.version, self.cpus, self.memory_mb)
 
 
 class UpdateDatabase(_Attributes):
@@ -182,20 +260,78 @@ class UpdateDatabase(_Attributes):
     expires_at: Annotated[Moment, AfterValidator(expiry)] | None = Field(
         default=None, description="When to delete a branch; null is never."
     )
-    rotate_password_days: Annotated[int, Field(ge=14, le=3650, strict=True)] | None = Field(
+    rotate_password_days: Annotated[int, Field(ge=14, le=3650)] | None = Field(
         default=None,
         description="After how many days to replace the passwords of its logins, the first time"
         " in 7 days at the earliest; null is never.",
     )
+    cpus: Cpus | None = Field(
+        default=None, description="How many processors its instance may use; null: all."
+    )
+    memory_mb: InstanceMemory | None = Field(
+        default=None, description="The memory of its instance, in MiB."
+    )
+    restart: Restart = False
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if not self.model_fields_set - {"new_customer"}:
+        if not self.model_fields_set - {"new_customer", "restart"}:
             raise ValueError("names nothing to change")
         return self
 
+    def _size(self) -> dict[str, float | None]:
+        """Return the size that was sent; an instance is never without a limit of memory."""
+        size: dict[str, float | None] = {}
+        if "cpus" in self.model_fields_set:
+            size["cpus"] = self.cpus
+        if self.memory_mb is not None:
+            size["memory_mb"] = self.memory_mb
+        return size
+
     def changes(self) -> Changes:
-        return Changes(self.attributes(), self.limits(), self.owner_email, self.new_customer)
+        return Changes(
+            self.attributes(),
+            self.limits(),
+            self.owner_email,
+            self.new_customer,
+            self._size(),
+            self.restart,
+        )
+
+
+def _parameter_text(value: object) -> object:
+    """Return a value of JSON as PostgreSQL writes it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+ParameterName = Annotated[
+    str, StringConstraints(min_length=1, max_length=63), AfterValidator(readable)
+]
+ParameterValue = Annotated[
+    str,
+    BeforeValidator(_parameter_text),
+    StringConstraints(max_length=1000),
+    AfterValidator(readable),
+]
+
+
+class SetParameters(Body):
+    """Parameters of an instance's server to set; one that is null is the default again."""
+
+    parameters: dict[ParameterName, ParameterValue | None] = Field(
+        default_factory=dict,
+        max_length=100,
+        examples=[{"work_mem": "16MB", "max_parallel_workers": 4, "jit": None}],
+    )
+    restart: Restart = False
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.parameters and not self.restart:
+            raise ValueError("names nothing to change")
+        return self
 
 
 class WhitelistEntry(Body):
@@ -221,9 +357,9 @@ class SetLog(Body):
     """Which statements of a database to log; an omitted setting is turned off."""
 
     statements: LoggedStatements = "none"
-    min_duration_ms: Annotated[int, Field(ge=0, le=3_600_000, strict=True)] | None = None
-    errors: Annotated[bool, Field(strict=True)] = False
-    keep_days: Annotated[int, Field(ge=1, le=3650, strict=True)] | None = None
+    min_duration_ms: Annotated[int, Field(ge=0, le=3_600_000)] | None = None
+    errors: bool = False
+    keep_days: Annotated[int, Field(ge=1, le=3650)] | None = None
 
     def wanted(self) -> LogSettings:
         return LogSettings(self.statements, self.min_duration_ms, self.errors, self.keep_days)

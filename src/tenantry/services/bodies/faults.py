@@ -1,15 +1,17 @@
 """What is wrong with a body's fields, in plain words."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tenantry.base.errors import FieldError
 from tenantry.base.suggestions import did_you_mean
 
 # Beginnings of pydantic's messages, which name types of Python.
 _PYDANTIC = re.compile(r"^(?:Input|String|Value|List|Dictionary) should (?=be |have |match )")
 _COUNT = re.compile(r" after validation, not \d+$")
 _LONGEST_NAME = 63
+MOST = 100  # in one answer
 
 
 def printable(text: object) -> str:
@@ -34,3 +36,22 @@ def message(error: Mapping[str, Any]) -> str:
     if not isinstance(given, str) or len(given) > _LONGEST_NAME:
         return said
     return f"“{printable(given)}” {said} {did_you_mean(given, names) or ''}".rstrip()
+
+
+def fields(
+    errors: Iterable[Mapping[str, Any]], *, skipped: int = 1, whole: str | None = None
+) -> tuple[FieldError, ...]:
+    """Return pydantic's errors by field: the location without the first ``skipped`` parts.
+
+    An error of no single field has the name ``whole``; by default the first part, such as body.
+    """
+    return tuple(
+        FieldError(
+            field=".".join(printable(part) for part in each["loc"][skipped:])
+            or whole
+            or str(each["loc"][0]),
+            message=message(each),
+            code=str(each["type"]),
+        )
+        for each in errors
+    )

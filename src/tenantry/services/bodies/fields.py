@@ -3,7 +3,9 @@
 import datetime as dt
 import re
 import unicodedata
-from typing import Annotated, Literal
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import (
@@ -15,6 +17,8 @@ from pydantic import (
     Field,
     SecretStr,
     StringConstraints,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -201,7 +205,6 @@ Connections = Annotated[
     Field(
         ge=1,
         le=MOST_CONNECTIONS,
-        strict=True,
         description="The most connections at once, direct and pooled together.",
         examples=[20],
     ),
@@ -213,7 +216,6 @@ PoolSize = Annotated[
     Field(
         ge=1,
         le=POOL_SIZE,
-        strict=True,
         description="The most of them that its pools may hold.",
         examples=[10],
     ),
@@ -225,7 +227,6 @@ ReservePoolSize = Annotated[
     Field(
         ge=0,
         le=POOL_SIZE,
-        strict=True,
         description="How many of those a pool may open beyond its share once a client has waited.",
         examples=[5],
     ),
@@ -237,7 +238,6 @@ DiskQuota = Annotated[
     Field(
         ge=32 * _MIB,
         le=1024 * _TIB,
-        strict=True,
         description="The most that it and its shadow may take on disk; empty, they take 15 MiB.",
         examples=[5 * 1024 * _MIB],
     ),
@@ -249,9 +249,19 @@ TempFileLimit = Annotated[
     Field(
         ge=_MIB,
         le=_TIB,
-        strict=True,
         description="The most that the temporary files of one session may take.",
         examples=[512 * _MIB],
+    ),
+]
+
+
+CpuWeight = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=10_000,
+        description="Its share of busy processors, relative to the other databases of its cluster.",
+        examples=[100],
     ),
 ]
 
@@ -261,7 +271,6 @@ Timeout = Annotated[
     Field(
         ge=0,
         le=_LONGEST_MS,
-        strict=True,
         description="In milliseconds, 0 for none. A default: each session may change it.",
         examples=[60_000],
     ),
@@ -300,8 +309,14 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 Scope = Literal[SCOPES]  # type: ignore[valid-type]
 
 
+FORM = "form"  # the context of a body whose values are the texts of a form
+
+
 class Body(BaseModel):
-    """A JSON object with these fields and no others."""
+    """A JSON object with these fields and no others.
+
+    Numbers and booleans have to be JSON's own: neither "5" nor true is a number.
+    """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
 
@@ -314,6 +329,32 @@ class Body(BaseModel):
         if len(body) > _MOST_FIELDS:
             raise ValueError(f"must have at most {_MOST_FIELDS} fields")
         return body
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _of_its_type(cls, value: object, info: ValidationInfo) -> object:
+        if info.context == FORM or not isinstance(value, (bool, int, float, str)):
+            return value
+        wanted = _scalars(cls, str(info.field_name))
+        if type(value) in wanted or (type(value) is int and float in wanted):
+            return value
+        if wanted == {bool}:
+            raise ValueError("must be true or false")
+        if wanted and wanted <= {int, float}:
+            raise ValueError(f"must be a {'' if float in wanted else 'whole '}number")
+        return value
+
+
+@cache
+def _scalars(model: type[BaseModel], field: str) -> frozenset[type]:
+    """Return the types of a field that JSON has no brackets for."""
+    found = set()
+    left: list[Any] = [model.model_fields[field].annotation]
+    while left:
+        each = left.pop()
+        left += get_args(each) if get_origin(each) in {Annotated, Union, UnionType} else ()
+        found |= {each} & {bool, int, float, str} if isinstance(each, type) else set()
+    return frozenset(found)
 
 
 def expiry(at: dt.datetime) -> dt.datetime:

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 
 from tenantry.pg.explaining import Wanted
 from tenantry.services.advice.model import Code
-from tenantry.services.bodies.fields import Body, Moment, Storable
+from tenantry.services.bodies.fields import Body, Label, Moment, Storable
 from tenantry.services.sql_runs import service as sql_runs
 
 
@@ -48,32 +48,42 @@ class RunSql(Body):
     sql: Sql = Field(examples=["SELECT id, total FROM orders ORDER BY id LIMIT 10"])
     read_only: bool | None = Field(
         default=None,
-        strict=True,
         description="Whether it is an error to change something. Default: in production, and"
         " without the scope data:write.",
     )
-    timeout_ms: Annotated[int, Field(ge=1, le=30_000, strict=True)] = 30_000
-    max_rows: Annotated[int, Field(ge=1, le=10_000, strict=True)] = Field(
+    timeout_ms: Annotated[int, Field(ge=1, le=30_000)] = 30_000
+    max_rows: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=10_000, description="The most rows of each result."
     )
 
+    remember: bool = Field(
+        default=False,
+        description="Whether to add the text to your history, once it has succeeded.",
+    )
+
     def wanted(self) -> sql_runs.Wanted:
-        return sql_runs.Wanted(self.sql, self.read_only, self.timeout_ms, self.max_rows)
+        return sql_runs.Wanted(
+            self.sql, self.read_only, self.timeout_ms, self.max_rows, remember=self.remember
+        )
+
+
+class SaveSql(Body):
+    """A text to save by a name, for the caller alone."""
+
+    name: Annotated[Label, Field(max_length=100)] = Field(examples=["top customers"])
+    sql: Annotated[Sql, Field(max_length=100_000)] = Field(examples=["SELECT 1"])
 
 
 class Explain(Body):
     """A statement to explain, and whether to execute it for that."""
 
     sql: Sql = Field(examples=["SELECT * FROM orders WHERE customer_id = 7"])
-    analyze: bool = Field(
-        default=False, strict=True, description="Whether to execute it, to measure each node."
-    )
+    analyze: bool = Field(default=False, description="Whether to execute it, to measure each node.")
     read_only: bool = Field(
         default=True,
-        strict=True,
         description="Whether it is an error to change something. If not, it is rolled back.",
     )
-    timeout_ms: Annotated[int, Field(ge=1, le=60_000, strict=True)] = 10_000
+    timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = 10_000
 
     def wanted(self) -> Wanted:
         return Wanted(self.sql, self.analyze, self.read_only, self.timeout_ms)

@@ -73,7 +73,9 @@ class Copying:
         if at is not None:
             cluster = await self.clusters.cluster(source.cluster_id)
             await self.repositories.secure(cluster.name)
-            await self.sides.check(cluster.name, at)
+            await self.sides.check(
+                await self.clusters.name_at(source.id, source.cluster_id, at), at
+            )
         async with self.clusters.own_connection(source.cluster_id) as server:
             sizes = await catalog.sizes(server, [source.database_name])
         size = sizes.get(source.database_name, 0)
@@ -143,6 +145,7 @@ class Copying:
                     others=[*others, visitor.name],
                     new_owner=target.new_owner,
                 )
+        await objects.return_databases(address)
         return method
 
     async def _try_blocks(self, server: Server, source: DatabaseRow, target: Target) -> Method:

@@ -33,6 +33,7 @@ from tenantry.services.branches.model import (
     BranchState,
     MaskingFailed,
 )
+from tenantry.services.branches.plan import require_beside
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases.plan import wanted_state
 from tenantry.services.databases.replacement import Replacement, require_row, retained_name
@@ -292,4 +293,5 @@ class BranchFlow:
             raise Conflict("The database has been deleted meanwhile.")
         if source is None or source.status != "active":
             raise NotFound("What is to be copied has been deleted meanwhile.")
+        require_beside(destination, source)
         return destination, source

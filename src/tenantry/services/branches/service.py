@@ -18,6 +18,8 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
+from tenantry.pg import descriptions
+from tenantry.pg.descriptions import Description, Difference
 from tenantry.services.branches.flow import BranchFlow
 from tenantry.services.branches.model import (
     CREATE,
@@ -29,6 +31,7 @@ from tenantry.services.branches.model import (
     NewBranch,
     OpenedBranch,
 )
+from tenantry.services.branches.plan import require_beside
 from tenantry.services.databases.model import Opened
 from tenantry.services.databases.service import Databases
 from tenantry.services.operations.model import Kind
@@ -108,6 +111,7 @@ class Branches:
         branch = await self._databases.lock_there(tx, actor, branch_id)
         if branch.parent_id != parent.id:
             raise NotFound("This database has no such branch.")
+        require_beside(branch, parent)
         has_masking = await self._check(tx, parent, masked=masked, at=at)
         await self._databases.check_count(tx, actor, branch.customer_id, more=1)
         masked = has_masking if masked is None else masked
@@ -133,6 +137,7 @@ class Branches:
                 hint="It never had one, or that has been deleted.",
             )
         parent = await self._databases.lock_there(tx, actor, branch.parent_id)
+        require_beside(branch, parent)
         await self._databases.check_count(tx, actor, parent.customer_id, more=1)
         return await self._begin(
             tx,
@@ -159,8 +164,8 @@ class Branches:
                     f"The parent was made at {parent.created_at:%F %T} UTC only.",
                     hint="Ask for a moment after that.",
                 )
-            cluster = await self._clusters.cluster(parent.cluster_id)
-            await self._sides.check(cluster.name, at)
+            cluster = await self._clusters.name_at(parent.id, parent.cluster_id, at)
+            await self._sides.check(cluster, at)
         has_masking = await rows.masking(tx, parent.id) is not None
         if masked and not has_masking:
             raise InvalidInput.of("masked", "needs a masking of the parent, and it has none")
@@ -206,6 +211,25 @@ class Branches:
         return await self._databases.page(
             actor, Filter(parent_id=parent_id), cursor=cursor, limit=limit
         )
+
+    async def compare(
+        self, actor: Actor, parent_id: uuid.UUID, branch_id: uuid.UUID
+    ) -> list[Difference]:
+        """Return how a branch's schema differs from its parent's now; rows are not compared.
+
+        Raises NotFound, Conflict, Unavailable.
+        """
+        parent = await self._databases.active(actor, parent_id)
+        branch = await self._databases.active(actor, branch_id)
+        if branch.parent_id != parent.id:
+            raise NotFound("This database has no such branch.")
+        of_parent, of_branch = [await self._described(each) for each in (parent, branch)]
+        of_branch = descriptions.renamed(of_branch, branch.username, parent.username)
+        return descriptions.differences(of_parent, of_branch)
+
+    async def _described(self, row: DatabaseRow) -> Description:
+        cluster = await self._clusters.cluster(row.cluster_id)
+        return await descriptions.read(cluster.address, row.database_name, row.username, ())
 
     async def expire(self) -> list[uuid.UUID]:
         """Delete the branches that have expired. Returns their IDs."""

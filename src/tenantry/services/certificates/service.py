@@ -33,6 +33,8 @@ from tenantry.services.certificates.model import CertificateStatus, Revocation, 
 from tenantry.services.certificates.plan import Failures, InPlace, Keep, Obtain, Wait, Wanted
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.pooling.service import Pooler
+from tenantry.services.sites import process as sites
+from tenantry.services.sites.process import SiteProcess
 
 if TYPE_CHECKING:
     from tenantry.host.acme import Authority
@@ -379,22 +381,31 @@ class Certificates:
 
     def _running(self) -> list[_Server]:
         async def reload_cluster(cluster: Cluster) -> None:
+            self._fleet.ensure_certificate(cluster)
             cluster.reload()
 
         servers = [
             _Server(each.name, each.address.port, partial(reload_cluster, each))
-            for each in self._fleet.shared
+            for each in self._fleet.of_tenants
             if each.pid() is not None
         ]
         if self._pooler.pid() is not None:
             servers.append(_Server("pooler", self._settings.pool.port, self._pooler.reload))
-        return [*servers, *self._http_servers()]
+        return [*servers, *self._http_servers(), *self._sites()]
+
+    def _sites(self) -> Iterator[_Server]:
+        home = Home(self._settings.home)
+        for each in sites.every(home):
+            if (port := each.port()) is not None and each.pid() is not None:
+                reload = partial(_reload_site, home, each, port)
+                yield _Server(f"site-{port}", port, reload, postgres=False)
 
     def _http_servers(self) -> Iterator[_Server]:
         here = self._settings
         for name, host, port, has_tls in (
             ("api", here.api.host, here.api.port, here.api_tls),
             ("rest", here.rest.host, here.rest.port, here.rest_tls),
+            ("cache", here.cache.host, here.cache.port, here.cache_tls),
         ):
             pid = processes.read_pid(Home(here.home).run / f"{name}.pid")
             if has_tls and pid and processes.started_by(pid, "python", f"tenantry.{name}"):
@@ -408,6 +419,13 @@ async def _reload_http(pid: int, host: str, port: int) -> None:
     await tls.shown_certificate(host, port, postgres=False)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGHUP)
+
+
+async def _reload_site(home: Home, site: SiteProcess, port: int) -> None:
+    # The client takes a while to import, in every process that starts.
+    from tenantry.services.sites.redis_client import reload_certificate  # noqa: PLC0415
+
+    await reload_certificate(home, site, port)
 
 
 _PLANS: dict[type[plan.Step], Literal["keep", "obtain", "wait"]] = {

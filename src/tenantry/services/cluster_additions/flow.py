@@ -16,7 +16,8 @@ from tenantry.control import clusters as rows
 from tenantry.control.store import ControlStore
 from tenantry.pg.clusters import Cluster
 from tenantry.services.cluster_additions.model import ADD, AddParams
-from tenantry.services.clusters.fleet import Fleet, Member
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.members import Member
 from tenantry.services.network.service import Network
 from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, State, Step
 from tenantry.services.repository.service import Repositories
@@ -72,8 +73,7 @@ class ClusterAddFlow:
     async def _join(self, run: AddRun) -> Outcome:
         member = self._member(run)
         await self.fleet.ensure_running(self._cluster(run))
-        known = [each for each in self.fleet.members() if each.name != member.name]
-        self.fleet.write([*known, member])
+        self.fleet.put(member)
         emit(StepDone(ADD.name, "listed", member.name))
         try:
             self.repositories.ensure_files()

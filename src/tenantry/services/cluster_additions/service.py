@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from tenantry.base.errors import Conflict, InvalidInput, Unavailable
+from tenantry.base.errors import Conflict, InvalidInput
 from tenantry.base.settings import Settings
 from tenantry.control import audit, operations
 from tenantry.control import clusters as rows
@@ -10,17 +10,29 @@ from tenantry.control.audit import Actor
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.store import ControlStore, Tx
-from tenantry.host import reachability
 from tenantry.pg.drivers import PROCESS
+from tenantry.pg.names import INSTANCE
 from tenantry.services.cluster_additions.flow import ClusterAddFlow
 from tenantry.services.cluster_additions.model import ADD, AddParams
-from tenantry.services.clusters.fleet import Member
+from tenantry.services.clusters.members import Member
 from tenantry.services.operations.service import Operations
 
 _PREFIX = "shared-"
 _MOST = 99  # shared clusters that get their name from the platform
 # Other parts and folders are named like this.
-_RESERVED = ("api", "control", "pooler", "rest", "side", "supervisor", "worker")
+_RESERVED = (
+    "api",
+    "cache",
+    "control",
+    "embedder",
+    INSTANCE,
+    "listener",
+    "pooler",
+    "rest",
+    "side",
+    "supervisor",
+    "worker",
+)
 
 
 class ClusterAdditions:
@@ -47,7 +59,7 @@ class ClusterAdditions:
         """
         await rows.lock_additions(tx)
         found = await rows.every(tx)
-        if any(not each.ready for each in found):
+        if any(not each.ready for each in found if each.kind == "shared"):
             raise Conflict(
                 "Another cluster is being added.", hint="Wait for it: tenantry operation list"
             )
@@ -58,7 +70,8 @@ class ClusterAdditions:
                 f"The memory of this machine is enough for {most} shared clusters.",
                 hint="Each gets an equal part of it, and needs 512 MiB.",
             )
-        member = Member(name=name, driver=PROCESS, port=self._free_port(found))
+        port = self._fleet.free_port(each.port for each in found)
+        member = Member(name=name, driver=PROCESS, port=port)
         cluster = self._fleet.of(member)
         cluster_id = await rows.insert_unready(
             tx,
@@ -99,16 +112,6 @@ class ClusterAdditions:
                 return False  # an administrator has to look at it first
             await self.begin(tx, audit.PLATFORM)
         return True
-
-    def _free_port(self, found: Iterable[ClusterRow]) -> int:
-        taken = {each.port for each in found}
-        for port in self._settings.instance_port_range:
-            if port not in taken and not reachability.listening(port):
-                return port
-        raise Unavailable(
-            f"No port of {self._settings.instance_ports} is free.",
-            hint="Give more of them to the platform: TENANTRY_INSTANCE_PORTS",
-        )
 
 
 def _free_name(found: Iterable[ClusterRow]) -> str:

@@ -24,7 +24,8 @@ from tenantry.services.cluster_restores import recovering, service
 from tenantry.services.cluster_restores.folders import RESTORE, Folders
 from tenantry.services.cluster_restores.model import Reached, Report
 from tenantry.services.cluster_restores.service import ClusterRestore
-from tenantry.services.clusters.fleet import CONTROL, Fleet
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.fleet_file import CONTROL
 from tenantry.services.network.service import Network
 from tenantry.services.operations.model import (
     Done,

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import psycopg
+import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
@@ -20,7 +21,8 @@ from tenantry.base.errors import MachineError, Unavailable
 from tenantry.base.events import StepDone, emit
 from tenantry.control import audit, replaced
 from tenantry.control import databases as rows
-from tenantry.control.clusters import ClusterRow
+from tenantry.control.clusters import ClusterRow, set_wanted
+from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import Tx
 from tenantry.host import files
 from tenantry.pg import catalog, objects
@@ -31,6 +33,8 @@ from tenantry.pg.pgbackrest_output import Backup, Contents, RepositoryError
 from tenantry.services.cluster_restores import plan
 from tenantry.services.cluster_restores.model import Differences, Reached
 from tenantry.services.clusters.fleet import Fleet
+
+log = structlog.get_logger()
 
 Say = Callable[[str], None]
 Show = Callable[[str, int, int], Awaitable[None]]
@@ -181,14 +185,28 @@ async def reconcile(
 ) -> Differences:
     """Reconcile the control database with the databases of clusters, without losing anything.
 
-    The clusters have to run. One without a row in ``found`` was added after the control database's
-    moment: it has nothing that the control database knows.
+    The clusters have to run, except instances. One without a row in ``found`` was added after the
+    control database's moment: it has nothing that the control database knows. All that was on one
+    without a data folder is missing; such an instance stays stopped, as it would start empty.
     """
     total = Differences()
     for cluster in clusters:
-        if (row := found.get(cluster.name)) is not None:
+        if (row := found.get(cluster.name)) is None:
+            continue
+        if not cluster.data.exists():
+            if row.kind == "dedicated":
+                await set_wanted(tx, row.id, "stopped")
+            lost = plan.reconcile(await rows.on_cluster(tx, row.id), (), ())
+            await _note_missing(tx, lost.missing)
+            total += Differences(missing=lost.differences.missing)
+            continue
+        try:
             async with connect(cluster.address, user=ADMIN) as server:
                 total += await _reconcile(tx, server, row.id)
+        except Unavailable as error:
+            if cluster.kind != "dedicated":
+                raise
+            log.warning("cluster.not_reconciled", cluster=cluster.name, error=str(error))
     return total
 
 
@@ -207,7 +225,11 @@ async def _reconcile(
         await objects.drop_role(server, row.username)
     for row in (*todo.discard, *todo.forget):
         await rows.remove(tx, row.id)
-    for row in todo.missing:
+    await _note_missing(tx, todo.missing)
+    return todo.differences
+
+
+async def _note_missing(tx: Tx, missing: Iterable[DatabaseRow]) -> None:
+    for row in missing:
         await rows.note_missing(tx, row.id, missing=True)
         await audit.record_on(tx, audit.PLATFORM, "database.missing", row)
-    return todo.differences

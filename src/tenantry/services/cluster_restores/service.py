@@ -27,7 +27,8 @@ from tenantry.services.cluster_restores import agreeing, plan, recovering
 from tenantry.services.cluster_restores.folders import RESTORE, Folders
 from tenantry.services.cluster_restores.model import Reached, Report, Retained, Wanted
 from tenantry.services.cluster_restores.recovering import Say, Show
-from tenantry.services.clusters.fleet import CONTROL, Fleet
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.fleet_file import CONTROL
 from tenantry.services.control_schema import ensure_control_schema
 from tenantry.services.repository.plan import missing_segments
 from tenantry.services.repository.service import Repositories
@@ -71,7 +72,7 @@ async def complete(settings: Settings) -> list[Report]:
 
 async def _complete(settings: Settings, folders: Folders, report: Report) -> Report:
     fleet = Fleet(settings)
-    affected = fleet.shared if report.cluster == CONTROL else [fleet.named(report.cluster)]
+    affected = fleet.serving if report.cluster == CONTROL else [fleet.named(report.cluster)]
     async with (
         ControlStore(fleet.control.address) as store,
         store.transaction(audit.PLATFORM) as tx,
@@ -326,7 +327,7 @@ class ClusterRestore:
             reached = await self.recover(wanted, label, say=say)
             await self.swap(await self.agree(wanted, reached, say=say))
             say("Comparing the databases with what the control database knows")
-            for cluster in self._fleet.every:
+            for cluster in self._fleet.wanted:
                 await recovering.recover(self._fleet, cluster, say=say)
             await ensure_control_schema(self._fleet)
             reports = await complete(self._settings)

@@ -1,104 +1,49 @@
 """The clusters of this machine: create, configure, harden and start them.
 
-Which shared clusters there are is in the control database. What has to know them without it (the
-supervisor, ``down``, ``status``, a recovery) reads a file in the home, which is written whenever a
-cluster is added, and from the control database at each start.
+Which shared and dedicated clusters there are is in the control database. What has to know them
+without it (the supervisor, ``down``, ``status``, a recovery) reads a file in the home, which is
+written whenever a cluster is added, stopped or removed, and from the control database at each
+start.
 """
 
 import os
 import pwd
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psycopg
 import structlog
-from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from tenantry.base.errors import Deferred, MachineError, NotFound
+from tenantry.base.errors import Deferred, MachineError, NotFound, TenantryError, Unavailable
 from tenantry.base.events import ClusterFilesWritten, emit
 from tenantry.base.home import Home
-from tenantry.base.settings import Settings
 from tenantry.base.suggestions import did_you_mean
 from tenantry.control import audit
 from tenantry.control import clusters as rows
 from tenantry.control.store import DATABASE, ControlStore, Tx
-from tenantry.host import files
-from tenantry.host.packages import PGBACKREST, PostgresEngine, find_postgres
+from tenantry.host import files, reachability
+from tenantry.host.packages import PGBACKREST, bindir_of, find_postgres
 from tenantry.pg import catalog, hardening, hba, parameters
-from tenantry.pg.clusters import Cluster, ClusterFiles
+from tenantry.pg.clusters import Cluster, ClusterFiles, Kind
 from tenantry.pg.connections import (
     ADMIN,
     LOCAL_ROLES,
     PLATFORM,
     PLATFORM_ROLES,
-    Address,
     connect,
     fetch_value,
 )
-from tenantry.pg.drivers import DRIVERS, PROCESS
+from tenantry.pg.drivers import PROCESS
 from tenantry.pg.pgbackrest import PgBackRest
+from tenantry.services.clusters import listening, pooled
+from tenantry.services.clusters.fleet_file import CONTROL, FIRST, FleetFile
+from tenantry.services.clusters.members import Member, driven, made_by
 
 log = structlog.get_logger()
 
-CONTROL = "control"
-FIRST = "shared-1"  # the shared cluster that every installation has
 _LEAST_BYTES = 512 * 1024**2  # of memory, for a shared cluster beside others
 _CONTROL_PORT = 5432  # part of a file name only: the control cluster has no network port
-
-
-class Member(BaseModel, frozen=True):
-    """A further shared cluster, as the file of the fleet knows it."""
-
-    name: str
-    driver: str
-    port: int
-
-
-_MEMBERS = TypeAdapter(tuple[Member, ...])
-
-
-# The fleet is looked at several times a second: files that have not changed are not read again,
-# and programs that are still there are not looked up.
-
-
-@lru_cache(maxsize=64)
-def _listed(home: Path) -> files.Remembered[tuple[Member, ...]]:
-    return files.Remembered[tuple[Member, ...]](
-        Home(home).fleet, _MEMBERS.validate_json, missing=()
-    )
-
-
-@lru_cache(maxsize=64)
-def _made_by(home: Path, name: str) -> files.Remembered[int | None]:
-    """Return the version of PostgreSQL that initialized a cluster, None without a data folder."""
-    path = Home(home).clusters / name / "data" / "PG_VERSION"
-    return files.Remembered[int | None](path, int, missing=None)
-
-
-_looked_up = lru_cache(find_postgres)
-
-
-def _engine_of(version: int) -> PostgresEngine:
-    """Return ``find_postgres``, looked up again if its server program is gone."""
-    found = _looked_up(version)
-    if os.access(f"{found.bindir}/postgres", os.X_OK):
-        return found
-    _looked_up.cache_clear()
-    return _looked_up(version)
-
-
-@lru_cache(maxsize=64)
-def _driven(root: Path, name: str, port: int, driver: str, bindir: Path) -> Cluster:
-    home = Home(root)
-    return Cluster(
-        name=name,
-        folder=home.clusters / name,
-        address=Address(home.run / name, port),
-        bindir=bindir,
-        log_dir=home.logs,
-        driver=DRIVERS[driver],
-    )
 
 
 def identities() -> str:
@@ -111,31 +56,52 @@ def identities() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
-    """The control cluster and the shared clusters of this machine."""
-
-    settings: Settings
+class Fleet(FleetFile):
+    """The control cluster, the shared clusters and the instances of this machine."""
 
     # ── members ──────────────────────────────────────────────────────────────
 
     @property
     def control(self) -> Cluster:
-        return self._cluster(CONTROL, _CONTROL_PORT)
+        return self._cluster(
+            Member(name=CONTROL, driver=PROCESS, port=_CONTROL_PORT), kind="control"
+        )
 
     @property
     def first(self) -> Cluster:
         """The shared cluster that every installation has; the pooler's default."""
-        return self._cluster(FIRST, self.settings.pg_port)
+        return self.of(Member(name=FIRST, driver=PROCESS, port=self.settings.pg_port))
 
     @property
     def shared(self) -> list[Cluster]:
-        """The clusters with tenants' databases, the first of them first."""
+        """The clusters for databases of many tenants, the first of them first."""
+        return [each for each in self.of_tenants if each.kind == "shared"]
+
+    @property
+    def of_tenants(self) -> list[Cluster]:
+        """The clusters for tenants' databases, the first shared one first."""
         return [self.first, *(self.of(each) for each in self.members())]
+
+    @property
+    def serving(self) -> list[Cluster]:
+        """The clusters for tenants' databases that are to run: no stopped instances."""
+        running = (each for each in self.members() if each.wanted == "running")
+        return [self.first, *(self.of(each) for each in running)]
+
+    @property
+    def stopped(self) -> list[Member]:
+        """The instances that are not to run, at whose ports the listener answers."""
+        return [each for each in self.members() if each.wanted != "running"]
+
+    @property
+    def wanted(self) -> list[Cluster]:
+        """All clusters that are to run, in the order in which they are started."""
+        return [self.control, *self.serving]
 
     @property
     def every(self) -> list[Cluster]:
         """All clusters, in the order in which they are started."""
-        return [self.control, *self.shared]
+        return [self.control, *self.of_tenants]
 
     def named(self, name: str) -> Cluster:
         """Return the cluster of that name. Raises NotFound."""
@@ -149,50 +115,45 @@ class Fleet:
         )
 
     def of(self, member: Member) -> Cluster:
-        """Return a further shared cluster, whether it is in the file or not."""
-        return self._cluster(member.name, member.port, member.driver)
+        """Return a cluster for tenants' databases, whether it is in the file or not."""
+        return self._cluster(member, kind=member.kind)
 
-    def members(self) -> list[Member]:
-        """Return the shared clusters besides the first. Raises MachineError for a damaged file."""
-        try:
-            return [*_listed(self.settings.home).value()]
-        except ValidationError as error:
-            raise MachineError(
-                f"{Home(self.settings.home).fleet} is damaged.",
-                hint="With the control cluster running, remove it and run tenantry up: it is "
-                "written again.",
-            ) from error
+    def _cluster(self, member: Member, *, kind: Kind) -> Cluster:
+        here = self.settings
+        version = made_by(here.home, member.name).value() or member.version
+        return driven(
+            here.home,
+            member,
+            kind,
+            find_postgres().bindir if version is None else bindir_of(version),
+            image=here.postgres_image,
+            archive=here.repository_dir / "archive" if here.backups else None,
+        )
 
-    def write(self, members: Sequence[Member]) -> bool:
-        """Write the file. Returns whether it changed."""
-        path = Home(self.settings.home).fleet
-        if not members and not path.exists():
-            return False
-        return files.ensure_file(path, _MEMBERS.dump_json((*members,), indent=2).decode() + "\n")
+    async def delete(self, member: Member) -> None:
+        """Remove an instance from the file, kill it, and delete all its files and logs."""
+        self.remove(member.name)
+        cluster = self.of(member)
+        home = Home(self.settings.home)
+        async with listening.changing(home, cluster):
+            await cluster.remove()
+            lock = listening.lock_of(home, cluster.name)
+            for path in (*cluster.logs(), cluster.start_log, lock):
+                path.unlink(missing_ok=True)
+            await files.remove_folder(pooled.address(home, cluster).socket_dir)
+            if cluster.log_dir != home.logs:
+                await files.remove_folder(cluster.log_dir)
 
-    async def ensure_members(self, store: ControlStore) -> None:
-        """Write the file from the control database; the control cluster has to run.
-
-        A cluster that is only in the file stays there: what is on it shall be reported.
-        """
-        async with store.transaction(audit.PLATFORM) as tx:
-            known = {
-                row.name: Member(name=row.name, driver=row.driver, port=row.port)
-                for row in await rows.every(tx)
-                if row.kind == "shared" and row.ready and row.name != FIRST
-            }
-        self.write([*({each.name: each for each in self.members()} | known).values()])
-
-    def _cluster(self, name: str, port: int, driver: str = PROCESS) -> Cluster:
-        return _driven(self.settings.home, name, port, driver, self._engine(name).bindir)
-
-    def _engine(self, name: str) -> PostgresEngine:
-        """Return the PostgreSQL installation of a cluster's version; for a new cluster, the newest.
-
-        Raises MachineError if it is not installed.
-        """
-        version = _made_by(self.settings.home, name).value()
-        return find_postgres() if version is None else _engine_of(version)
+    def free_port(self, taken: Iterable[int]) -> int:
+        """Return a port for a further cluster, besides those ``taken``. Raises Unavailable."""
+        among = {*taken}
+        for port in self.settings.instance_port_range:
+            if port not in among and not reachability.listening(port):
+                return port
+        raise Unavailable(
+            f"No port of {self.settings.instance.ports} is free.",
+            hint="Give more of them to the platform: TENANTRY_INSTANCE_PORTS",
+        )
 
     @property
     def most_shared(self) -> int:
@@ -208,7 +169,18 @@ class Fleet:
     def sizing(self) -> parameters.Sizing:
         """An equal share of the machine for each shared cluster, in force from its next start."""
         machine = parameters.Machine.this(self.settings.memory_mb)
-        return parameters.size(machine.part(1 + len(self.members())))
+        return parameters.size(machine.part(len(self.shared)))
+
+    def sizing_of(self, cluster: Cluster) -> parameters.Sizing:
+        """The share of a cluster for tenants' databases; an instance has its own size."""
+        memory = cluster.limits.memory_bytes
+        return self.sizing_for(None if memory is None else memory // parameters.MIB)
+
+    def sizing_for(self, memory_mb: int | None) -> parameters.Sizing:
+        """The share of an instance with so much memory; of a shared cluster if that is None."""
+        if memory_mb is None:
+            return self.sizing
+        return parameters.size(parameters.Machine.this(memory_mb))
 
     def _files(self, cluster: Cluster) -> ClusterFiles:
         home = Home(self.settings.home)
@@ -217,17 +189,19 @@ class Fleet:
             rules: str | None = self.first_rules(cluster)
         else:
             values = parameters.shared_parameters(
-                self.sizing,
-                version=self._engine(cluster.name).version,
-                certificate=str(home.certificate),
-            )
+                self.sizing_of(cluster),
+                version=version_of(cluster),
+                certificate=str(self._certificate(cluster)),
+            ) | dict(cluster.parameters)
             rules = None  # they contain the allowlists: services.network writes them
         values |= {
             "port": str(cluster.address.port),
             "unix_socket_directories": str(cluster.address.socket_dir),
-            "log_directory": str(home.logs),
+            "log_directory": str(cluster.log_dir),
             "log_filename": f"{cluster.name}-%Y-%m-%d_%H%M%S.log",
         }
+        if not cluster.has_port:
+            values["listen_addresses"] = ""
         archiver = PgBackRest(PGBACKREST, home.pgbackrest)
         values |= parameters.archiving(
             archiver.archive_command(cluster.name) if self.settings.backups else None
@@ -236,28 +210,100 @@ class Fleet:
             parameters=parameters.render(values), rules=rules, identities=identities()
         )
 
+    def _certificate(self, cluster: Cluster) -> Path:
+        home = Home(self.settings.home)
+        if cluster.driver.name == PROCESS:
+            return home.certificate
+        # Not the folder of the original, which has the authority's key.
+        return cluster.address.socket_dir / home.certificate.name
+
+    def ensure_certificate(self, cluster: Cluster) -> None:
+        """Put the certificate where a cluster in a container reads it, when it is reloaded."""
+        original, path = Home(self.settings.home).certificate, self._certificate(cluster)
+        if path != original:
+            files.ensure_folder(path.parent)
+            files.ensure_file(path, original.read_text())
+
     def first_rules(self, cluster: Cluster) -> str:
         """Return the rules of a new cluster, which contain no allowlists."""
         if cluster.name == CONTROL:
             return hba.render(hba.control_rules(LOCAL_ROLES))
+        if cluster.kind == "dedicated":
+            return hba.render(hba.side_rules(LOCAL_ROLES))
         return hba.render(hba.shared_rules(PLATFORM_ROLES, []))
 
-    async def ensure_running(self, cluster: Cluster) -> None:
+    async def ensure_running(
+        self, cluster: Cluster, *, otherwise: Cluster | None = None
+    ) -> str | None:
         """Create, configure and start a cluster, as needed.
 
-        Raises MachineError if it does not start, or is held.
+        An instance that does not start with its owner's parameters is started as ``otherwise``, if
+        given, or without any: then return why. Raises MachineError if it does not start, or is
+        held.
         """
+        async with listening.changing(Home(self.settings.home), cluster):
+            return await self.start(cluster, otherwise=otherwise)
+
+    async def ensure_wanted(self, cluster: Cluster) -> None:
+        """As ``ensure_running``, unless it is an instance that is not to run any more."""
+        async with listening.changing(Home(self.settings.home), cluster):
+            if cluster.kind != "dedicated":
+                await self.start(cluster)
+                return
+            for each in self.serving:
+                if each.name == cluster.name:  # as it is now, maybe of another version
+                    await self.start(each)
+
+    async def stop(self, cluster: Cluster) -> None:
+        """Stop a cluster. Nobody who wants it running may start it again: see ``put``."""
+        async with listening.changing(Home(self.settings.home), cluster):
+            await cluster.stop()
+
+    async def start(
+        self, cluster: Cluster, *, otherwise: Cluster | None = None, was_stopped: bool = False
+    ) -> str | None:
+        """As ``ensure_running``, for a caller that has locked the cluster.
+
+        ``was_stopped`` is as in ``Cluster.ensure_running``.
+        """
+        _require_programs(cluster)
         if cluster.held.exists():
             raise MachineError(
                 f"The cluster {cluster.name} is being restored.",
                 hint="It is started again by itself; see tenantry operation list.",
             )
         await cluster.ensure_initialised(self.first_rules(cluster))
-        if cluster.pid() is None:
-            cluster.ensure_files(self._files(cluster))
-            await cluster.ensure_running()
-        else:
+        self.ensure_certificate(cluster)
+        refusal: str | None = None
+        if cluster.pid() is not None:
             await self.ensure_files(cluster)
+        else:
+            if cluster.kind == "dedicated" and cluster.has_port:
+                await listening.left(cluster.address.port)
+            refusal = await self._start_with(cluster, otherwise, was_stopped=was_stopped)
+        pooled.lead_to_server(Home(self.settings.home), cluster)
+        return refusal
+
+    async def _start_with(
+        self, cluster: Cluster, otherwise: Cluster | None, *, was_stopped: bool
+    ) -> str | None:
+        """Start a cluster with its owner's parameters, with those of ``otherwise``, or without any.
+
+        Return why it did not start with the first. Raises MachineError.
+        """
+        bare = replace(cluster, parameters=())
+        refusal: str | None = None
+        for each in dict.fromkeys((cluster, otherwise or bare, bare)):
+            each.ensure_files(self._files(each))
+            try:
+                await each.ensure_running(was_stopped=was_stopped and refusal is None)
+                break
+            except MachineError as error:
+                if each == bare or each.pid() is not None:  # no parameter, or only slow
+                    raise
+                refusal = refusal or error.detail
+                log.warning("instance.parameters_refused", cluster=each.name, why=error.detail)
+        return refusal
 
     async def recover(
         self, cluster: Cluster, *, deadline: float, options: Sequence[str] = ()
@@ -267,8 +313,10 @@ class Fleet:
         ``options`` are extra postmaster options for this start. Raises MachineError if it does not
         reach the requested time within ``deadline`` seconds.
         """
+        _require_programs(cluster)
         files.ensure_file(cluster.data / "pg_hba.conf", self.first_rules(cluster))
         cluster.ensure_files(self._files(cluster))
+        self.ensure_certificate(cluster)
         # A hot standby needs as many connections as the server that wrote the log, which may have
         # been a larger machine.
         await cluster.ensure_running(options=["-c", "hot_standby=off", *options], deadline=deadline)
@@ -317,14 +365,19 @@ class Fleet:
             await admin.execute(f"GRANT CONNECT, TEMPORARY ON DATABASE {DATABASE} TO {PLATFORM}")
 
     async def harden(self, cluster: Cluster) -> None:
-        """Prepare a running shared cluster for databases of tenants."""
-        version = self._engine(cluster.name).version
-        await hardening.ensure_hardened(cluster.address, version=version)
+        """Prepare a running cluster for databases of tenants."""
+        await hardening.ensure_hardened(cluster.address, version=version_of(cluster))
 
-    async def ensure_shared(self, store: ControlStore) -> None:
-        """Harden the running shared clusters, and record all clusters in the control database."""
-        for cluster in self.shared:
-            await self.harden(cluster)
+    async def ensure_ready(self, store: ControlStore) -> None:
+        """Harden the running clusters, and record all clusters in the control database."""
+        for cluster in self.serving:
+            try:
+                if cluster.pid() is not None:  # an instance may not start
+                    await self.harden(cluster)
+            except (TenantryError, psycopg.Error) as error:
+                if cluster.kind != "dedicated":
+                    raise
+                log.warning("cluster.not_hardened", cluster=cluster.name, error=str(error))
         await self.ensure_standing_roles()
         async with store.transaction(audit.PLATFORM) as tx:
             for cluster in self.every:
@@ -335,7 +388,19 @@ class Fleet:
         await rows.ensure(
             tx,
             name=cluster.name,
-            kind=CONTROL if cluster.name == CONTROL else "shared",
-            version=self._engine(cluster.name).version,
+            kind=cluster.kind,
+            driver=cluster.driver.name,
+            version=version_of(cluster),
             address=cluster.address,
         )
+
+
+def _require_programs(cluster: Cluster) -> None:
+    """Raise MachineError if the programs of a cluster's version are not installed any more."""
+    if not os.access(cluster.bindir / "postgres", os.X_OK):
+        find_postgres(version_of(cluster))
+
+
+def version_of(cluster: Cluster) -> int:
+    """Return the major version of a cluster."""
+    return int(cluster.bindir.parent.name)

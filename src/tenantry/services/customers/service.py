@@ -21,6 +21,7 @@ _LEFT = {
     "users": "delete its users (tenantry user delete)",
     "api_keys": "revoke its API keys (tenantry key revoke)",
     "backups": "delete its logical backups (tenantry backup delete)",
+    "sites": "delete its sites (tenantry cache delete)",
     "operations": "wait for its operations (tenantry operation list)",
 }
 
@@ -38,6 +39,7 @@ class Customer:
     users: int
     api_keys: int
     backups: int
+    sites: int
     operations: int
 
 
@@ -127,6 +129,7 @@ async def _counted(tx: Tx, rows: Sequence[CustomerRow]) -> list[Customer]:
             users=each.users,
             api_keys=len(valid.intersection(each.key_ids)),
             backups=each.backups,
+            sites=each.sites,
             operations=each.operations,
         )
         for row in rows

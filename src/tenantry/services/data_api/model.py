@@ -1,6 +1,7 @@
 """The REST API of a database as its owner and as the service that answers see it. Values only."""
 
 import datetime as dt
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,28 @@ from tenantry.base.secrets import Secret
 from tenantry.control.data_apis import DataApiRow
 from tenantry.control.databases import DatabaseRow
 from tenantry.pg.api_roles import ANONYMOUS, SERVICE
+from tenantry.services.application_users.model import AuthSettings
 from tenantry.services.data_api import tokens
+
+MAX_ROWS, STATEMENT_TIMEOUT_MS = 1000, 15_000  # unless the owner decides otherwise
+_REQUEST_SECONDS = 60.0  # for a request, unless the API has a longer statement timeout
+_BEYOND_STATEMENT = 5.0
+LONGEST_NAME = 63  # of PostgreSQL's, in bytes
+_HIDDEN = re.compile(r"pg_.*|information_schema|auth")
+
+
+def check_schema(name: str) -> str:
+    """Return the name of a schema that an API may expose. Raises ValueError for any other."""
+    if len(name.encode()) > LONGEST_NAME:
+        raise ValueError(f"is longer than {LONGEST_NAME} bytes")
+    if _HIDDEN.fullmatch(name):
+        raise ValueError("cannot be exposed")
+    return name
+
+
+def request_seconds(statement_timeout_ms: int | None) -> float:
+    """Return how long a request of an API with this statement timeout may take."""
+    return max(_REQUEST_SECONDS, (statement_timeout_ms or 0) / 1000 + _BEYOND_STATEMENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +44,8 @@ class ServedDatabase:
     ``jwt_secrets`` are valid now, the current one first, and ``jwks_url`` has further keys.
     ``roles`` are PostgreSQL's names of the roles that a token can select, by the role claim: no
     other one is possible. An empty ``allowed_origins`` admits all origins; ``networks`` is None if
-    there is no allowlist. ``statement_timeout_ms`` None leaves the database's own.
+    there is no allowlist. ``auth`` is None without application users. ``statement_timeout_ms`` None
+    leaves the database's own.
 
     Any tenant's code can set parameters for the shared roles, also in a neighbour's database
     (``pg/api_roles.py``): the settings of these roles must not be applied.
@@ -49,6 +72,7 @@ class ServedDatabase:
     networks: tuple[Network, ...] | None
     stopped: bool
     read_only: bool
+    auth: AuthSettings | None
 
     def admits(self, address: str) -> bool:
         """Whether the allowlist admits a client's address."""
@@ -60,12 +84,13 @@ class Configuration:
     """What the owner of a database decides about its API; see ``DataApiRow``."""
 
     schemas: tuple[str, ...]
-    anonymous: bool
-    open: bool
-    max_rows: int | None
-    statement_timeout_ms: int | None
-    jwks_url: str | None
-    allowed_origins: tuple[str, ...]
+    anonymous: bool = True
+    open: bool = False
+    max_rows: int | None = MAX_ROWS
+    statement_timeout_ms: int | None = STATEMENT_TIMEOUT_MS
+    jwks_url: str | None = None
+    allowed_origins: tuple[str, ...] = ()
+    auth: AuthSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +127,7 @@ class DataApi:
                 statement_timeout_ms=row.statement_timeout_ms,
                 jwks_url=row.jwks_url,
                 allowed_origins=tuple(row.allowed_origins),
+                auth=AuthSettings.of(row.auth),
             ),
             keys_issued_at=row.keys_issued_at,
             previous_until=row.previous_until,

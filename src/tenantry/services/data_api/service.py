@@ -2,6 +2,8 @@
 
 import datetime as dt
 import uuid
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -10,7 +12,8 @@ import psycopg
 import structlog
 
 from tenantry.base.errors import Deferred, InvalidInput, NotFound, TenantryError
-from tenantry.base.events import StepDone, emit
+from tenantry.base.events import SessionsEnded, StepDone, emit
+from tenantry.base.home import Home
 from tenantry.base.secrets import Seal, Secret, SecretSource, scram_verifier
 from tenantry.control import audit, data_apis, databases, roles
 from tenantry.control.audit import Actor
@@ -19,8 +22,9 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.pg import api_roles, catalog, logins, names
 from tenantry.pg.connections import ADMIN, connect
+from tenantry.services.application_users.model import AuthSettings
 from tenantry.services.clusters.pools import ClusterPools
-from tenantry.services.data_api import plan, steps, tokens
+from tenantry.services.data_api import plan, process, steps, tokens
 from tenantry.services.data_api.model import (
     Configuration,
     DataApi,
@@ -28,6 +32,7 @@ from tenantry.services.data_api.model import (
     NewToken,
     OpenedDataApi,
     Token,
+    request_seconds,
 )
 from tenantry.services.data_api.serving import Vault
 from tenantry.services.databases.service import Databases
@@ -38,6 +43,8 @@ from tenantry.services.requests.service import Caller
 from tenantry.services.roles import steps as role_steps
 
 log = structlog.get_logger()
+
+_UNENDED = 10.0  # seconds after a request's time, in which its cancellation can end it
 
 
 class DataApis:
@@ -51,6 +58,7 @@ class DataApis:
         databases_: Databases,
         network: Network,
         *,
+        home: Home,
         seal: Seal,
     ) -> None:
         self._store = store
@@ -58,6 +66,7 @@ class DataApis:
         self._pooler = pooler
         self._databases = databases_
         self._network = network
+        self._home = home
         self._vault = Vault(seal)
 
     # ── verbs ────────────────────────────────────────────────────────────────
@@ -83,12 +92,45 @@ class DataApis:
         that replaces the secret of an existing API at once. Raises NotFound, Conflict,
         InvalidInput.
         """
-        configuration = wanted.configuration
         database = await self._databases.lock_there(tx, actor, database_id)
+        there = wanted.configuration.schemas
+        return await self._put(tx, actor, database, wanted, source=source, there=there)
+
+    async def enable_new(
+        self,
+        tx: Tx,
+        actor: Actor,
+        database: DatabaseRow,
+        *,
+        schemas: tuple[str, ...],
+        with_users: bool,
+        source: SecretSource,
+    ) -> OpenedDataApi:
+        """Enable the API of a database that ``tx`` creates, with application users if wanted.
+
+        Its blueprint creates the schemas, and grants USAGE on them. Raises Conflict.
+        """
+        auth = AuthSettings() if with_users else None
+        wanted = NewDataApi(Configuration(schemas, auth=auth), None)
+        return await self._put(tx, actor, database, wanted, source=source, there=())
+
+    async def _put(
+        self,
+        tx: Tx,
+        actor: Actor,
+        database: DatabaseRow,
+        wanted: NewDataApi,
+        *,
+        source: SecretSource,
+        there: Sequence[str],
+    ) -> OpenedDataApi:
+        """Do what ``put`` does; ``there`` are the schemas that requests may use from now on."""
+        configuration = wanted.configuration
         before = await data_apis.find(tx, database.id)
         is_new = before is None or before.status == "disabling"
         made = source.jwt_secret() if is_new and wanted.jwt_secret is None else None
-        await steps.prepare(self._clusters, database, configuration.schemas)
+        with_users = configuration.auth is not None
+        await steps.prepare(self._clusters, database, there, with_users=with_users)
         row = _new_row(database, configuration, self._vault) if before is None or is_new else before
         if secret := wanted.jwt_secret or made:
             row = self._with_secret(row, secret)
@@ -100,6 +142,7 @@ class DataApis:
             await self._network.apply(tx)  # which closes the ports to its login
             await self._build(database, row, additional)
             tx.in_background(self._databases.refresh_pooler)
+            tx.after_commit(partial(process.begin, self._home))
         details: dict[str, object] = _columns(configuration) | (
             {} if secret is None else {"secret": "set by the caller" if made is None else "made"}
         )
@@ -199,6 +242,24 @@ class DataApis:
                     for action in plan.differences(owned, wanted, actual):
                         await passed.act("data_api", action, partial(self._act, action))
                     await self._give_away(cluster.id, owned, passed)
+
+    async def end_long_requests(self) -> None:
+        """End the sessions of requests whose time is over, which the service could not cancel."""
+        with Deferred() as failures:
+            for cluster in await self._clusters.with_databases():
+                with failures.deferred():
+                    async with self._store.transaction(audit.PLATFORM) as tx:
+                        apis = await data_apis.by_database(tx, cluster.id)
+                    limits = {
+                        api.authenticator: _UNENDED + request_seconds(api.statement_timeout_ms)
+                        for api in apis.values()
+                    }
+                    async with self._clusters.connection(cluster.id) as server:
+                        ended = await api_roles.end_long_transactions(
+                            server, limits, otherwise=_UNENDED + request_seconds(None)
+                        )
+                    for name, count in Counter(ended).items():
+                        emit(SessionsEnded("long request", name, count))
 
     async def _actual(self, cluster_id: uuid.UUID) -> plan.Actual:
         cluster = await self._clusters.cluster(cluster_id)

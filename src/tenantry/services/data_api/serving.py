@@ -9,6 +9,7 @@ from tenantry.control import audit, data_apis, databases, roles
 from tenantry.control.data_apis import DataApiRow
 from tenantry.control.store import ControlStore
 from tenantry.pg.api_roles import ANONYMOUS, SHARED
+from tenantry.services.application_users.model import AuthSettings
 from tenantry.services.data_api.model import ServedDatabase
 
 _PASSWORD = b"password"
@@ -100,4 +101,5 @@ class Serving:
             networks=None if networks is None else tuple(networks),
             stopped=database.quota_state == "stopped" or database.paused_until is not None,
             read_only=database.quota_state == "read_only",
+            auth=AuthSettings.of(row.auth),
         )

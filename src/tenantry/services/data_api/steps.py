@@ -12,7 +12,7 @@ import psycopg
 from tenantry.base.errors import InvalidInput
 from tenantry.base.events import StepDone, emit
 from tenantry.control.databases import DatabaseRow
-from tenantry.pg import api_roles, logins
+from tenantry.pg import api_roles, application_users, logins
 from tenantry.pg.api_roles import SERVICE, Authenticator
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import ADMIN, connect
@@ -21,8 +21,12 @@ from tenantry.services.clusters.pools import ClusterPools
 _LOCK_SECONDS = 2
 
 
-async def prepare(clusters: ClusterPools, database: DatabaseRow, schemas: Sequence[str]) -> None:
+async def prepare(
+    clusters: ClusterPools, database: DatabaseRow, schemas: Sequence[str], *, with_users: bool
+) -> None:
     """Create the functions of tokens' claims in a database, and let requests use the schemas.
+
+    ``with_users`` also creates the tables of application users.
 
     Tables stay closed to ``anon`` and ``authenticated`` until their owner grants something;
     ``service_role`` reads and writes all of them. Raises InvalidInput for a schema that the tenant
@@ -39,6 +43,15 @@ async def prepare(clusters: ClusterPools, database: DatabaseRow, schemas: Sequen
             )
         try:
             await api_roles.prepare(inside, database.username, schemas)
+            if with_users:
+                await application_users.prepare(inside, database.username)
+        except application_users.ForeignTable as error:
+            raise InvalidInput.of(
+                "auth",
+                f"this database has other tables of users: {error}. Rename the schema auth, or "
+                "add the column",
+                code="foreign_tables",
+            ) from None
         except psycopg.errors.InsufficientPrivilege as error:
             raise InvalidInput(
                 f"The schema auth of this database is not its owner's: {error.diag.message_primary}"

@@ -2,8 +2,7 @@
 
 from typing import get_args
 
-from tenantry.control import audit, pauses, reconciliations, usage
-from tenantry.control import databases as rows
+from tenantry.control import audit, database_counts, pauses, reconciliations, usage
 from tenantry.control.databases import QuotaState
 from tenantry.control.pauses import PauseReason
 from tenantry.control.store import ControlStore
@@ -30,7 +29,7 @@ _STATUSES = ("creating", "warm", "active", "deleting", "missing")
 async def measures(store: ControlStore) -> list[Measure]:
     """Return the number of databases by status and by restriction. Raises Unavailable."""
     async with store.transaction(audit.PLATFORM) as tx:
-        statuses = await rows.count_by_status(tx)
+        statuses = await database_counts.count_by_status(tx)
         quotas = await usage.count_by_state(tx)
         paused = await pauses.count_paused(tx)
         failing = await reconciliations.failing(tx)

@@ -3,7 +3,7 @@
 import datetime as dt
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tenantry.base.connection_strings import Login, Style
 from tenantry.base.secrets import Secret
@@ -13,11 +13,22 @@ from tenantry.control.databases import DatabaseRow
 
 
 @dataclass(frozen=True, slots=True)
+class NewInstance:
+    """A request for an instance: its driver, major version and size; None is the default."""
+
+    driver: str
+    version: int | None = None
+    cpus: float | None = None
+    memory_mb: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NewDatabase:
     """A request for a database. ``limits`` override those of its pricing plan.
 
     ``cluster`` is the name of the shared cluster to create it on; by default the platform chooses.
-    ``new_customer`` is whether ``owner_email`` may be a new customer's.
+    ``new_customer`` is whether ``owner_email`` may be a new customer's. ``instance`` is the cluster
+    of its own that it is to have, if any.
     """
 
     attributes: Attributes
@@ -25,6 +36,7 @@ class NewDatabase:
     limits: Mapping[str, int]
     cluster: str | None = None
     new_customer: bool = True
+    instance: NewInstance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +45,22 @@ class Changes:
 
     ``attributes`` has those to change, by name, and so has ``limits``; a limit of None reverts to
     the pricing plan's. ``owner_email`` is the new owner of a database that has none, and
-    ``new_customer`` whether it may be a new customer's.
+    ``new_customer`` whether it may be a new customer's. ``size`` has the ``cpus`` and ``memory_mb``
+    of its instance that are to change, cpus of None being all; ``restart`` is whether it may be
+    restarted for that.
     """
 
     attributes: Mapping[str, object]
     limits: Mapping[str, int | None]
     owner_email: str | None
     new_customer: bool = True
+    size: Mapping[str, float | None] = field(default_factory=dict)
+    restart: bool = False
+
+    @property
+    def of_database(self) -> bool:
+        """Whether more than the size of its instance is to change."""
+        return bool(self.attributes or self.limits or self.owner_email)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +96,21 @@ class Statistics:
     transactions_committed: int
     transactions_rolled_back: int
     stats_since: dt.datetime
+
+    @classmethod
+    def of_stopped(cls, row: DatabaseRow) -> "Statistics":
+        """Return those of a database whose server does not run."""
+        return cls(
+            database_id=row.id,
+            database_name=row.database_name,
+            size_bytes=row.used_bytes or 0,
+            active_connections=0,
+            max_connections=row.max_connections,
+            cache_hit_ratio=None,
+            transactions_committed=0,
+            transactions_rolled_back=0,
+            stats_since=row.created_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,10 @@ def _is_limited(
 
 
 def _of_row(
-    row: DatabaseRow, roles: Mapping[str, RoleState], databases: Mapping[str, DatabaseState]
+    row: DatabaseRow,
+    roles: Mapping[str, RoleState],
+    databases: Mapping[str, DatabaseState],
+    beside: Collection[str],
 ) -> Iterable[Action]:
     if row.status == "branching":
         return  # an operation is working on it
@@ -167,14 +170,18 @@ def _of_row(
         if not _is_limited(row, role, databases):
             yield Limit(row.id)
     else:
-        yield from _of_owned(row, role, databases)
+        yield from _of_owned(row, role, databases, beside)
 
 
 def _of_owned(
-    row: DatabaseRow, role: RoleState | None, databases: Mapping[str, DatabaseState]
+    row: DatabaseRow,
+    role: RoleState | None,
+    databases: Mapping[str, DatabaseState],
+    beside: Collection[str],
 ) -> Iterable[Action]:
     if row.database_name not in databases:
-        if row.missing_since is None:
+        moving = any(names.is_moving(each, row.database_name) for each in beside)
+        if row.missing_since is None and not moving:
             yield Miss(row.id)
         return
     if row.missing_since is not None:
@@ -200,7 +207,7 @@ def differences(
     row is an orphan.
     """
     wanted = list(rows)
-    actions = [action for row in wanted for action in _of_row(row, roles, databases)]
+    actions = [action for row in wanted for action in _of_row(row, roles, databases, beside)]
     known = {row.username for row in wanted} | {
         names.owner_of(name) for name in (*databases, *beside)
     }

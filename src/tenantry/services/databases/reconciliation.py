@@ -37,8 +37,15 @@ class Reconciliation:
     async def reconcile(self, passed: Pass) -> None:
         """Complete or undo what a crash or a manual change has left behind."""
         with Deferred() as failures:
+            async with self._store.transaction(audit.PLATFORM) as tx:
+                instances = await rows.instances_to_delete(tx)
+            for database_id in instances:
+                with failures.deferred():
+                    await self._databases.dropping.finish(database_id)
             for cluster in await self._clusters.with_databases():
                 with failures.deferred():
+                    if cluster.kind == "dedicated":  # a copy may have been cut off
+                        await objects.return_databases(cluster.address)
                     # First the actual state, then the rows: see plan.differences.
                     async with self._clusters.connection(cluster.id) as server:
                         roles = await catalog.tenant_roles(server)
@@ -46,7 +53,9 @@ class Reconciliation:
                     async with self._store.transaction(audit.PLATFORM) as tx:
                         wanted = await rows.on_cluster(tx, cluster.id)
                         beside = await replaced.names(tx, cluster.id)
-                    for name in plan.unmanaged(wanted, databases, beside):
+                    # On an instance they are its tenant's.
+                    unknown = plan.unmanaged(wanted, databases, beside)
+                    for name in unknown if cluster.kind == "shared" else ():
                         log.warning("database.unknown", database=name, cluster=cluster.name)
                     for row in wanted:
                         if row.missing_since is not None:
@@ -71,7 +80,7 @@ class Reconciliation:
             case plan.Prepare(database_id):
                 await self._warm_pool.prepare(database_id)
             case plan.Drop(database_id):
-                await self._databases.finish_deletion(database_id)
+                await self._databases.dropping.finish(database_id)
             case plan.Close(database_id):
                 async with self._holding(database_id) as (_, row), on_cluster as server:
                     if row is not None and row.status == "warm":

@@ -64,7 +64,14 @@ class Replacement:
                 outgoing=outgoing,
                 connection_limit=wanted_state(row).connection_limit,
             )
-        return await replaced.keep(tx, row.id, outgoing, operation_id=operation_id, days=self.days)
+        return await replaced.keep(
+            tx,
+            row.id,
+            outgoing,
+            cluster_id=row.cluster_id,
+            operation_id=operation_id,
+            days=self.days,
+        )
 
 
 def require_row(row: DatabaseRow | None) -> DatabaseRow:

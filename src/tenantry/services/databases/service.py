@@ -2,11 +2,9 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 
-import psycopg
 import structlog
 
 from tenantry.base.errors import (
@@ -14,32 +12,35 @@ from tenantry.base.errors import (
     Forbidden,
     InvalidInput,
     NotFound,
-    TenantryError,
     Unavailable,
 )
 from tenantry.base.events import StepDone, emit
-from tenantry.base.secrets import Secret, SecretSource, scram_verifier
-from tenantry.base.shares import NoPlace, Shares
+from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.control import (
     attributes,
     audit,
     customers,
+    database_counts,
     database_lists,
     operations,
     pages,
     passwords,
     plans,
 )
+from tenantry.control import clusters as cluster_rows
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
 from tenantry.control.database_lists import Filter
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.pages import Page
-from tenantry.control.store import ControlStore, Tx
+from tenantry.control.store import ControlStore, Tx, as_platform
 from tenantry.pg import catalog, objects
-from tenantry.services.clusters.pools import ClusterPools
+from tenantry.services.clusters import suspending
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.pools import ClusterPools, instance_stopped
 from tenantry.services.databases import plan, steps
+from tenantry.services.databases.dropping import Dropping
 from tenantry.services.databases.login_passwords import LoginPasswords
 from tenantry.services.databases.model import Changes, Deletion, NewDatabase, Opened, Statistics
 from tenantry.services.databases.warm_pool import WarmPool
@@ -48,12 +49,8 @@ from tenantry.services.pooling.service import Pooler
 log = structlog.get_logger()
 
 _AUDITED = (*attributes.NAMES, "owner_email", *plans.NAMES)
-_DROPS_AT_ONCE = 6  # each waits for a checkpoint, and all of them load the disk
-_CLOSINGS_AT_ONCE = 12  # sessions that block one are ended after seconds
-_DROP_TURN_SECONDS = 60.0
 _DELETION_SECONDS = 1.0  # a deletion that takes longer is followed as an operation
 _RECONNECT_SECONDS = 1.0  # how long pooled clients wait for each other's open transactions
-_DROP_SCRATCH_SECONDS = 5.0  # a pass drops what takes longer
 
 
 class Databases:
@@ -65,19 +62,18 @@ class Databases:
         clusters: ClusterPools,
         pooler: Pooler,
         *,
-        most_connections: int,
+        fleet: Fleet,
         most_of_a_customer: int,
         warm_pool: WarmPool,
     ) -> None:
         self._store = store
         self._most_of_a_customer = most_of_a_customer
-        self._most_connections = most_connections
+        self._fleet = fleet
         self._clusters = clusters
         self._pooler = pooler
         self.warm_pool = warm_pool
         self.login_passwords = LoginPasswords(store, clusters, pooler)
-        self._closings = Shares(each=_CLOSINGS_AT_ONCE)
-        self._drops = Shares(each=2, total=_DROPS_AT_ONCE)
+        self.dropping = Dropping(store, clusters, pooler, fleet)
 
     # ── verbs ────────────────────────────────────────────────────────────────
 
@@ -88,7 +84,7 @@ class Databases:
         Forbidden (another customer's e-mail, or more than a customer may take), Conflict (more
         databases than that), Unavailable.
         """
-        customer_id = await self._owner(tx, actor, wanted)
+        customer_id = await self.owner(tx, actor, wanted)
         if wanted.cluster is not None and actor.customer_id is not None:
             raise Forbidden("Only administrators choose the cluster.", hint="Leave cluster out.")
         warm = await self.warm_pool.take(tx, wanted.cluster)
@@ -128,10 +124,11 @@ class Databases:
         InvalidInput: this machine cannot provide them. Forbidden: a customer may lower limits, and
         raise them up to what its plan grants, but no further.
         """
-        if before.max_connections != after.max_connections > self._most_connections:
+        most = self._fleet.sizing_for(after.memory_mb).per_database
+        if before.max_connections != after.max_connections > most:
             raise InvalidInput.of(
                 "max_connections",
-                f"this server gives one database at most {self._most_connections} connections,"
+                f"this server gives one database at most {most} connections,"
                 " so that there are some for the others",
             )
         if actor.customer_id is None:
@@ -154,14 +151,18 @@ class Databases:
         """
         if actor.customer_id is None or customer_id is None:
             return
-        if await rows.count_of_customer(tx, customer_id) + more > self._most_of_a_customer:
+        if (
+            await database_counts.count_of_customer(tx, customer_id) + more
+            > self._most_of_a_customer
+        ):
             raise Conflict(
                 f"A customer may have {self._most_of_a_customer:,} databases, with branches and"
                 " retained databases.",
                 hint="Delete some, or ask whoever runs the platform (TENANTRY_CUSTOMER_DATABASES).",
             )
 
-    async def _owner(self, tx: Tx, actor: Actor, wanted: NewDatabase | Changes) -> uuid.UUID | None:
+    async def owner(self, tx: Tx, actor: Actor, wanted: NewDatabase | Changes) -> uuid.UUID | None:
+        """Return the customer who is to own a database, None for nobody. Raises Forbidden."""
         email = wanted.owner_email
         if actor.customer_id is not None:
             if email not in {None, actor.customer_email}:
@@ -201,6 +202,9 @@ class Databases:
         row = await self.lock_there(tx, actor, database_id)
         if "expires_at" in changes.attributes and row.branched_at is None:
             raise InvalidInput.of("expires_at", "is for branches, and this is none")
+        for field in changes.attributes.keys() & {"auto_suspend_seconds", "auto_suspend_direct"}:
+            if not row.is_instance:
+                raise InvalidInput.of(field, "is of instances, and this has none")
         await rows.update(tx, row.id, row.changed(changes.attributes), limits=changes.limits)
         if changes.owner_email not in {None, row.owner_email}:
             await self._give(tx, actor, row.id, changes)
@@ -236,7 +240,7 @@ class Databases:
                 " its backups would know those of the next owner.",
                 hint="Make a database for the new owner, and import this one into it.",
             )
-        if (customer_id := await self._owner(tx, actor, changes)) is not None:
+        if (customer_id := await self.owner(tx, actor, changes)) is not None:
             await rows.give(tx, row, customer_id)
 
     async def refresh_pooler(self) -> None:
@@ -267,10 +271,14 @@ class Databases:
     async def delete(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> Deletion:
         """Delete a database. Once ``tx`` is committed nobody can connect any more.
 
-        It is dropped after the commit, for which the opener of ``tx`` waits at most one second.
-        Raises NotFound, Conflict, also while an operation has the database exclusively.
+        It is dropped after the commit, for which the opener of ``tx`` waits at most one second. An
+        instance goes with its database, and with all that its tenant has made there.
+        Raises NotFound, Conflict, also while an operation has the database exclusively, or while
+        an instance has further databases that the platform manages.
         """
         row = await self.lock_active(tx, actor, database_id)
+        if row.is_instance:
+            await self._close_instance(tx, row)
         operation_id = await operations.insert(
             tx,
             kind=steps.DELETE,
@@ -286,37 +294,21 @@ class Databases:
         tx.in_background(self.refresh_pooler)
         return Deletion(row.id, operation_id)
 
+    async def _close_instance(self, tx: Tx, row: DatabaseRow) -> None:
+        async with as_platform(tx):
+            found = await rows.on_cluster(tx, row.cluster_id)
+            others = [each for each in found if each.id != row.id]
+            if others:
+                names = ", ".join(each.name or each.database_name for each in others)
+                raise Conflict(
+                    f"The instance also has {names}, which would be deleted with it.",
+                    hint="Delete its branches and restored copies first.",
+                )
+            await cluster_rows.set_wanted(tx, row.cluster_id, "stopped")
+
     async def _remove(self, database_id: uuid.UUID, actor: Actor) -> None:
-        removal = self._store.background.start(partial(self.finish_deletion, database_id, actor))
+        removal = self._store.background.start(partial(self.dropping.finish, database_id, actor))
         await asyncio.wait({removal}, timeout=_DELETION_SECONDS)
-
-    async def finish_deletion(self, database_id: uuid.UUID, actor: Actor = audit.PLATFORM) -> None:
-        """Carry out an accepted deletion, unless another process is working on it.
-
-        All connections are closed at once; the databases and roles are dropped when the deletion
-        gets its turn. If that takes too long, a reconciliation pass continues.
-        """
-        with suppress(NoPlace):
-            await self._finish_deletion(database_id, actor)
-
-    async def _finish_deletion(self, database_id: uuid.UUID, actor: Actor) -> None:
-        async with (
-            self._closings.place(None, within=_DROP_TURN_SECONDS),
-            steps.holding(self._store, database_id) as (_, row),
-        ):
-            if row is None or row.status not in {"deleting", "scratch"}:
-                return
-            async with self._clusters.own_connection(row.cluster_id) as server:
-                await steps.close(server, self._pooler, row)
-        async with (
-            self._drops.place(row.customer_id or row.id, within=_DROP_TURN_SECONDS),
-            steps.holding(self._store, database_id) as (tx, row),
-        ):
-            if row is None:
-                return
-            async with self._clusters.own_connection(row.cluster_id) as server:
-                await steps.drop(server, self._pooler, row)
-            await steps.forget(tx, row, actor)
 
     async def is_gone(self, database_id: uuid.UUID) -> bool:
         """Whether a database is completely deleted."""
@@ -372,38 +364,6 @@ class Databases:
             stats_since=since or row.created_at,
         )
 
-    @asynccontextmanager
-    async def scratch(self) -> AsyncIterator[Opened]:
-        """Provide an empty database without an owner for the duration of the block, then drop it.
-
-        Its row stays locked meanwhile. An unlocked one was left by a crash, and the next
-        reconciliation pass drops it. Raises Unavailable, and Conflict if that pass was faster.
-        """
-        await self.warm_pool.ensure_warm()
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            row = await self.warm_pool.take(tx)
-            await rows.set_status(tx, row.id, "scratch")
-        try:
-            async with steps.holding(self._store, row.id) as (_, held):
-                if held is None:
-                    raise Conflict("A database that was just wanted is gone.", hint="Try again.")
-                opened = Opened(held, SecretSource().password())
-                async with self._clusters.connection(held.cluster_id) as server:
-                    await objects.open_role(
-                        server,
-                        held.username,
-                        verifier=scram_verifier(opened.password),
-                        max_connections=held.max_connections,
-                    )
-                emit(StepDone("scratch", "opened", held.database_name))
-                yield opened
-        finally:
-            try:
-                async with asyncio.timeout(_DROP_SCRATCH_SECONDS):
-                    await self.finish_deletion(row.id)
-            except (TenantryError, psycopg.Error, TimeoutError) as error:
-                log.warning("scratch.drop_failed", database=row.database_name, error=str(error))
-
     # ── helpers ──────────────────────────────────────────────────────────────
 
     async def find(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
@@ -414,17 +374,30 @@ class Databases:
         return row
 
     async def lock_active(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
-        """Return an active database, locked until ``tx`` ends. Raises NotFound, Conflict."""
+        """Return an active database, locked until ``tx`` ends. A suspended instance is woken.
+
+        Raises NotFound, Conflict.
+        """
         await self.find(tx, actor, database_id)
-        return _active(await self._locked(tx, database_id))
+        return await self.awake(_active(await self._locked(tx, database_id)))
 
     async def active(self, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
-        """Return a database that is active now. Raises NotFound, Conflict."""
-        return _active(await self.show(actor, database_id))
+        """Return a database that is active now. A suspended instance is woken.
+
+        Raises NotFound, Conflict.
+        """
+        return await self.awake(_active(await self.show(actor, database_id)))
+
+    async def awake(self, row: DatabaseRow) -> DatabaseRow:
+        """Wake the instance of a database if it is suspended. Raises MachineError."""
+        await suspending.ensure_awake(self._fleet, row.cluster)  # which the row follows
+        return row
 
     async def lock_there(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
-        """As ``lock_active``; raises Conflict also if the database is missing on its server."""
+        """As ``lock_active``; raises Conflict also if its server is stopped or does not have it."""
         row = await self.lock_active(tx, actor, database_id)
+        if row.wanted == "stopped":
+            raise instance_stopped(row.container_name)
         if row.missing_since is not None:
             raise Conflict(
                 f"The database is missing on its server since {row.missing_since:%F %T} UTC.",

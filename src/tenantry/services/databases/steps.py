@@ -20,7 +20,7 @@ from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
-from tenantry.pg import catalog, logins, names, objects
+from tenantry.pg import catalog, logins, names, objects, session_ending
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import Address
 from tenantry.services.databases.plan import wanted_state
@@ -101,7 +101,7 @@ async def close(server: Server, pooler: Pooler, row: DatabaseRow) -> None:
     # ends the sessions of one that does not answer.
     with suppress(TenantryError):
         await pooler.kick_out((row.database_name, row.shadow_name))
-    await objects.end_sessions(server, *roles)
+    await session_ending.end_sessions(server, *roles)
     emit(StepDone("delete", "sessions", row.database_name))
 
 

@@ -7,11 +7,11 @@ from contextlib import suppress
 from tenantry.base.errors import Conflict, Unavailable
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import new_suffix
-from tenantry.control import audit
+from tenantry.control import audit, database_counts
 from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx
-from tenantry.services.clusters.fleet import FIRST
+from tenantry.services.clusters.fleet_file import FIRST
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import steps
 from tenantry.services.pooling.service import Pooler
@@ -40,7 +40,7 @@ class WarmPool:
         made = 0
         while True:
             async with self._store.transaction(audit.PLATFORM) as tx:
-                if await rows.count_warm(tx) >= self._size:
+                if await database_counts.count_warm(tx) >= self._size:
                     return made
             await self._make_warm()
             made += 1
@@ -48,7 +48,7 @@ class WarmPool:
     async def ask_for_refill(self) -> None:
         """Wake the worker if the pool is down to three quarters or less."""
         async with self._store.transaction(audit.PLATFORM) as tx:
-            is_low = await rows.count_warm(tx) <= self._size * 3 // 4
+            is_low = await database_counts.count_warm(tx) <= self._size * 3 // 4
         if is_low:
             await self._wake()
 
@@ -58,7 +58,7 @@ class WarmPool:
         It is on the cluster of that name, if any. Raises InvalidInput, Unavailable.
         """
         async with self._store.transaction(audit.PLATFORM) as tx:
-            if await rows.count_warm(tx, cluster):
+            if await database_counts.count_warm(tx, cluster):
                 return
         await self.prepare(await self._want_another(cluster))
 

@@ -4,10 +4,9 @@ import datetime as dt
 import random
 import uuid
 
-from tenantry.base.errors import Conflict
+from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.settings import Settings
 from tenantry.control import audit, pages, proofs
-from tenantry.control import databases as rows
 from tenantry.control import operations as operation_rows
 from tenantry.control.audit import Actor
 from tenantry.control.operations import Filter, OperationRow
@@ -94,8 +93,11 @@ class Drills:
         ]
         async with self._store.transaction(audit.PLATFORM) as tx:
             chosen = plan.next_database(await proofs.standings(tx, restorable), self._choose)
-            row = None if chosen is None else await rows.find(tx, chosen, customer_id=None)
-            if row is None:
+            if chosen is None:
+                return None
+            try:
+                row = await self._databases.lock_active(tx, audit.PLATFORM, chosen)
+            except (NotFound, Conflict):  # since it was chosen
                 return None
             return await self._begin(tx, audit.PLATFORM, row.id, row.customer_id, asked=_NIGHTLY)
 

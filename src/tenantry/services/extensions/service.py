@@ -41,7 +41,7 @@ class Extensions:
 
     async def of_database(self, actor: Actor, database_id: uuid.UUID) -> list[Extension]:
         """Return the server's extensions, and which the database has. Raises NotFound, Conflict."""
-        database = await self._databases.show(actor, database_id)
+        database = await self._databases.active(actor, database_id)
         cluster = await self._clusters.cluster(database.cluster_id)
         async with logins.inside(
             cluster.address, database.database_name, [database.username]

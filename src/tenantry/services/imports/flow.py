@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import psycopg
 import structlog
 from psycopg import sql
 
@@ -24,7 +23,7 @@ from tenantry.base.errors import Conflict
 from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.control import audit
+from tenantry.control import audit, data_apis
 from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
@@ -32,6 +31,8 @@ from tenantry.host import files, processes
 from tenantry.host.commands import CommandFailed
 from tenantry.host.packages import find_postgres
 from tenantry.pg import (
+    api_roles,
+    application_users,
     catalog,
     dump_formats,
     dumps,
@@ -162,7 +163,7 @@ class ImportFlow:
             ) as session,
         ):
             await session.execute("SET statement_timeout = 0")
-            run.state.here = await row_counts(session, unlogged=True)
+            run.state.here = await row_counts(session, imported=True)
         return Next()
 
     async def hand_over(self, run: ImportRun) -> Outcome:
@@ -174,6 +175,7 @@ class ImportFlow:
             emit(StepDone("import", "given", row.database_name))
         additional = await active_roles(self._store, row)
         await grant_access(additional, place.address, row.database_name, tenant=row.username)
+        await self._let_api_in(place)
         logins_ = [row.username, *(each.username for each in additional)]
         run.state.left_out += await _bring_settings(run, place, logins_)
         await self._forget(run)
@@ -200,6 +202,20 @@ class ImportFlow:
     async def _place_of(self, row: DatabaseRow) -> Place:
         cluster = await self._clusters.cluster(row.cluster_id)
         return Place(row, cluster.address, find_postgres(cluster.version))
+
+    async def _let_api_in(self, place: Place) -> None:
+        """Give ``service_role`` what it has in a database whose data API was enabled before."""
+        row = place.row
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            api = await data_apis.find(tx, row.id)
+        if api is not None and api.status == "active":
+            await logins.grant(
+                place.address,
+                row.database_name,
+                tenant=row.username,
+                role=api_roles.SERVICE,
+                access="read_write",
+            )
 
     async def _take_back(self, run: ImportRun, row: DatabaseRow) -> None:
         place = await self._place_of(row)
@@ -268,12 +284,12 @@ class ImportFlow:
         async with visitors.visitor(
             place.address, run.row.id.hex, roles, database=place.row.database_name, folder=folder
         ) as visitor:
-            await _let_into_public(place, visitor, sql.SQL("GRANT"), sql.SQL("TO"))
+            await _let_in(place, visitor, sql.SQL("GRANT"), sql.SQL("TO"))
             try:
                 async with bounded(place.address, visitor.name, run.params.statement_seconds):
                     yield visitor
             finally:
-                await _let_into_public(place, visitor, sql.SQL("REVOKE"), sql.SQL("FROM"))
+                await _let_in(place, visitor, sql.SQL("REVOKE"), sql.SQL("FROM"))
 
     async def _load(self, run: ImportRun, place: Place, visitor: visitors.Visitor) -> list[str]:
         dump = self.folder(run.row.id) / "dump"
@@ -320,19 +336,25 @@ class ImportFlow:
         )
 
 
-async def _let_into_public(
-    place: Place, visitor: visitors.Visitor, give: sql.SQL, to: sql.SQL
-) -> None:
-    """Grant or revoke the visitor's right to create objects in the tenant's schema ``public``."""
-    row = place.row
-    # The tenant may have dropped it.
-    with contextlib.suppress(psycopg.errors.InvalidSchemaName):
-        async with logins.inside(place.address, row.database_name, [row.username]) as session:
+async def _let_in(place: Place, visitor: visitors.Visitor, give: sql.SQL, to: sql.SQL) -> None:
+    """Grant or revoke the visitor's rights in the tenant's schemas ``public`` and ``auth``.
+
+    In the latter are the functions and the users of a data API, to which what is imported refers.
+    """
+    row, who = place.row, sql.Identifier(visitor.name)
+    async with logins.inside(place.address, row.database_name, [row.username]) as session:
+        own = await api_roles.schemas_of(session, row.username)
+        # The tenant may have dropped either.
+        if "public" in own:
             await session.execute(
-                sql.SQL("{} USAGE, CREATE ON SCHEMA public {} {}").format(
-                    give, to, sql.Identifier(visitor.name)
-                )
+                sql.SQL("{} USAGE, CREATE ON SCHEMA public {} {}").format(give, to, who)
             )
+        if "auth" in own:
+            await session.execute(sql.SQL("{} USAGE ON SCHEMA auth {} {}").format(give, to, who))
+            if await application_users.are_owned(session):
+                await session.execute(
+                    sql.SQL("{} REFERENCES ON TABLE auth.users {} {}").format(give, to, who)
+                )
 
 
 async def _bring_settings(run: ImportRun, place: Place, logins_: Sequence[str]) -> list[str]:

@@ -147,6 +147,14 @@ class PreviewRole:
     owns: int
     login: str | None
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether something is left out unless a role is chosen for it.
+
+        What a role of the source owns passes to the owner role, which needs no grants.
+        """
+        return self.login is None and bool(self.policies or (self.grants and not self.owns))
+
 
 @dataclass(frozen=True, slots=True)
 class Preview:

@@ -283,12 +283,14 @@ def roles(
 
     The former are by the names that the dump's grants and policies have for them. ``additional``
     are the database's additional roles by their short names; ``mapped`` says which role of the
-    database, by either name, stands for a role of the source. That may also be one of those that
-    requests of data APIs take.
+    database, by either name, stands for a role of the source. The roles that requests of data APIs
+    take stand for those of the same names, and may stand for others: they are of use to nobody but
+    this database's API, and own nothing.
     """
+    shared = {name: name for name in SHARED}
     own = {owner: owner} | {login: login for login in additional.values()} | dict(additional)
-    found = {login: login for login in own.values()}
-    own = {name: name for name in SHARED} | own
+    found = shared | {login: login for login in own.values()}
+    own = shared | own
     found |= {old: own[new] for old, new in mapped.items() if new in own}
     return found, sorted({new for new in mapped.values() if new not in own})
 

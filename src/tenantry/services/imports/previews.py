@@ -10,6 +10,7 @@ from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.pg import extensions as extensions_
+from tenantry.pg.api_roles import SHARED
 from tenantry.pg.sources import ExtensionUse, RoleUse
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.imports import plan
@@ -55,7 +56,7 @@ async def describe(
             )
             for role, counts, login in plan.uses(uses, known)
         ],
-        logins=[row.username, *additional],
+        logins=[row.username, *additional, *SHARED],
         upload_id=upload_id,
         **found,
     )
@@ -78,6 +79,6 @@ async def known_roles(tx: Tx, row: DatabaseRow, mapped: Mapping[str, str]) -> di
         raise InvalidInput.of(
             "map_roles",
             f"names no login of this database: {', '.join(missing)}. It has "
-            + ", ".join([row.username, *additional]),
+            + ", ".join([row.username, *additional, *SHARED]),
         )
     return known

@@ -13,7 +13,7 @@ import psycopg
 
 from tenantry.base.errors import TenantryError
 from tenantry.base.events import SessionsEnded, StatementsForgotten, emit
-from tenantry.pg import objects, statement_statistics
+from tenantry.pg import session_ending, statement_statistics
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import PLATFORM, connect
@@ -68,7 +68,7 @@ class StatementTexts:
                     turn_off = partial(statement_statistics.track, server, database, on=False)
                     await without_blockers(server, turn_off, databases=[database])
                     self._untracked[database] = time.monotonic()
-                ended = await objects.end_sessions_in(server, [database], before=None)
+                ended = await session_ending.end_sessions_in(server, [database], before=None)
                 emit(SessionsEnded("statement texts", database, ended))
                 await statement_statistics.reset(server, [database])
             # Otherwise the server itself makes the file smaller as it adds the next statement.

@@ -13,7 +13,7 @@ from psycopg.rows import TupleRow
 from tenantry.base.errors import MachineError, TenantryError
 from tenantry.base.events import RulesReloaded, RulesWritten, emit
 from tenantry.host import files
-from tenantry.pg import catalog, hba, names, objects
+from tenantry.pg import catalog, hba, names, objects, session_ending
 from tenantry.pg.catalog import Session
 from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import ADMIN, PLATFORM, PLATFORM_ROLES, connect, fetch_value
@@ -63,7 +63,7 @@ class AllowlistEndpoint(Protocol[S]):
 
 
 class PostgresEndpoint:
-    """A cluster's own port. While the cluster is down there are no sessions."""
+    """A shared cluster's own port. While the cluster is down there are no sessions."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.name = cluster.name
@@ -111,9 +111,42 @@ class PostgresEndpoint:
     async def end(self, sessions: Sequence[Session]) -> bool:
         with _though_it_is_down(self.name):
             async with connect(self._cluster.address, user=PLATFORM) as server:
-                await objects.end_these_sessions(server, sessions)
+                await session_ending.end_these_sessions(server, sessions)
             return True
         return False
+
+
+class InstanceEndpoint(PostgresEndpoint):
+    """An instance's own port. The rules of one that does not run are in force when it starts.
+
+    Its tenant may have made it unable to serve: nobody else's allowlist waits for it.
+    """
+
+    async def apply(self, rulebook: Rulebook, *, unread: bool) -> None:
+        own = rulebook.on(self.name)
+        closed = plan.in_lines(own.closed())
+        rules = hba.render(hba.instance_rules(PLATFORM_ROLES, own.lines(), closed))
+        try:
+            if self._cluster.pid() is not None:
+                await self._ensure_rules(rules, unread=unread)
+                return
+        except (TenantryError, psycopg.OperationalError, TimeoutError) as error:
+            if isinstance(error, MachineError):  # it refuses the rules
+                raise
+            # It is starting, recovering or stopping. A postmaster that admits nobody yet reads its
+            # rules at this signal, too.
+            log.warning("rules.not_confirmed", cluster=self.name, error=str(error))
+        with contextlib.suppress(FileNotFoundError):  # it is being deleted, or its files are lost
+            files.ensure_file(self._cluster.data / "pg_hba.conf", rules)
+        self._cluster.reload()
+
+    async def sessions(self) -> Sequence[Session]:
+        return [] if self._cluster.pid() is None else await super().sessions()
+
+
+def postgres(cluster: Cluster) -> PostgresEndpoint:
+    """Return the endpoint of a cluster for tenants' databases."""
+    return (InstanceEndpoint if cluster.kind == "dedicated" else PostgresEndpoint)(cluster)
 
 
 class PoolerEndpoint:

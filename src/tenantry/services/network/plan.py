@@ -25,9 +25,18 @@ class Rulebook:
     """All allowlists together.
 
     ``networks`` are those of each role that has a list; none if all of its entries have expired.
+    ``clusters`` has the name of the cluster that each of these roles is on.
     """
 
     networks: Mapping[str, Collection[Network]]
+    clusters: Mapping[str, str]
+
+    def on(self, cluster: str) -> "Rulebook":
+        """Return the allowlists of the roles on one cluster."""
+        return Rulebook(
+            {name: each for name, each in self.networks.items() if self.clusters[name] == cluster},
+            self.clusters,
+        )
 
     def closed(self) -> list[str]:
         """Return the roles that have a list."""
@@ -52,11 +61,13 @@ class Rulebook:
 def compile_lists(admissions: Iterable[Admission]) -> Rulebook:
     """Return all lists together."""
     networks: dict[str, set[Network]] = defaultdict(set)
+    clusters: dict[str, str] = {}
     for admission in admissions:
+        clusters[admission.username] = admission.cluster
         admitted = networks[admission.username]
         if admission.network is not None:
             admitted.add(admission.network)
-    return Rulebook(networks)
+    return Rulebook(networks, clusters)
 
 
 def in_lines(names: Sequence[str]) -> Iterator[Sequence[str]]:

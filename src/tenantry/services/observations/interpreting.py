@@ -94,6 +94,7 @@ _MEANINGS: dict[type[Event], _Meaning] = {
     events.DrillFailed: _Meaning("error"),
     events.ProcessDied: _Meaning("warning", _DEATHS, ("process",)),
     events.ProcessStarted: _Meaning("warning"),
+    events.ProcessStopped: _Meaning("info"),
     events.ProcessRestarted: _Meaning("warning"),
     events.StartFailed: _Meaning("error", _START_FAILURES, ("process",)),
     events.SessionsEnded: _Meaning("warning", _SESSIONS, ("reason",), "count"),

@@ -35,7 +35,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.pauses import PauseReason
 from tenantry.control.store import ControlStore
 from tenantry.host import files
-from tenantry.pg import catalog, names, objects, writing
+from tenantry.pg import catalog, names, objects, session_ending, writing
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import PLATFORM, connect
@@ -254,7 +254,7 @@ class Overuse:
         Which sessions listen cannot be seen from outside; one that does, and is in a transaction,
         holds the notifications of all databases. One that began later cannot be what they wait for.
         """
-        ended = await objects.end_oldest_transaction(server, before=long_since)
+        ended = await session_ending.end_oldest_transaction(server, before=long_since)
         if ended is not None:
             emit(SessionsEnded("notifications wait", ended))
 
@@ -318,7 +318,7 @@ class Overuse:
 
     async def _end_sessions(self, row: DatabaseRow) -> None:
         async with self._clusters.connection(row.cluster_id) as server:
-            await objects.end_sessions_in(server, row.database_names, before=None)
+            await session_ending.end_sessions_in(server, row.database_names, before=None)
 
     async def lift(self) -> int:
         """End the pauses that are over. Return how many."""

@@ -42,9 +42,10 @@ async def _share_out(pooler: Pooler, console: Console, shrinking: set[plan.Pool]
         held[pooler.lines.cluster_of(pool[0])][pool] = _servers(row)
     opening = {database for (database, _), row in pools.items() if row["sv_login"]}
     overfull: set[plan.Pool] = set()
-    budget, reserves = pooler.budget, pooler.lines.reserves()
+    budgets, reserves = pooler.budgets, pooler.lines.reserves()
     wanted = plan.POOL_SIZE  # one size for all: that of the cluster with the fewest left
-    for each in held.values():
+    for cluster, each in held.items():
+        budget = budgets.get(cluster, 0)  # it may just have been removed
         beyond = plan.allowances(budget=budget, held=each, reserves=reserves)
         overfull |= plan.overfull(budget=budget, held=each, beyond=beyond)
         size = plan.fair_pool_size(budget=budget, held=each, beyond=beyond)

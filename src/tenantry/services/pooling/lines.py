@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from tenantry.base.home import Home
 from tenantry.control import pools
 from tenantry.control.store import Tx
 from tenantry.host import files
 from tenantry.pg.clusters import Cluster
-from tenantry.services.clusters.fleet import FIRST
+from tenantry.services.clusters import pooled
+from tenantry.services.clusters.fleet_file import FIRST
 from tenantry.services.pooling import plan
 
 _LOCK = 0x706F6F6C  # "pool": held, as an advisory lock, while the lines are written
@@ -18,10 +20,11 @@ class Lines:
 
     A role has a line if its pool is unusual: the limit itself is PostgreSQL's; without the line the
     pool would only run into it. A database has one if it is not on the first cluster, where the
-    pooler would look for it otherwise.
+    pooler would look for it otherwise, or has been moved back there.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, home: Home, folder: Path) -> None:
+        self._home = home
         self._users = folder / "users.ini"
         self._databases = folder / "databases.ini"
         self._reserves = files.Remembered[dict[str, int]](
@@ -47,15 +50,20 @@ class Lines:
     ) -> dict[Path, str]:
         """Return the wanted files, and lock them until ``tx`` ends.
 
-        ``clusters`` are those besides the first. Without ``reserves`` no role's is named.
+        ``clusters`` are those for tenants' databases. Without ``reserves`` no role's is named.
         """
         await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         listed = plan.listed_users(self._users.read_text()) if self._users.exists() else set()
         limits = await pools.pool_limits(tx)
-        addresses = {each.name: each.address for each in clusters}
+        placed = await pools.placed(tx, but=FIRST)
+        addresses = {
+            each.name: pooled.address(self._home, each)
+            for each in clusters
+            if each.name != FIRST or FIRST in placed.values()
+        }
         return {
             self._users: plan.render_users(limits, listed=listed, reserves=reserves),
-            self._databases: plan.render_databases(addresses, await pools.placed(tx, but=FIRST)),
+            self._databases: plan.render_databases(addresses, placed),
         }
 
     def reserves(self) -> dict[str, int]:

@@ -210,7 +210,7 @@ def _at(cluster: Address, auth_database: str) -> str:
 
 
 def render_databases(clusters: Mapping[str, Address], placed: Mapping[str, str]) -> str:
-    """Return a line for each database that is not on the first shared cluster.
+    """Return a line for each of these databases.
 
     ``placed`` has its cluster's name; one whose cluster is not in ``clusters`` is left out.
     Verifiers are looked up in the database's own cluster, whose database for that has a name of its

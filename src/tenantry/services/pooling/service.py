@@ -62,7 +62,7 @@ class Pooler:
         self._port = settings.pool.port
         self._pid_file = self._home.run / "pooler.pid"
         self._fleet = fleet
-        self.lines = Lines(self._folder)
+        self.lines = Lines(self._home, self._folder)
         self._packet_bytes = settings.pool.packet_mb * _MIB
         self._memory_bytes = settings.pool.memory_mb * _MIB
 
@@ -88,13 +88,13 @@ class Pooler:
         return self._memory_bytes + clients * _CLIENT_BYTES
 
     @property
-    def budget(self) -> int:
-        """The server connections that the pools of one cluster may hold together."""
-        return self._fleet.sizing.pooled
+    def budgets(self) -> dict[str, int]:
+        """The server connections that all pools of a cluster may hold together, by its name."""
+        return {each.name: self._fleet.sizing_of(each).pooled for each in self._fleet.of_tenants}
 
     @property
     def _whole_budget(self) -> int:
-        return self.budget * len(self._fleet.shared)
+        return sum(self.budgets.values())
 
     def _max_clients(self) -> int:
         _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -273,7 +273,13 @@ class Pooler:
         The block begins when all their transactions have ended, or after ``within`` seconds; its
         value is whether they have. Without a pooler, or a client of the database, nobody waits.
         """
-        ended = False
+        try:
+            yield await self.pause(database, within=within)
+        finally:
+            await self.resume(database)
+
+    async def pause(self, database: str, *, within: float) -> bool:
+        """Make the queries of a database's clients wait, as ``paused`` does, until ``resume``."""
         # PgBouncer continues to pause after its console was cut off.
         with contextlib.suppress(Unavailable, psycopg.DatabaseError):
             until = time.monotonic() + within
@@ -281,11 +287,8 @@ class Pooler:
                 await self._await_logins(console, database, within=within)
                 left = max(_LEAST_SECONDS, until - time.monotonic())
                 await console.run(sql.SQL("PAUSE {}").format(sql.Identifier(database)), within=left)
-                ended = True
-        try:
-            yield ended
-        finally:
-            await self.resume(database)
+                return True
+        return False
 
     @contextlib.asynccontextmanager
     async def all_paused(self, *, within: float) -> AsyncIterator[bool]:
@@ -405,7 +408,7 @@ class Pooler:
         """Write the lines of databases and roles, and reload them. Return whether any changed."""
         reserves = await self._takes_reserves()
         async with store.long_transaction(audit.PLATFORM) as tx:
-            texts = await self.lines.wanted(tx, self._fleet.shared[1:], reserves=reserves)
+            texts = await self.lines.wanted(tx, self._fleet.of_tenants, reserves=reserves)
             with files.until_read(self._home.run / "pooler-users.unread") as unread:
                 changed = False
                 for path, text in texts.items():

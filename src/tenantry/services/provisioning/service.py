@@ -12,11 +12,14 @@ from tenantry.control.store import Tx
 from tenantry.services.backups.service import Backups
 from tenantry.services.blueprints.model import Chosen
 from tenantry.services.blueprints.service import Blueprints
+from tenantry.services.data_api.service import DataApis
 from tenantry.services.databases.model import Changes, NewDatabase
 from tenantry.services.databases.service import Databases
 from tenantry.services.imports.model import Examined
 from tenantry.services.imports.plan import Selection
 from tenantry.services.imports.service import Imports
+from tenantry.services.instances.configuring import Configuring
+from tenantry.services.instances.service import Instances
 from tenantry.services.operations.service import Operations
 from tenantry.services.provisioning.model import (
     Contents,
@@ -24,6 +27,7 @@ from tenantry.services.provisioning.model import (
     FromBlueprint,
     FromSource,
     Provisioned,
+    Updated,
 )
 from tenantry.services.quotas.service import Quotas
 from tenantry.services.requests.service import Caller
@@ -37,15 +41,21 @@ class Provisioning:
     def __init__(
         self,
         databases: Databases,
+        instances: Instances,
+        configuring: Configuring,
         *,
         blueprints: Blueprints,
+        data_apis: DataApis,
         imports: Imports,
         backups: Backups,
         quotas: Quotas,
         operations: Operations,
     ) -> None:
         self._databases = databases
+        self._instances = instances
+        self._configuring = configuring
         self._blueprints = blueprints
+        self._data_apis = data_apis
         self._imports = imports
         self._backups = backups
         self._quotas = quotas
@@ -57,7 +67,7 @@ class Provisioning:
         """Create a database with its contents; under an idempotency key, at most once.
 
         A blueprint has been applied when this returns, or continues after ten seconds as the
-        returned operation; an import always does.
+        returned operation; an import always does, and so does the creation of an instance.
 
         Raises as ``Databases.create``, ``Blueprints.choose``, ``Imports.examine`` and
         ``Caller.idempotent``.
@@ -84,15 +94,21 @@ class Provisioning:
     async def _prepare(
         self, caller: Caller, wanted: NewDatabase, contents: Contents | None
     ) -> Chosen | Examined | None:
-        """Do before the transaction what may take a while. Raises InvalidInput for bad contents."""
+        """Do before the transaction what may take a while.
+
+        Raises InvalidInput for bad contents, EngineUnavailable.
+        """
         ready: Chosen | Examined | None = None
         match contents:
             case FromBlueprint(reference, seeds):
                 ready = await self._blueprints.choose(reference, seeds)
             case FromSource(source):
                 ready = await self._imports.examine(caller.actor, source, Selection())
-        async with caller.visiting():
-            await self._databases.warm_pool.ensure_warm(wanted.cluster)
+        if wanted.instance is not None:
+            await self._instances.require_driver(wanted.instance.driver)
+        else:
+            async with caller.visiting():
+                await self._databases.warm_pool.ensure_warm(wanted.cluster)
         return ready
 
     async def _create(
@@ -104,30 +120,52 @@ class Provisioning:
         secrets: SecretSource,
     ) -> Provisioned:
         actor = caller.actor
+        if wanted.instance is not None:
+            made, operation = await self._instances.create(
+                tx, actor, wanted, wanted.instance, secrets.password()
+            )
+            return Provisioned(made, operation=operation)
         if isinstance(ready, Examined):
             await self._imports.check_room_for(tx, wanted, ready)
         opened = await self._databases.create(tx, actor, wanted, secrets.password())
         match ready:
             case Chosen():
+                enabled = None
+                if exposed := ready.exposed:
+                    enabled = await self._data_apis.enable_new(
+                        tx,
+                        actor,
+                        opened.row,
+                        schemas=exposed.schemas,
+                        with_users=exposed.auth,
+                        source=secrets,
+                    )
                 given = await self._blueprints.give(
                     tx, actor, opened.row, ready, secrets.role_password
                 )
-                return Provisioned(opened, given.roles, given.operation)
+                return Provisioned(opened, given.roles, given.operation, enabled)
             case Examined():
                 operation = await self._imports.begin(tx, actor, opened.row.id, ready)
                 return Provisioned(opened, operation=operation)
         return Provisioned(opened)
 
-    async def update(self, caller: Caller, database_id: uuid.UUID, changes: Changes) -> DatabaseRow:
-        """Change labels and limits. A new disk quota is in force when this returns.
+    async def update(self, caller: Caller, database_id: uuid.UUID, changes: Changes) -> Updated:
+        """Change labels, limits and size. A new disk quota is in force when this returns.
 
-        Raises as ``Databases.update``.
+        Raises as ``Databases.update`` and ``Configuring.resize``.
         """
+        actor, operation = caller.actor, None
         async with caller.transaction() as tx:
-            row = await self._databases.update(tx, caller.actor, database_id, changes)
-            if "plan" in changes.attributes or "disk_quota_bytes" in changes.limits:
-                tx.after_commit(partial(self._quotas.enforce_one, row))
-        return await self._databases.show(caller.actor, database_id)
+            if changes.of_database or not changes.size:
+                row = await self._databases.update(tx, actor, database_id, changes)
+                if "plan" in changes.attributes or "disk_quota_bytes" in changes.limits:
+                    tx.after_commit(partial(self._quotas.enforce_one, row))
+            if changes.size:
+                operation = await self._configuring.resize(tx, actor, database_id, changes)
+        row = await self._databases.show(actor, database_id)
+        if not changes.size or row.wanted == "stopped" or operation is not None:
+            return Updated(row, operation=operation)
+        return Updated(row, (await self._configuring.show(actor, database_id)).pending_restart)
 
     async def reconnect_pool(
         self, caller: Caller, database_id: uuid.UUID, *, end_clients: bool

@@ -16,7 +16,8 @@ from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.control.usage import Measured, UsageRow
-from tenantry.pg import catalog, objects
+from tenantry.pg import catalog, objects, session_ending, unmanaged
+from tenantry.pg.connections import ADMIN, connect
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import steps
 from tenantry.services.pooling.service import Pooler
@@ -88,7 +89,7 @@ class Quotas:
             if row.used_bytes is None
             or any(
                 activity[name].sessions or activity[name].transactions != seen.get(name)
-                for name in row.database_names
+                for name in (activity if row.is_instance else row.database_names)
                 if name in activity
             )
         ]
@@ -100,11 +101,14 @@ class Quotas:
     async def _measure(
         self, server: AsyncConnection[TupleRow], databases: list[DatabaseRow]
     ) -> None:
-        names = [name for row in databases for name in row.database_names]
-        sizes = await catalog.sizes(server, names)
+        names = {row.id: row.database_names for row in databases}
+        for row in databases:
+            if row.is_instance:  # what its tenant has created there counts
+                names[row.id] += await unmanaged.databases(server, row.username)
+        sizes = await catalog.sizes(server, [each for some in names.values() for each in some])
         measured = {
             row.id: Measured(
-                used_bytes=sum(sizes.get(name, 0) for name in row.database_names),
+                used_bytes=sum(sizes.get(name, 0) for name in names[row.id]),
                 shadow_bytes=sizes.get(row.shadow_name, 0),
             )
             for row in databases
@@ -120,12 +124,27 @@ class Quotas:
         # A login in progress when the state changed is visible only afterwards.
         if use.state in plan.RESTRICTED:
             async with self._clusters.connection(row.cluster_id) as server:
-                await objects.end_sessions_in(
+                await session_ending.end_sessions_in(
                     server,
                     row.database_names,
                     before=None if use.state == "stopped" else use.since,
                 )
+            if use.state == "stopped":
+                await self._restrict_beside(row, "stopped")  # also what is new there
         return False
+
+    async def _restrict_beside(self, row: DatabaseRow, state: rows.QuotaState) -> None:
+        """Close or open what the tenant of an instance has created there: it owns these itself."""
+        if not row.is_instance:
+            return
+        cluster = await self._clusters.cluster(row.cluster_id)
+        async with connect(cluster.address, user=ADMIN) as admin:
+            beside = await unmanaged.databases(admin, row.username)
+            if state == "stopped":
+                await objects.close_to_new_sessions(admin, beside)
+                await session_ending.end_sessions_in(admin, beside, before=None)
+            else:
+                await objects.open_to_new_sessions(admin, beside)
 
     @staticmethod
     def _next(row: DatabaseRow, use: UsageRow) -> rows.QuotaState:
@@ -158,7 +177,9 @@ class Quotas:
                         state,
                         read_only_from=start if state in plan.RESTRICTED else None,
                     )
-                    await objects.end_sessions_in(server, row.database_names, before=None)
+                    await session_ending.end_sessions_in(server, row.database_names, before=None)
+                if "stopped" in {state, use.state}:
+                    await self._restrict_beside(row, state)
             else:
                 await usage.set_state(tx, row.id, state, read_only_from=None)
             if state == "stopped":

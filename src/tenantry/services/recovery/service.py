@@ -28,9 +28,10 @@ from tenantry.services import home_files
 from tenantry.services.cluster_restores import plan, recovering
 from tenantry.services.cluster_restores.model import Differences
 from tenantry.services.cluster_restores.recovering import Say, Show
-from tenantry.services.clusters.fleet import CONTROL, FIRST, Fleet
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.fleet_file import CONTROL, FIRST
 from tenantry.services.control_schema import ensure_control_schema
-from tenantry.services.platform import local_certificates
+from tenantry.services.local_parts import LocalParts
 from tenantry.services.recovery.model import Found, Progress, Recovered
 from tenantry.services.repository.plan import missing_segments
 from tenantry.services.repository.service import Repositories
@@ -140,11 +141,13 @@ class Recovery:
         """Return the backup of each cluster to begin with, in the order of their restores.
 
         Which further clusters there are is read from the control cluster once it is restored. One
-        that has no backup from before the requested time was added later.
+        that has no backup from before the requested time was added later, and one without any was
+        added, or stopped, before its first.
         """
         needed = (CONTROL, FIRST)
         chosen = {}
-        for name in (*needed, *sorted(contents.keys() - {*needed})):
+        backed_up = {name for name, each in contents.items() if each.backups}
+        for name in (*needed, *sorted(backed_up - {*needed})):
             try:
                 chosen[name] = plan.candidates(self._of(contents, name), self._to)[0]
             except OutsideWindow:
@@ -284,7 +287,7 @@ class Recovery:
         # The ports and the domain are among them.
         self._settings = settings_module.load()
         self._configure()
-        local_certificates(self._settings).ensure_some()
+        LocalParts(self._settings).certificates.ensure_some()
         return written
 
     async def _bring_back(
@@ -339,14 +342,17 @@ class Recovery:
         say("Comparing the databases with what the control database knows")
         fleet = Fleet(self._settings)
         for cluster in fleet.every:  # after a crash they may be down
-            await recovering.recover(fleet, cluster, say=say)
+            if cluster.data.exists():
+                await recovering.recover(fleet, cluster, say=say)
+            else:
+                say(f"There is no backup of {cluster.name}: what was on it is lost.")
         await ensure_control_schema(fleet)
         async with (
             ControlStore(fleet.control.address) as store,
             store.transaction(audit.PLATFORM) as tx,
         ):
             found = {row.name: row for row in await cluster_rows.every(tx)}
-            differences = await recovering.reconcile(tx, fleet.shared, found)
+            differences = await recovering.reconcile(tx, fleet.of_tenants, found)
             await sessions.end_all(tx)
             await operations.cancel_all(tx)
             await audit.record(

@@ -248,6 +248,21 @@ class ClusterBackups:
         pause = _VERIFIED if last.status == "succeeded" else _VERIFY_AGAIN
         return now - last.finished_at < pause and is_about(self._repositories, last)
 
+    async def remove_left(self) -> list[str]:
+        """Remove what deleted instances have in the repositories, once its retention is over.
+
+        Return their names.
+        """
+        if not self._repositories.enabled:
+            return []
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            due = await rows.left_repositories(tx, days=self._schedule.window.days)
+        for name in due:
+            await self._repositories.remove(name)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            await rows.forget_repositories(tx, due)
+        return due
+
     # ── their state ──────────────────────────────────────────────────────────
 
     async def upkeep(self, *, deadline: float = _LOOK_SECONDS) -> list[Upkeep]:
@@ -276,6 +291,7 @@ class ClusterBackups:
         run.state.began = began
         run.state.places = [str(place) for place in self._repositories.places]
         await run.save()
+        await self._repositories.ensure_awake(name)
         self._repositories.ensure_files()
         await self._repositories.ensure_stanzas()
         await self._require_archiving(name)

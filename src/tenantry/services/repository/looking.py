@@ -142,7 +142,7 @@ def state(repositories: Repositories, contents: Contents) -> RepositoryState:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The control database's data on the clusters that are backed up.
+    """The control database's data on the clusters that are backed up: no stopped instances.
 
     Also the last looks into other repositories, and the last operation of each kind on each
     cluster.
@@ -158,7 +158,9 @@ async def seen(repositories: Repositories, tx: Tx) -> Seen:
     if not repositories.enabled:
         return Seen([], [], {})
     names = {cluster.name for cluster in repositories.clusters}
-    clusters = [row for row in await rows.every(tx) if row.name in names]
+    clusters = [
+        row for row in await rows.every(tx) if row.name in names and row.wanted == "running"
+    ]
     return Seen(
         clusters,
         await repository_looks.of_places(tx, [str(place) for place in repositories.places]),

@@ -21,6 +21,7 @@ from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.pgbackrest import PgBackRest
 from tenantry.pg.pgbackrest_output import Backup, Contents, RepositoryError, explained, read_error
 from tenantry.pg.repositories import LocalRepository, Repository, Stanza
+from tenantry.services.clusters import suspending
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.repository import plan
 
@@ -71,6 +72,10 @@ class Repositories:
     def cluster(self, name: str) -> Cluster:
         """Return the cluster of that name. Raises NotFound."""
         return self._fleet.named(name)
+
+    async def ensure_awake(self, cluster_name: str) -> None:
+        """Wake an instance that is suspended, to be backed up. Raises MachineError."""
+        await suspending.ensure_awake(self._fleet, cluster_name)
 
     # ── setting up ───────────────────────────────────────────────────────────
 
@@ -144,7 +149,7 @@ class Repositories:
         places = [str(place) for place in self.places]
         names = [
             each.name
-            for each in self.clusters
+            for each in self._fleet.wanted
             if any(each.name not in known.get(place, []) for place in places)
         ]
         if names:
@@ -329,6 +334,16 @@ class Repositories:
                 segment_bytes=archiving.SEGMENT_BYTES,
             )
         )
+
+    async def remove(self, cluster_name: str) -> None:
+        """Delete all that is of a deleted cluster in every repository. Raises RepositoryError."""
+        known = {  # first: what is known to be in a repository must be there
+            place: [name for name in names if name != cluster_name]
+            for place, names in self._known.items()
+        }
+        files.write_atomically(self._known_file, json.dumps(known))
+        for number in self.numbers:
+            await self.pgbackrest.remove_stanza(cluster_name, repository=number)
 
     def complaint(self, cluster_name: str) -> str | None:
         """Return what was wrong when a segment was last archived; None if nothing was."""

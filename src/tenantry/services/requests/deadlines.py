@@ -25,13 +25,18 @@ LEAST_RATE = 1024  # bytes per second, of a body being sent and of an answer bei
 
 
 class DeadlineLoop(uvloop.Loop):
-    """An event loop whose TLS servers limit the seconds that a handshake may take."""
+    """An event loop whose TLS servers limit the seconds that a handshake may take.
 
-    def __init__(self, seconds: float) -> None:
+    With ``shares_port`` other processes of the same user can listen on the same port.
+    """
+
+    def __init__(self, seconds: float, *, shares_port: bool) -> None:
         super().__init__()
         self._seconds = seconds
+        self._shares_port = shares_port
 
     async def create_server(self, *arguments: Any, **more: Any) -> Any:
+        more["reuse_port"] = self._shares_port
         if more.get("ssl") is not None:
             more |= {"ssl_handshake_timeout": self._seconds, "ssl_shutdown_timeout": self._seconds}
         return await super().create_server(*arguments, **more)

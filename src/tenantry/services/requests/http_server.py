@@ -5,6 +5,7 @@ import signal
 import ssl
 from collections.abc import Coroutine
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -42,6 +43,14 @@ def configured(app: Any, here: Settings, *, host: str, port: int, tls: bool) -> 
     return config
 
 
+def on_socket(app: Any, path: Path) -> uvicorn.Config:
+    """Return the server of an application for the platform itself, on a Unix socket.
+
+    Only the platform's user can reach the folder of its sockets.
+    """
+    return uvicorn.Config(app, uds=str(path), lifespan="off", log_config=None, access_log=False)
+
+
 async def serve(config: uvicorn.Config, here: Settings) -> None:
     """Serve until a signal or the supervisor's end stops it.
 
@@ -61,9 +70,12 @@ async def serve(config: uvicorn.Config, here: Settings) -> None:
     ended.cancel()
 
 
-def run(main: Coroutine[Any, Any, None], here: Settings) -> None:
-    """Run the program of a server in an event loop that limits TLS handshakes."""
-    loop_factory = partial(deadlines.DeadlineLoop, here.api.head_seconds)
+def run(main: Coroutine[Any, Any, None], here: Settings, *, shares_port: bool = False) -> None:
+    """Run the program of a server in an event loop that limits TLS handshakes.
+
+    With ``shares_port`` several of them listen on the same port.
+    """
+    loop_factory = partial(deadlines.DeadlineLoop, here.api.head_seconds, shares_port=shares_port)
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(main)
 

@@ -40,14 +40,19 @@ _TOO_MANY = "Too many requests {whose} are being worked on at the same time."
 
 
 @asynccontextmanager
-async def _having(place: AbstractAsyncContextManager[None], refusal: str) -> AsyncIterator[None]:
+async def having(
+    place: AbstractAsyncContextManager[None],
+    refusal: str,
+    *,
+    seconds: int = 1,
+    hint: str = "Send the next one when one of them is answered.",
+) -> AsyncIterator[None]:
+    """Hold a place during the block. Raises TooManyAtOnce if there is none."""
     async with AsyncExitStack() as held:
         try:
             await held.enter_async_context(place)
         except NoPlace:
-            raise TooManyAtOnce(
-                refusal, seconds=1, hint="Send the next one when one of them is answered."
-            ) from None
+            raise TooManyAtOnce(refusal, seconds=seconds, hint=hint) from None
         yield
 
 
@@ -121,21 +126,21 @@ class Limits:
         key = _TOO_MANY.format(whose="with this API key or session")
         all_of_it = _TOO_MANY.format(whose="of this customer, with any key,")
         async with AsyncExitStack() as held:
-            await held.enter_async_context(_having(self._keys.place(caller), key))
+            await held.enter_async_context(having(self._keys.place(caller), key))
             if customer is not None:
                 place = self._customers.place(customer)
-                await held.enter_async_context(_having(place, all_of_it))
+                await held.enter_async_context(having(place, all_of_it))
             yield
 
     def recognising(self, address: str | None) -> AbstractAsyncContextManager[None]:
         """Hold a place for authenticating a request from this address. Raises TooManyAtOnce."""
         place = self._recognitions.place(network_of(address), within=_WAIT_SECONDS)
-        return _having(place, _TOO_MANY.format(whose="from this address"))
+        return having(place, _TOO_MANY.format(whose="from this address"))
 
     def visiting(self, owner: Hashable) -> AbstractAsyncContextManager[None]:
         """Hold a place for work that may wait for this owner's databases. Raises TooManyAtOnce."""
         place = self._visits.place(owner, within=_WAIT_SECONDS)
-        return _having(place, _TOO_MANY.format(whose="that wait for databases of this customer"))
+        return having(place, _TOO_MANY.format(whose="that wait for databases of this customer"))
 
     @asynccontextmanager
     async def turn(self, resource: Hashable, *, within: float) -> AsyncIterator[None]:

@@ -74,6 +74,19 @@ def of_error(request_id: str, path: str, error: TenantryError) -> dict[str, obje
     )
 
 
+def invalid_json(request_id: str, path: str) -> dict[str, object]:
+    """Return a body that is not JSON; its status is 400."""
+    return document(
+        request_id,
+        path,
+        status=400,
+        code="invalid_json",
+        title="The body is not JSON",
+        detail="The body cannot be read as JSON.",
+        hint="Send a JSON object, with Content-Type: application/json.",
+    )
+
+
 def internal_error(request_id: str, path: str) -> dict[str, object]:
     """Return a defect of ours: only the request id, to find it in the log."""
     return document(

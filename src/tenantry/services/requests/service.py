@@ -1,5 +1,6 @@
 """The path of each request: authenticated, authorized, counted, and carried out once."""
 
+import asyncio
 import contextlib
 import hashlib
 import hmac
@@ -7,20 +8,31 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from tenantry.base.errors import FieldError, IdempotencyKeyReused, InvalidInput, RequestInProgress
+from tenantry.base.errors import (
+    Conflict,
+    FieldError,
+    IdempotencyKeyReused,
+    InvalidInput,
+    RequestInProgress,
+    TenantryError,
+)
 from tenantry.base.events import StepDone, emit
 from tenantry.base.secrets import SecretSource
-from tenantry.control import idempotency
+from tenantry.control import audit, idempotency
 from tenantry.control.audit import Actor
+from tenantry.control.databases import DatabaseRow
 from tenantry.control.idempotency import StoredResult
 from tenantry.control.operations import OperationRow
-from tenantry.control.store import ControlStore, Tx
+from tenantry.control.store import ControlStore, Tx, as_platform
 from tenantry.services.access.service import Access, Principal, Refusal
 from tenantry.services.requests import results
 from tenantry.services.requests.limits import Limits
 from tenantry.services.requests.model import Call
 from tenantry.services.requests.results import Result
+
+Done = TypeVar("Done")
 
 LONGEST_KEY = 255
 _LONGEST_ACTION = 200  # in the audit
@@ -90,6 +102,35 @@ class Caller:
         return self._limits.visiting(self.actor.customer_id or self.principal.caller_id)
 
     @asynccontextmanager
+    async def recorded(
+        self, action: str, row: DatabaseRow, details: dict[str, object]
+    ) -> AsyncIterator[None]:
+        """Record that work in a database begins, and what came of it.
+
+        ``details`` may be added to meanwhile. A failure adds its code as ``error``, unless the work
+        has done so.
+        """
+        await self._record(action, row, "accepted", details)
+        result: audit.Result = "failed"
+        try:
+            yield
+            result = "ok"
+        except TenantryError as error:
+            details.setdefault("error", error.code)
+            raise
+        except asyncio.CancelledError:
+            details["error"] = "cancelled"
+            raise
+        finally:
+            await self._record(action, row, result, details)
+
+    async def _record(
+        self, action: str, row: DatabaseRow, result: audit.Result, details: dict[str, object]
+    ) -> None:
+        async with self._store.transaction(self.actor) as tx:
+            await audit.record_on(tx, self.actor, action, row, result=result, details=details)
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
         """A transaction for what the call changes; its follow-ups are done when the block ends.
 
@@ -134,6 +175,35 @@ class Caller:
         """Begin an operation, under an idempotency key at most once. Raises as ``idempotent``."""
         return await self.idempotent(OperationRow, lambda tx, _: want(tx))
 
+    async def at_most_once(self, work: Callable[[], Awaitable[Done]]) -> Done:
+        """Do ``work`` outside the control database; under an idempotency key, at most once.
+
+        What it returns is not stored, and a repeated request is refused. Where work raises an error
+        that leaves nothing done, its key can be used again; not where that is not known.
+
+        Raises InvalidInput, IdempotencyKeyReused, RequestInProgress, Conflict, and as ``work``.
+        """
+        key, caller_id = self._key(), self.principal.caller_id
+        if key is None:
+            return await work()
+        # Not ``self.transaction``: the call may have its place already, and the work gets its own.
+        async with self._store.transaction(self.actor) as tx:
+            if await self._stored(tx, key) is not None:
+                raise Conflict(
+                    "A request with this Idempotency-Key was carried out, or is being carried out:"
+                    " its answer is not stored.",
+                    hint="See what it has changed, before you send it again with another key.",
+                )
+            fingerprint = self._fingerprint()
+            await idempotency.keep(tx, caller_id, key, StoredResult(fingerprint, b"", "null"))
+        try:
+            return await work()
+        except TenantryError as error:
+            if not error.may_be_done:
+                async with self._store.transaction(self.actor) as tx, as_platform(tx):
+                    await idempotency.forget(tx, caller_id, key)
+            raise
+
     async def is_repeated(self) -> bool:
         """Whether a request with this idempotency key has been carried out before."""
         key = self._key()
@@ -163,25 +233,13 @@ class Caller:
         work: Callable[[Tx, SecretSource], Awaitable[Result]],
     ) -> Result:
         caller_id = self.principal.caller_id
-        if not await idempotency.try_lock(tx, caller_id, key):
-            raise RequestInProgress(
-                "A request with this Idempotency-Key is still being worked on.",
-                hint="Send it again in a moment.",
-            )
-        stored = await idempotency.find(tx, caller_id, key)
+        stored = await self._stored(tx, key)
         source = SecretSource.derived(
             api_key=self.principal.secret,
             idempotency_key=key,
             salt=stored.salt if stored else SecretSource().salt,
         )
-        fingerprint = self._fingerprint()
         if stored is not None:
-            if not hmac.compare_digest(stored.fingerprint, fingerprint):
-                raise IdempotencyKeyReused(
-                    "This Idempotency-Key was used for a request that asked for something else.",
-                    hint="Use a new key for a new request.",
-                    fields=(FieldError("Idempotency-Key", "belongs to another request", "reused"),),
-                )
             self.call.replayed = True
             return results.read(kind, stored.result, source)
         result = await work(tx, source)
@@ -189,9 +247,29 @@ class Caller:
             tx,
             caller_id,
             key,
-            StoredResult(fingerprint, source.salt, results.write(kind, result, source)),
+            StoredResult(self._fingerprint(), source.salt, results.write(kind, result, source)),
         )
         return result
+
+    async def _stored(self, tx: Tx, key: str) -> StoredResult | None:
+        """Lock a key until the transaction ends, and return what is stored under it.
+
+        Raises RequestInProgress, IdempotencyKeyReused.
+        """
+        caller_id = self.principal.caller_id
+        if not await idempotency.try_lock(tx, caller_id, key):
+            raise RequestInProgress(
+                "A request with this Idempotency-Key is still being worked on.",
+                hint="Send it again in a moment.",
+            )
+        stored = await idempotency.find(tx, caller_id, key)
+        if stored is not None and not hmac.compare_digest(stored.fingerprint, self._fingerprint()):
+            raise IdempotencyKeyReused(
+                "This Idempotency-Key was used for a request that asked for something else.",
+                hint="Use a new key for a new request.",
+                fields=(FieldError("Idempotency-Key", "belongs to another request", "reused"),),
+            )
+        return stored
 
     def _fingerprint(self) -> bytes:
         """A digest of what the call requests, independent of the spacing and order of its JSON.

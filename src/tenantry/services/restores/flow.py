@@ -19,7 +19,7 @@ from psycopg.rows import TupleRow
 from tenantry.base.errors import Conflict, MachineError, NameTaken, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.ids import new_id, new_suffix
-from tenantry.control import audit, backups, blueprints, sample_history, whitelist
+from tenantry.control import audit, backups, blueprints, whitelist
 from tenantry.control import databases as rows
 from tenantry.control.attributes import Attributes
 from tenantry.control.databases import DatabaseRow
@@ -53,7 +53,7 @@ from tenantry.services.restores.model import (
     RestoreState,
     WouldLose,
 )
-from tenantry.services.restores.past import Past
+from tenantry.services.restores.past import Past, largest_size
 from tenantry.services.roles.steps import active_roles, grant_access
 from tenantry.services.side_clusters.service import SideClusters
 
@@ -116,13 +116,10 @@ class RestoreFlow:
         return Next()
 
     async def _look_at_window(self, run: RestoreRun, row: DatabaseRow) -> None:
-        cluster = await self.clusters.cluster(row.cluster_id)
-        now = await self.repositories.secure(cluster.name)
-        moment = run.params.to if isinstance(run.params.to, dt.datetime) else now
-        await self.sides.check(cluster.name, moment)
-        run.state.size = await self._size(row, moment)
-        self.sides.require_room(_COPIES * run.state.size)
-        run.state.moment = moment
+        to = run.params.to if isinstance(run.params.to, dt.datetime) else None
+        run.state.moment, run.state.size = await Past.prepare(
+            self.store, self.clusters, self.repositories, self.sides, row=row, to=to, copies=_COPIES
+        )
 
     async def _look_at_backup(self, run: RestoreRun, row: DatabaseRow) -> None:
         async with self.store.transaction(audit.PLATFORM) as tx:
@@ -141,18 +138,10 @@ class RestoreFlow:
             raise dump_files.Unreadable(
                 "Its file is not the one that was written.", hint=_NOTHING_CHANGED
             )
-        run.state.size = await self._size(row, backup.created_at)
+        run.state.size = await largest_size(self.store, self.clusters, row, backup.created_at)
         self.sides.require_room(run.state.size)
         run.state.moment = backup.created_at
         run.state.file = str(file)
-
-    async def _size(self, row: DatabaseRow, moment: dt.datetime) -> int:
-        """Return its bytes now, or the most since the moment: it may have become smaller since."""
-        async with self.clusters.own_connection(row.cluster_id) as server:
-            now = await catalog.sizes(server, [row.database_name])
-        async with self.store.transaction(audit.PLATFORM) as tx:
-            before = await sample_history.largest_since(tx, row.id, moment)
-        return max(now.get(row.database_name, 0), before)
 
     # ── the side cluster ─────────────────────────────────────────────────────
 
@@ -226,6 +215,7 @@ class RestoreFlow:
             settle=settle,
             report=report,
         )
+        await objects.return_databases(cluster.address)
         run.state.exceptions = Exceptions.of(reloaded)
         if not run.params.is_new and not run.params.accept_losses:
             WouldLose.require_nothing(row.database_name, run.state.exceptions.lost)

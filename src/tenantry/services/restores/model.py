@@ -115,10 +115,14 @@ class NewRestore:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """A database that was replaced, and its size on disk; 0 if it does not exist."""
+    """A database that was replaced, and its size on disk; 0 if it does not exist.
+
+    One that a move has left is on another cluster: it cannot be put back, and has no size here.
+    """
 
     row: ReplacedRow
     size_bytes: int
+    can_be_put_back: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 This happens in the side cluster, which has no other users and is removed afterwards.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from psycopg import sql
 
@@ -15,8 +15,17 @@ from tenantry.pg.replacing import close_database
 from tenantry.pg.visitors import Visitor
 
 
-async def open_up(address: Address, database: str, *, first: str, new_owner: str) -> list[str]:
-    """Let visitors in, whatever the limits were, and give the owner role its present name.
+async def open_up(
+    address: Address,
+    database: str,
+    *,
+    first: str,
+    new_owner: str,
+    limits: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Let visitors in, whatever its settings were, and give the owner role its present name.
+
+    ``limits`` are settings that its sessions have from the beginning.
 
     Return the other tenants' and the shared roles that the database refers to, as owners or by
     rights.
@@ -25,6 +34,12 @@ async def open_up(address: Address, database: str, *, first: str, new_owner: str
     async with connect(address, user=ADMIN) as admin:
         await close_database(admin, database)
         await admin.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(name))
+        for setting, value in (limits or {}).items():
+            await admin.execute(
+                sql.SQL("ALTER DATABASE {} SET {} = {}").format(
+                    name, sql.Identifier(setting), sql.Literal(value)
+                )
+            )
         await admin.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(name))
         await admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
         if first != new_owner and await role_exists(admin, first):

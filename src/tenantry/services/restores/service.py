@@ -2,7 +2,6 @@
 
 import datetime as dt
 import uuid
-from functools import partial
 from typing import Literal
 
 import psycopg
@@ -17,8 +16,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.replaced import ReplacedRow
 from tenantry.control.store import Tx
-from tenantry.pg import catalog, objects
-from tenantry.pg.blockers import without_blockers
+from tenantry.pg import catalog
 from tenantry.pg.pgbackrest_output import RepositoryError
 from tenantry.services.databases.service import Databases
 from tenantry.services.operations.model import Kind, P, S
@@ -74,8 +72,8 @@ class Restores:
                     f"The database was made at {row.created_at:%F %T} UTC only.",
                     hint="Ask for a moment after that.",
                 )
-            cluster = await self._clusters.cluster(row.cluster_id)
-            await self._sides.check(cluster.name, wanted.to)
+            cluster = await self._clusters.name_at(row.id, row.cluster_id, wanted.to)
+            await self._sides.check(cluster, wanted.to)
         return await self._begin(tx, actor, row, RESTORE, _params(wanted, wanted.to))
 
     async def _require_free(self, tx: Tx, row: DatabaseRow, wanted: NewRestore) -> None:
@@ -127,6 +125,13 @@ class Restores:
                 hint="GET /api/databases/{id}/backups and GET /api/databases/{id}/replaced list "
                 "what there is.",
             )
+        if old.cluster_id != row.cluster_id:
+            raise Conflict(
+                f"{old.database_name} is on the cluster that {row.database_name} was moved from,"
+                " and cannot be put back.",
+                hint="Move the database back with what it has now (POST /api/databases/{id}/move),"
+                " or restore it to a moment before the move.",
+            )
         if wanted.into != "in_place":
             raise Conflict(
                 f"What was replaced is put back in the place of {row.database_name} as it is now.",
@@ -154,13 +159,28 @@ class Restores:
         return operation
 
     async def retained(self, actor: Actor, database_id: uuid.UUID) -> list[Replaced]:
-        """Return the databases that restores in place have replaced. Raises NotFound."""
+        """Return the databases that were replaced, or are left by moves.
+
+        A suspended instance is woken. Raises NotFound; Conflict and Unavailable if the database's
+        server does not run.
+        """
         row = await self._databases.show(actor, database_id)
         async with self._store.transaction(actor) as tx:
             found = await replaced.of_database(tx, row.id)
-        async with self._clusters.connection(row.cluster_id) as server:
-            sizes = await catalog.sizes(server, [each.database_name for each in found])
-        return [Replaced(each, sizes.get(each.database_name, 0)) for each in found]
+        sizes: dict[str, int] = {}
+        names = [each.database_name for each in found if each.cluster_id == row.cluster_id]
+        if names:
+            await self._databases.awake(row)
+            async with self._clusters.connection(row.cluster_id) as server:
+                sizes = await catalog.sizes(server, names)
+        return [
+            Replaced(
+                each,
+                sizes.get(each.database_name, 0),
+                can_be_put_back=each.cluster_id == row.cluster_id,
+            )
+            for each in found
+        ]
 
     async def reconcile(self) -> list[str]:
         """Drop the retained databases that have expired. Return their names."""
@@ -180,13 +200,7 @@ class Restores:
             row = await rows.lock(tx, old.database_id, wait=False)
             if row is None or old not in await replaced.expired(tx):
                 return False
-            async with self._clusters.own_connection(row.cluster_id) as server:
-                await without_blockers(
-                    server,
-                    partial(objects.drop_database, server, old.database_name),
-                    databases=[old.database_name],
-                )
-            await replaced.remove(tx, old.database_name, row.id)
+            await self._databases.dropping.drop_retained(tx, row, old)
             await audit.record_on(
                 tx,
                 audit.PLATFORM,

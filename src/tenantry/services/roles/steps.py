@@ -16,7 +16,7 @@ from tenantry.control import roles as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore
-from tenantry.pg import api_roles, logins, objects
+from tenantry.pg import api_roles, logins, objects, session_ending
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import Address
 from tenantry.pg.logins import Access
@@ -87,7 +87,7 @@ async def remove(
         # Without the pooler there are no pooled sessions; and it must not delay this.
         with suppress(TenantryError):
             await pooler.end_clients_of([username])
-        await objects.end_sessions(server, username)
+        await session_ending.end_sessions(server, username)
         emit(StepDone("role_delete", "sessions", username))
         await logins.lock_out(server, database.database_name, username)
         await logins.drop(server, cluster.address, username)

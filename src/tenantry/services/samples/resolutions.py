@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from tenantry.base.errors import InvalidInput
@@ -148,22 +148,28 @@ class Span:
 
 
 def span(
-    now: dt.datetime, *, start: dt.datetime | None, end: dt.datetime | None, step: int | None
+    now: dt.datetime,
+    *,
+    start: dt.datetime | None,
+    end: dt.datetime | None,
+    step: int | None,
+    every: Sequence[Kept] = EVERY,
 ) -> Span:
     """Return what is read for a request: by default a day, in steps that make up to 300 points.
 
     A step is rounded up to a multiple of the time of a row, where rows of less time are not kept
-    any more. Raises InvalidInput.
+    any more. ``every`` are the resolutions that there are, the finest first. Raises InvalidInput.
     """
     end = min(now, end or now)
-    if end <= now - HOUR.keep:
-        raise InvalidInput.of("to", f"is over {HOUR.keep.days} days ago: nothing is kept so long")
+    longest = every[-1].keep
+    if end <= now - longest:
+        raise InvalidInput.of("to", f"is over {longest.days} days ago: nothing is kept so long")
     start = end - dt.timedelta(days=1) if start is None else start
     if start >= end:
         raise InvalidInput.of("from", "is not before the end: to, or the present if that is later")
-    start = max(start, now - HOUR.keep)
+    start = max(start, now - longest)
     seconds = (end - start).total_seconds()
-    least = _least_step(now - start)
+    least = _least_step(now - start, every)
     if step is None:
         step = next((each for each in _STEPS if seconds / each <= _POINTS), _STEPS[-1])
     elif seconds / step > MOST_POINTS:
@@ -173,9 +179,9 @@ def span(
             f"{int(-(-seconds // MOST_POINTS))} seconds, or less time",
         )
     length = dt.timedelta(seconds=-(-step // least) * least)
-    kept = next(each for each in (HOUR, MINUTE, RAW) if length % each.row == dt.timedelta())
+    kept = next(each for each in reversed(every) if length % each.row == dt.timedelta())
     return Span(floor(start, length), end, length, kept.name)
 
 
-def _least_step(age: dt.timedelta) -> int:
-    return next(int(each.row.total_seconds()) for each in EVERY if age <= each.keep)
+def _least_step(age: dt.timedelta, every: Sequence[Kept]) -> int:
+    return next(int(each.row.total_seconds()) for each in every if age <= each.keep)

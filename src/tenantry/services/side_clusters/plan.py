@@ -81,10 +81,12 @@ def parameters(least: Mapping[str, int], *, socket_dir: str, port: int) -> dict[
         "unix_socket_directories": socket_dir,
         "unix_socket_permissions": "0700",
         "password_encryption": "scram-sha-256",
+        "client_connection_check_interval": "5s",
         "archive_mode": "off",
         "hot_standby": "on",
         "shared_buffers": "64MB",
         "maintenance_work_mem": "64MB",
+        "temp_file_limit": "10GB",  # what a tenant defines runs here, too
         "max_wal_size": "1GB",
         "fsync": "off",
         "synchronous_commit": "off",

@@ -27,9 +27,9 @@ from tenantry.base.ids import parse_id
 from tenantry.base.settings import Settings
 from tenantry.host import commands, files
 from tenantry.pg import hba, parameters
-from tenantry.pg.clusters import Cluster, ClusterFiles
+from tenantry.pg.clusters import DRIVERS, Cluster, ClusterFiles
 from tenantry.pg.connections import ADMIN, LOCAL_ROLES, Address, connect, fetch_value
-from tenantry.pg.drivers import DRIVERS, PROCESS
+from tenantry.pg.drivers import PROCESS
 from tenantry.pg.hardening import AUTH_DATABASE, TEMPLATE
 from tenantry.pg.pgbackrest_output import Backup, BackupDamaged, RepositoryError
 from tenantry.pg.reduced_backups import Unknown
@@ -323,6 +323,11 @@ class SideClusters:
             self.folder(operation_id),
             tuple(self._note(operation_id)["unreadable"]),
         )
+
+    def running(self, operation_id: uuid.UUID) -> Address | None:
+        """Return where an operation's side cluster listens; None if it does not run."""
+        cluster = self._cluster(operation_id, None)
+        return None if cluster.pid() is None else cluster.address
 
     # ── the end ──────────────────────────────────────────────────────────────
 

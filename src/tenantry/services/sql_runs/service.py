@@ -1,44 +1,53 @@
 """The verbs on SQL that callers send."""
 
-import asyncio
+import datetime as dt
 import hashlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Literal
 
-from tenantry.base.errors import FieldError, InvalidInput, NotFound, TenantryError, TooManyAtOnce
-from tenantry.base.shares import NoPlace, Shares
-from tenantry.control import audit
+from tenantry.base.errors import FieldError, InvalidInput
+from tenantry.base.shares import Shares
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.pg import logins, sql_runs, statements, table_statistics, tables
+from tenantry.pg.connections import Address
 from tenantry.pg.sql_runs import Ran, StatementFailed
 from tenantry.pg.statements import Unreadable
-from tenantry.pg.tables import Shape
+from tenantry.pg.tables import Catalog
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases.service import Databases
+from tenantry.services.requests.limits import having
 from tenantry.services.requests.service import Caller
-from tenantry.services.sql_runs import browsing, plan
-from tenantry.services.sql_runs.browsing import Page
+from tenantry.services.sql_runs import plan
 from tenantry.services.sql_runs.plan import Danger, Piece
+from tenantry.services.sql_runs.texts import SqlTexts
 
+Application = Literal["tenantry console", "tenantry rows", "tenantry sql"]
 READS, WRITES = "data:read", "data:write"  # scopes
 _EACH, _TOTAL = 2, 6  # runs at the same time, of a database and in all: each is a process
 _WAIT_SECONDS = 10.0
-A_PAGE = 50  # rows of a table
+_MOST_COLUMNS, _MOST_FUNCTIONS = 20_000, 2_000  # names for completion
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A text to run. ``read_only`` None means: unless the caller may write, and not production."""
+    """A text to run. ``read_only`` None means: unless the caller may write, and not production.
+
+    ``exactly`` is how many rows each statement has to be about, if that matters. With
+    ``exact_values`` values can be written as they are read, whatever the owner role has set. With
+    ``remember`` the text is added to the caller's history once it has succeeded.
+    """
 
     sql: str
     read_only: bool | None
     timeout_ms: int
     max_rows: int
+    exactly: int | None = None
+    exact_values: bool = False
+    remember: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +58,21 @@ class Estimated:
     rows: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Browsed:
-    """A table's columns; its rows, one more than a page has, as by ``run``; and how to read all."""
-
-    shape: Shape
-    document: str
-    sql: str
-
-
 class SqlRuns:
     """SQL that callers send, run with the rights of a database's owner role."""
 
-    def __init__(self, store: ControlStore, clusters: ClusterPools, databases: Databases) -> None:
+    def __init__(
+        self, store: ControlStore, clusters: ClusterPools, databases: Databases, texts: SqlTexts
+    ) -> None:
+        self.texts = texts
         self._store = store
         self._clusters = clusters
         self._databases = databases
         self._places = Shares(each=_EACH, total=_TOTAL)
 
-    async def run(self, caller: Caller, database_id: uuid.UUID, wanted: Wanted) -> Ran:
+    async def run(
+        self, caller: Caller, database_id: uuid.UUID, wanted: Wanted, *, application: Application
+    ) -> Ran:
         """Run statements as one transaction, which the audit has before and after.
 
         Raises NotFound, Forbidden, InvalidInput, TooManyAtOnce, and as ``sql_runs.run``.
@@ -76,21 +81,81 @@ class SqlRuns:
         read_only = is_read_only(caller, row, wanted.read_only)
         if not read_only:
             await caller.require(WRITES)
-        async with self._place(caller, row):
+        cluster = await self._clusters.cluster(row.cluster_id)
+        about: dict[str, object] = {"read_only": read_only}
+        return await self._run(caller, row, cluster.address, wanted, about, application=application)
+
+    async def run_once(
+        self, caller: Caller, database_id: uuid.UUID, wanted: Wanted, *, application: Application
+    ) -> Ran:
+        """Run statements as ``run``; under an idempotency key at most once, if they may write.
+
+        Raises as ``run`` and ``Caller.at_most_once``.
+        """
+        row = await self._databases.active(caller.actor, database_id)
+        work = partial(self.run, caller, database_id, wanted, application=application)
+        if is_read_only(caller, row, wanted.read_only):
+            return await work()
+        return await caller.at_most_once(work)
+
+    async def run_past(
+        self, caller: Caller, row: DatabaseRow, then: Address, wanted: Wanted, moment: dt.datetime
+    ) -> Ran:
+        """Run statements read-only in a database as it was, on the side cluster ``then``.
+
+        Raises as ``run``.
+        """
+        about: dict[str, object] = {"read_only": True, "past": moment.isoformat()}
+        try:
+            return await self._run(caller, row, then, wanted, about, application="tenantry sql")
+        except StatementFailed as error:
+            if error.failure.sqlstate == sql_runs.READ_ONLY:
+                error.hint = "The past can only be read. Bring rows back from a comparison."
+            raise
+
+    async def _run(
+        self,
+        caller: Caller,
+        row: DatabaseRow,
+        address: Address,
+        wanted: Wanted,
+        about: dict[str, object],
+        *,
+        application: Application,
+    ) -> Ran:
+        read_only = bool(about["read_only"])
+        place = self._places.place(row.id, within=_WAIT_SECONDS)
+        refusal = f"Already {_EACH} runs are at work in this database, or {_TOTAL} in all."
+        async with caller.visiting(), having(place, refusal):
             found = await _pieces(wanted.sql)
-            cluster = await self._clusters.cluster(row.cluster_id)
             asked = sql_runs.Wanted(
                 statements=[each.statement.text for each in found],
                 read_only=read_only,
                 alone=not read_only and plan.is_alone(found),
                 seconds=wanted.timeout_ms / 1000,
                 rows=wanted.max_rows,
+                application=application,
+                exactly=wanted.exactly,
+                exact_values=wanted.exact_values,
             )
-            working = sql_runs.run(cluster.address, row.database_name, row.username, asked)
-            try:
-                return await self._audited(caller, row, wanted.sql, asked, working)
-            except StatementFailed as error:
-                raise _placed(wanted.sql, found, error) from error
+            details: dict[str, object] = {
+                "sha256": hashlib.sha256(wanted.sql.encode()).hexdigest(),  # never the text
+                "statements": len(asked.statements),
+                **about,
+            }
+            async with caller.recorded("database.sql", row, details):
+                began = time.monotonic()
+                try:
+                    ran = await sql_runs.run(address, row.database_name, row.username, asked)
+                    details["rows"] = ran.rows
+                except StatementFailed as error:
+                    details["error"] = error.failure.sqlstate or error.code
+                    raise _placed(wanted.sql, found, error) from error
+                finally:
+                    details["milliseconds"] = round((time.monotonic() - began) * 1000)
+        if wanted.remember:
+            await self.texts.remember(caller.actor, row.id, wanted.sql)
+        return ran
 
     async def dangers(self, caller: Caller, database_id: uuid.UUID, text: str) -> list[Estimated]:
         """Return the statements that somebody should confirm, with estimates of their rows.
@@ -110,12 +175,10 @@ class SqlRuns:
             known = await table_statistics.estimated_rows(inside, names)
         return [Estimated(each, plan.rows_of(each, known)) for each in found]
 
-    async def browse(
-        self, caller: Caller, database_id: uuid.UUID, schema: str, table: str, page: Page
-    ) -> Browsed:
-        """Read a page of a table's or view's rows, in the order of its key.
+    async def names(self, caller: Caller, database_id: uuid.UUID) -> Catalog:
+        """Return the names of a database's tables, columns and functions, for completion.
 
-        Raises NotFound, and as ``run``.
+        Raises NotFound, Conflict, Unavailable, TooManyAtOnce.
         """
         row = await self._databases.active(caller.actor, database_id)
         cluster = await self._clusters.cluster(row.cluster_id)
@@ -123,70 +186,8 @@ class SqlRuns:
             caller.visiting(),
             logins.inside(cluster.address, row.database_name, [row.username]) as inside,
         ):
-            shape = await tables.shape(inside, schema, table)
-        if shape is None:
-            raise NotFound(f"There is no table {schema}.{table}.")
-        text = browsing.statement(schema, table, shape, page, limit=A_PAGE + 1)
-        ran = await self.run(caller, database_id, Wanted(text, True, 30_000, A_PAGE + 1))
-        whole = browsing.statement(schema, table, shape, page, limit=None)
-        return Browsed(shape, ran.document, whole)
-
-    @asynccontextmanager
-    async def _place(self, caller: Caller, row: DatabaseRow) -> AsyncIterator[None]:
-        async with caller.visiting(), AsyncExitStack() as held:
-            try:
-                await held.enter_async_context(self._places.place(row.id, within=_WAIT_SECONDS))
-            except NoPlace:
-                raise TooManyAtOnce(
-                    f"Already {_EACH} runs are at work in this database, or {_TOTAL} in all.",
-                    seconds=1,
-                    hint="Send the next one when one of them is answered.",
-                ) from None
-            yield
-
-    async def _audited(
-        self,
-        caller: Caller,
-        row: DatabaseRow,
-        text: str,
-        asked: sql_runs.Wanted,
-        working: Coroutine[Any, Any, Ran],
-    ) -> Ran:
-        """Record that statements begin to run, and what became of it; never their text."""
-        details: dict[str, object] = {
-            "sha256": hashlib.sha256(text.encode()).hexdigest(),
-            "statements": len(asked.statements),
-            "read_only": asked.read_only,
-        }
-        try:
-            await self._record(caller, row, "accepted", details)
-        except BaseException:
-            working.close()
-            raise
-        began = time.monotonic()
-        result: audit.Result = "failed"
-        try:
-            ran = await working
-            result = "ok"
-            details["rows"] = ran.rows
-        except TenantryError as error:
-            failed = error.failure.sqlstate if isinstance(error, StatementFailed) else None
-            details["error"] = failed or error.code
-            raise
-        except asyncio.CancelledError:
-            details["error"] = "cancelled"
-            raise
-        finally:
-            details["milliseconds"] = round((time.monotonic() - began) * 1000)
-            await self._record(caller, row, result, details)
-        return ran
-
-    async def _record(
-        self, caller: Caller, row: DatabaseRow, result: audit.Result, details: dict[str, object]
-    ) -> None:
-        async with self._store.transaction(caller.actor) as tx:
-            await audit.record_on(
-                tx, caller.actor, "database.sql", row, result=result, details=details
+            return await tables.catalog(
+                inside, most_columns=_MOST_COLUMNS, most_functions=_MOST_FUNCTIONS
             )
 
 

@@ -17,7 +17,7 @@ from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.log_settings import LogSettings
 from tenantry.control.store import ControlStore, Tx
-from tenantry.pg import objects
+from tenantry.pg import session_ending
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import steps
@@ -60,8 +60,8 @@ class Collecting:
         self._clusters = clusters
         self._databases = databases
         self._days = days
-        self._mover = Mover(lambda: fleet.shared, entries)
-        self._counter = LogCounter(lambda: fleet.shared)
+        self._mover = Mover(lambda: fleet.serving, entries)
+        self._counter = LogCounter(lambda: fleet.serving)
         self._window = Window()
         self._notices: list[Notice] = []  # that are not in their database's log yet
         self._forgot_at = -_FORGET_SECONDS
@@ -107,7 +107,7 @@ class Collecting:
                 self._notices.append((row.id, _PAUSED))
                 log.warning("database.log_paused", database=row.database_name)
         async with self._clusters.connection(found.cluster_id) as server:
-            await objects.end_sessions_in(server, found.database_names, before=None)
+            await session_ending.end_sessions_in(server, found.database_names, before=None)
         await self._renew_pool(found, end_clients=True)
 
     async def _resume(self, database_id: uuid.UUID) -> None:

@@ -173,6 +173,8 @@ def _take(batch: _Batch, path: Path, line: Line, logged: Mapping[str, uuid.UUID]
     statement, message = without_secrets(logged_entry)
     if (statement, message) != (logged_entry.text, logged_entry.message):
         batch.secrets[path].append((line, _without(found, logged_entry, statement, message)))
+    if names.is_for_the_platform(str(found.get("user"))):
+        return  # a backup alone would fill a log of all statements
     if (database_id := logged.get(name)) is not None:
         batch.new[database_id].append(
             _entry(found, logged_entry, statement, message, whole=line.is_whole)

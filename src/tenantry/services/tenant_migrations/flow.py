@@ -231,6 +231,15 @@ class MigrationFlow:
         except (TenantryError, psycopg.Error) as error:
             return await self._ended(run, target, "failed", error=in_words(error))
         emit(StepDone(FLEET.name, "migrated", database.database_name))
+        if taken:
+            async with self.visits.store.transaction(audit.PLATFORM) as tx:
+                await audit.record_on(
+                    tx,
+                    run.actor,
+                    MIGRATE.name,
+                    database,
+                    details={"operation_id": str(run.row.id), "steps": len(taken)},
+                )
         return await self._ended(run, target, "succeeded", state=state, taken=taken)
 
     async def _ended(

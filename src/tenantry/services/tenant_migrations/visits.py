@@ -22,9 +22,12 @@ from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.host import files as host_files
-from tenantry.pg import statements, visitors
+from tenantry.pg import names, statements, visitors
+from tenantry.pg.connections import QuietConnection
 from tenantry.pg.long_statements import bounded
-from tenantry.services.clusters.pools import ClusterPools
+from tenantry.services.clusters import suspending
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.pools import ClusterPools, instance_stopped
 from tenantry.services.migrations.ledger import Connection
 from tenantry.services.migrations.model import Script
 from tenantry.services.pooling.service import Pooler
@@ -115,6 +118,7 @@ class Visits:
 
     store: ControlStore
     clusters: ClusterPools
+    fleet: Fleet
     pooler: Pooler
     home: Home
 
@@ -141,14 +145,18 @@ class Visits:
     ) -> AsyncIterator[Connection]:
         """Open a session in a database, inside ``with_scratch`` of the operation.
 
-        Raises Conflict if the database refuses it, Unavailable if the server does not answer,
+        A suspended instance is woken. Raises Conflict if the database refuses it or its instance is
+        stopped, Unavailable if the server does not answer, MachineError if it does not start,
         StatementTooLong if the session was ended for a statement of more than so many seconds.
         """
+        if database.wanted == "stopped":
+            raise instance_stopped(database.container_name)
+        await suspending.ensure_awake(self.fleet, database.cluster)
         cluster = await self.clusters.cluster(database.cluster_id)
         name, tenant = database.database_name, database.username
         async with visitors.visitor(
             cluster.address,
-            f"{operation_id.hex}_{database.id.hex[-12:]}",
+            names.running(f"{operation_id.hex}_{database.id.hex[-11:]}"),
             [tenant],
             folder=self._scratch(operation_id),
             bypass_rls=False,
@@ -196,9 +204,10 @@ async def _enter(visitor: visitors.Visitor, database: str) -> Connection:
     """Open a session of the visitor's. Raises Conflict if the database refuses it."""
     for last in (*[False] * (_ENTRIES - 1), True):
         try:
-            return await psycopg.AsyncConnection.connect(
+            return await QuietConnection.connect(
                 visitor.address.conninfo(user=visitor.name, dbname=database),
                 passfile=str(visitor.passfile),
+                application_name="tenantry migrate",
                 autocommit=True,
             )
         except psycopg.OperationalError as error:

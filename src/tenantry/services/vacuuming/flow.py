@@ -4,9 +4,12 @@ Each is a transaction of its own, or what PostgreSQL makes of it: at any moment 
 usable. One that is rewritten exists twice, for which the quota makes an allowance. Its write-ahead
 log counts as the database's own: the operation waits until it may write that much.
 
-An interrupted REINDEX CONCURRENTLY leaves an invalid index. It is dropped at the next try, or when
-the operation is undone. Invariant: an index is dropped only if it is invalid, is of the table that
-was being rebuilt, has a name that REINDEX gives, and was not there before.
+An interrupted REINDEX or CREATE INDEX CONCURRENTLY leaves an invalid index. It is dropped at the
+next try, or when the operation is undone. Invariant: an index is dropped only if it is invalid, is
+of the table that was being worked on, and was not there before: it has a name that REINDEX gives
+and is none of the invalid ones that were noted, or the name of the index that is being created,
+which none had when that was noted. One that somebody else builds under that name is not dropped:
+whoever builds an index holds a lock of its table, and it is looked at again under that lock.
 """
 
 import asyncio
@@ -27,8 +30,9 @@ from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.host import files
-from tenantry.pg import logins, reindexing, vacuuming, visitors
-from tenantry.pg.long_statements import bounded
+from tenantry.pg import index_creation, logins, reindexing, vacuuming, visitors
+from tenantry.pg.index_creation import NewIndex
+from tenantry.pg.long_statements import bounded, too_long
 from tenantry.pg.reindexing import Index
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.operations.model import Done, Flow, Outcome, Run, Step, Wait
@@ -36,6 +40,8 @@ from tenantry.services.overuse.service import Overuse
 from tenantry.services.vacuuming import plan
 from tenantry.services.vacuuming.model import (
     KINDS,
+    Creating,
+    Definition,
     Maintained,
     Maintenance,
     Progress,
@@ -58,6 +64,7 @@ _STEPS: dict[Verb, str] = {
     "vacuum": "vacuum",
     "analyze": "analyze",
     "reindex": "reindex",
+    "create_index": "create",
 }
 
 _Run = Run[Maintenance, Progress]
@@ -149,7 +156,10 @@ class MaintenanceFlow:
                 ("default_transaction_read_only", "off"),
             ):
                 await inside.execute("SELECT set_config(%s, %s, false)", (name, value))
-            yield inside
+            try:
+                yield inside
+            except psycopg.errors.QueryCanceled as error:  # a look at the tables, before or after
+                raise too_long(seconds) from error
 
     @asynccontextmanager
     async def _reporting(
@@ -233,7 +243,7 @@ class MaintenanceFlow:
 
     async def _undo(self, run: _Run) -> None:
         # What was maintained needs no undo, and the allowance ends with the operation.
-        if run.state.rebuilding is not None:
+        if run.state.rebuilding is not None or run.state.creating is not None:
             # In a database that is gone or closed there is nothing to drop, or nobody can.
             with suppress(NotFound, Conflict):
                 row = await self._database(run)
@@ -250,12 +260,22 @@ class MaintenanceFlow:
 async def _targets(verb: Verb, run: _Run, inside: visitors.Connection) -> Sequence[Target]:
     if verb == "reindex":
         return plan.chosen_indexes(await reindexing.indexes(inside), run.params)
+    if run.params.index is not None:
+        return [await _new_index(run, inside, run.params.index)]
     return plan.chosen_tables(verb, await vacuuming.tables(inside), run.params.tables)
+
+
+async def _new_index(run: _Run, inside: visitors.Connection, wanted: Definition) -> NewIndex:
+    table = plan.one_table(await vacuuming.tables(inside), run.params.tables[0])
+    taken = await index_creation.taken(inside, table.schema)
+    return plan.new_index(table, taken, wanted, run.state.creating)
 
 
 async def _act(verb: Verb, run: _Run, inside: visitors.Connection, target: Target) -> None:
     if isinstance(target, Index):
         return await _rebuild(run, inside, target)
+    if isinstance(target, NewIndex):
+        return await _create(run, inside, target)
     for attempt in range(_TRIES):
         try:
             match verb:
@@ -263,7 +283,7 @@ async def _act(verb: Verb, run: _Run, inside: visitors.Connection, target: Targe
                     return await vacuuming.rewrite(inside, target)
                 case "analyze":
                     return await vacuuming.analyze(inside, target)
-                case _:  # vacuum: indexes are rebuilt above
+                case _:  # vacuum: indexes are above
                     return await vacuuming.vacuum(inside, target, analyze=run.params.analyze)
         except psycopg.errors.LockNotAvailable:
             if attempt == _TRIES - 1:
@@ -274,10 +294,10 @@ async def _act(verb: Verb, run: _Run, inside: visitors.Connection, target: Targe
 
 
 async def _size(inside: visitors.Connection, target: Target) -> int:
-    """Return the size of what was maintained; what it was before if that is locked now."""
+    """Return the size of what was maintained; what it was before if it cannot be measured now."""
     try:
         return await vacuuming.size(inside, target)
-    except psycopg.errors.LockNotAvailable:
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
         return target.size_bytes
 
 
@@ -293,17 +313,34 @@ async def _rebuild(run: _Run, inside: visitors.Connection, index: Index) -> None
     await reindexing.rebuild(inside, index)
 
 
+async def _create(run: _Run, inside: visitors.Connection, index: NewIndex) -> None:
+    if await _drop_leftovers(run, inside):
+        raise Conflict("Open transactions kept what an earlier try has left from being dropped.")
+    if run.state.creating is None:
+        run.state.creating = Creating(index=index.title, table=index.of_table)
+        await run.save()
+    elif index.is_there(await reindexing.indexes(inside)):
+        return  # PostgreSQL has completed what a killed worker began
+    await index_creation.create(inside, index)
+    emit(StepDone(run.row.kind, "created", index.title))
+
+
 async def _drop_leftovers(run: _Run, inside: visitors.Connection) -> list[Index]:
-    """Drop what an interrupted rebuild has left. Return what cannot be dropped at present."""
-    rebuilding = run.state.rebuilding
-    if rebuilding is None:
+    """Drop what was interrupted has left. Return what cannot be dropped at present."""
+    rebuilding, creating = run.state.rebuilding, run.state.creating
+    if rebuilding is None and creating is None:
         return []
     try:
         found = await reindexing.indexes(inside)
     except psycopg.errors.LockNotAvailable:  # to measure one takes a lock, too
         return []
+    leftovers = []
+    if rebuilding is not None:
+        leftovers += reindexing.leftovers(found, rebuilding.table_oid, rebuilding.invalid)
+    if creating is not None:
+        leftovers += plan.created_leftovers(found, creating)
     left = []
-    for index in reindexing.leftovers(found, rebuilding.table_oid, rebuilding.invalid):
+    for index in leftovers:
         try:
             await reindexing.drop(inside, index)
         except psycopg.Error:
@@ -323,6 +360,9 @@ def _outcome(verb: Verb, done: Sequence[Maintained], skipped: Sequence[Skipped])
             f"Nothing was {_DONE[verb]}. {first.table}: {first.reason}",
             hint="Remove what is in the way, and try again.",
         )
+    if verb == "create_index":
+        (index,) = done
+        return Done({"index": index.table, "size_bytes": index.after_bytes})
     what, one = ("indexes", "index") if verb == "reindex" else ("tables", "table")
     return Done(
         {
@@ -338,12 +378,13 @@ _DONE: dict[Verb, str] = {
     "vacuum": "vacuumed",
     "analyze": "analyzed",
     "reindex": "rebuilt",
+    "create_index": "created",
 }
 
 
 def _reason(verb: Verb, error: Exception) -> str:
     if isinstance(error, psycopg.errors.LockNotAvailable):
-        if verb == "reindex":
+        if verb in {"reindex", "create_index"}:
             return "Open transactions were in its way all the time, and it was given up."
         return "Somebody uses it all the time: it could not be locked in time, three times."
     if isinstance(error, TenantryError):

@@ -6,12 +6,13 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from tenantry.pg.index_creation import Method, NewIndex
 from tenantry.pg.reindexing import Index
 from tenantry.pg.vacuuming import Table
 from tenantry.services.operations.model import Kind, Params, State
 
-Verb = Literal["vacuum_full", "vacuum", "analyze", "reindex"]
-Target = Table | Index
+Verb = Literal["vacuum_full", "vacuum", "analyze", "reindex", "create_index"]
+Target = Table | Index | NewIndex
 
 
 class Maintained(BaseModel):
@@ -29,10 +30,19 @@ class Skipped(BaseModel):
     reason: str
 
 
+class Definition(BaseModel):
+    """What an index of a table is to be. Without a ``name`` it gets one, as from PostgreSQL."""
+
+    columns: tuple[str, ...]
+    name: str | None = None
+    method: Method = "btree"
+    unique: bool = False
+
+
 class Maintenance(Params):
     """Which tables and indexes to maintain (none: those of the verb), and the timeouts in seconds.
 
-    ``analyze`` is whether a vacuum collects statistics, too.
+    ``analyze`` is whether a vacuum collects statistics, too; ``index`` is created on the one table.
     """
 
     tables: tuple[str, ...]
@@ -40,6 +50,14 @@ class Maintenance(Params):
     statement_seconds: float
     indexes: tuple[str, ...] = ()
     analyze: bool = False
+    index: Definition | None = None
+
+
+class Creating(BaseModel):
+    """An index that is being created, with its table, as ``schema.name``."""
+
+    index: str
+    table: str
 
 
 class Rebuilding(BaseModel):
@@ -52,14 +70,15 @@ class Rebuilding(BaseModel):
 class Progress(State):
     """What is done. ``before`` has the sizes in bytes, stored for a second try.
 
-    ``rebuilding`` is stored before an index is rebuilt, so that what an interruption leaves is
-    known.
+    ``rebuilding`` is stored before an index is rebuilt, and ``creating`` before one is created, so
+    that what an interruption leaves is known.
     """
 
     done: list[Maintained] = Field(default_factory=list)
     skipped: list[Skipped] = Field(default_factory=list)
     before: dict[str, int] = Field(default_factory=dict)
     rebuilding: Rebuilding | None = None
+    creating: Creating | None = None
 
 
 KINDS: dict[Verb, Kind[Maintenance, Progress]] = {
@@ -67,6 +86,7 @@ KINDS: dict[Verb, Kind[Maintenance, Progress]] = {
     "vacuum": Kind("database.vacuum", Maintenance, Progress),
     "analyze": Kind("database.analyze", Maintenance, Progress),
     "reindex": Kind("database.reindex", Maintenance, Progress),
+    "create_index": Kind("database.create_index", Maintenance, Progress),
 }
 
 
@@ -84,3 +104,4 @@ class Wanted:
     statement_seconds: float | None
     indexes: Sequence[str] = ()
     analyze: bool = False
+    index: Definition | None = None

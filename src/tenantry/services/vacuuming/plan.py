@@ -1,12 +1,13 @@
 """Which tables and indexes are maintained, and how far that is: pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.suggestions import did_you_mean
+from tenantry.pg.index_creation import NewIndex, free_name
 from tenantry.pg.reindexing import Index
 from tenantry.pg.vacuuming import Progress, Table
-from tenantry.services.vacuuming.model import Maintenance, Target, Verb
+from tenantry.services.vacuuming.model import Creating, Definition, Maintenance, Target, Verb
 
 _MOST = 1000  # of one operation, as its result lists them
 
@@ -58,6 +59,61 @@ def chosen_indexes(indexes: Sequence[Index], wanted: Maintenance) -> list[Index]
     return found
 
 
+def one_table(tables: Sequence[Table], name: str) -> Table:
+    """Return the table to create an index of.
+
+    Raises NotFound for a name that no table has, Conflict for a partitioned table.
+    """
+    for table in tables:
+        if table.title == name:
+            return table
+    if any(each.root == name for each in tables):
+        raise Conflict(
+            f"{name} is partitioned: PostgreSQL creates no index of it concurrently.",
+            hint="Create it on each partition; or run CREATE INDEX as SQL: writes to the table"
+            " wait meanwhile.",
+        )
+    raise _no_table(name, [each.title for each in tables])
+
+
+def new_index(
+    table: Table, taken: Collection[str], wanted: Definition, creating: Creating | None
+) -> NewIndex:
+    """Return the index to create, with its name: the one of ``creating``, if it has been chosen.
+
+    ``taken`` are the names in the table's schema. Raises Conflict if the wanted one is among them.
+    """
+    if creating is not None:
+        name = creating.index.removeprefix(f"{table.schema}.")
+    elif wanted.name is None:
+        name = free_name(table.name, wanted.columns, taken)
+    elif wanted.name in taken:
+        raise Conflict(
+            f"There is an index, or a table, {table.schema}.{wanted.name} already.",
+            hint="Choose another name, or leave it out.",
+        )
+    else:
+        name = wanted.name
+    return NewIndex(
+        table.schema,
+        name,
+        table.name,
+        wanted.columns,
+        wanted.method,
+        wanted.unique,
+        table.size_bytes,
+    )
+
+
+def created_leftovers(found: Sequence[Index], creating: Creating) -> list[Index]:
+    """Return what an interrupted creation has left: no index had that name when it was chosen."""
+    return [
+        each
+        for each in found
+        if each.title == creating.index and each.table == creating.table and not each.is_valid
+    ]
+
+
 def written_bytes(verb: Verb, target: Target) -> int:
     """Return how much write-ahead log maintenance of a target writes at most, about."""
     return 0 if verb == "analyze" else target.size_bytes
@@ -65,7 +121,7 @@ def written_bytes(verb: Verb, target: Target) -> int:
 
 def copied_bytes(verb: Verb, target: Target) -> int:
     """Return the bytes that a target takes in addition meanwhile: a rebuilt one exists twice."""
-    return target.size_bytes if verb in {"vacuum_full", "reindex"} else 0
+    return target.size_bytes if verb in {"vacuum_full", "reindex", "create_index"} else 0
 
 
 def fraction(found: Progress | None) -> float:

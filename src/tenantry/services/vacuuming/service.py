@@ -1,7 +1,8 @@
-"""VACUUM FULL, VACUUM, ANALYZE and REINDEX CONCURRENTLY of a database, as operations."""
+"""VACUUM, ANALYZE, REINDEX and CREATE INDEX CONCURRENTLY of a database, as operations."""
 
 import uuid
 
+from tenantry.base.errors import Conflict
 from tenantry.control import audit
 from tenantry.control.audit import Actor
 from tenantry.control.operations import OperationRow
@@ -50,6 +51,11 @@ class Vacuuming:
     ) -> OperationRow:
         """Begin to maintain tables or indexes. Raises NotFound, InvalidInput, Conflict."""
         row = await self._databases.lock_there(tx, actor, database_id)
+        if wanted.index is not None and row.quota_state == "read_only":
+            raise Conflict(
+                "The database is full, and an index takes more of the disk.",
+                hint="Delete rows, or raise its quota.",
+            )
         seconds = database_plan.statement_seconds(
             [row], wanted.statement_seconds, usual=_USUAL_SECONDS
         )
@@ -57,6 +63,8 @@ class Vacuuming:
         details: dict[str, object] = {"tables": list(wanted.tables)}
         if wanted.indexes:
             details["indexes"] = list(wanted.indexes)
+        if wanted.index is not None:
+            details["index"] = wanted.index.model_dump()
         await audit.record_on(tx, actor, kind.name, row, details=details)
         return await self._operations.begin(
             tx,
@@ -66,6 +74,7 @@ class Vacuuming:
                 tables=tuple(wanted.tables),
                 indexes=tuple(wanted.indexes),
                 analyze=wanted.analyze,
+                index=wanted.index,
                 lock_seconds=wanted.lock_seconds,
                 statement_seconds=seconds,
             ),

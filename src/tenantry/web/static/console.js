@@ -40,14 +40,18 @@ find("#theme")?.addEventListener("click", () => {
 // ── dialogs: what htmx puts into #dialog is shown as one ──
 
 let warned = false;
+let opener; // what had the focus before the dialog
 
 function onward() {
   return find("[data-onward]", dialog)?.dataset.onward;
 }
 
-function opened() {
+function opened(before) {
   warned = false;
-  if (!dialog.open) dialog.showModal();
+  if (!dialog.open) {
+    opener = before;
+    dialog.showModal();
+  }
   shell.setAttribute("aria-hidden", "true"); // as inert as it is
   find("[autofocus]", dialog)?.focus();
 }
@@ -57,7 +61,8 @@ dialog?.addEventListener("close", () => {
   const next = onward();
   document.body.append(toast);
   dialog.replaceChildren(); // no secret stays behind
-  if (next) location.assign(next);
+  if (next) return location.assign(next);
+  refocus(opener);
 });
 dialog?.addEventListener("cancel", (event) => {
   if (find("[data-secret]", dialog) && !warned) { // a password that is shown once
@@ -68,9 +73,60 @@ dialog?.addEventListener("cancel", (event) => {
 });
 
 document.addEventListener("htmx:afterSwap", (event) => {
-  if (event.detail.target === dialog) opened();
+  nameCells();
+  if (event.detail.target === dialog) opened(focused.get(event.detail.xhr));
 });
-document.addEventListener("htmx:sendError", () => say("The console is not reachable. Nothing was changed."));
+
+// ── the focus: a button that is disabled while its request runs loses it, and what is replaced ──
+
+const focused = new WeakMap(); // what had it when a request was sent
+
+function isLost() {
+  return [null, document.body, dialog].includes(document.activeElement);
+}
+
+// To what has come into a place, if that is to be read next; else back, or at least to the place.
+function refocus(before, place) {
+  const come = place && find("[data-focus]", place);
+  if (come) return come.focus();
+  if (!before || before === document.body || !isLost()) return;
+  before.focus();
+  if (!place || !isLost()) return;
+  place.tabIndex = -1;
+  place.focus({ preventScroll: true });
+}
+
+document.addEventListener("htmx:beforeRequest", ({ detail }) => focused.set(detail.xhr, document.activeElement));
+document.addEventListener("htmx:afterRequest", ({ detail }) => refocus(focused.get(detail.xhr), detail.target));
+
+// ── signing in: a key that is pasted as an e-mail address moves to its field, which hides it ──
+
+document.addEventListener("input", (event) => {
+  const field = event.target, key = find("#api_key");
+  if (!key || field.id !== "email" || !field.value.trim().startsWith("tnt_")) return;
+  key.value = field.value.trim();
+  field.value = "";
+  key.focus();
+});
+
+// ── what a new instance is named ──
+
+document.addEventListener("input", ({ target }) => {
+  const shown = target.form && find("[data-container]", target.form);
+  if (!shown) return;
+  const { name, environment } = target.form.elements;
+  shown.textContent = `${name.value || "NAME"}-${environment.value}-postgres`;
+});
+
+// ── tables: on a phone each row is a card, in which values have the names of their columns ──
+
+function nameCells(within = document) {
+  for (const table of within.querySelectorAll("table.list")) {
+    const names = [...(table.tHead?.rows[0].cells ?? [])].map((cell) => (find(".sr", cell) ? "" : cell.textContent));
+    for (const row of table.tBodies[0].rows) for (const cell of row.querySelectorAll("td")) if (names[cell.cellIndex]) cell.dataset.column = names[cell.cellIndex];
+  }
+}
+nameCells();
 
 // ── strings ──
 
@@ -91,10 +147,71 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("[data-close]")) dialog.close();
 });
 
+// ── rows: a value that is typed counts; what would change is shown again after another key ──
+
+document.addEventListener("input", (event) => {
+  const form = event.target.closest("form[data-row]");
+  if (!form) return;
+  if (event.target.matches("textarea")) find("select", event.target.closest(".field")).value = "value";
+  find("[data-preview]", form)?.remove();
+});
+
+// ── files, sent as they are ──
+
+document.addEventListener("submit", (event) => {
+  const form = event.target.closest("form[data-upload]");
+  const file = form && find("input[type=file]", form)?.files[0];
+  if (!file) return; // a text in the form is sent as others are
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  const bar = find("progress", form), said = find(".said", form), button = event.submitter;
+  const request = new XMLHttpRequest();
+  request.open("POST", event.submitter?.getAttribute("formaction") ?? form.getAttribute("action"));
+  for (const [name, value] of [["HX-Request", "true"], ["HX-Current-URL", location.href], ["Content-Type", form.dataset.upload]]) request.setRequestHeader(name, value);
+  request.upload.addEventListener("progress", (sent) => { bar.value = sent.loaded / (sent.total || 1); });
+  request.addEventListener("loadend", () => {
+    bar.hidden = true;
+    button.disabled = false;
+    const onward = request.getResponseHeader("HX-Redirect");
+    if (onward) return location.assign(onward);
+    said.innerHTML = request.status ? request.responseText : ""; // a part of a page, in which the server has escaped all
+    htmx.process(said);
+    refocus(button, said);
+    if (!request.status) said.textContent = "The console is not reachable, or has refused the file.";
+  });
+  bar.hidden = false;
+  button.disabled = true;
+  said.replaceChildren();
+  request.send(file);
+}, true);
+
+// ── files of SQL: a field of the form for each, as it is ──
+
+async function textOf(file) {
+  try { // File.text() would replace what is no UTF-8
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(await file.arrayBuffer());
+  } catch {
+    return null;
+  }
+}
+
+document.addEventListener("change", async ({ target }) => {
+  if (!target.matches("input[data-files]")) return;
+  const form = target.form, listed = find("[data-chosen]", form), { files } = target;
+  for (const each of form.querySelectorAll("input[name^='file:']")) each.remove();
+  const chosen = await Promise.all([...files].map(async (file) => ({ name: file.webkitRelativePath.split("/").slice(1).join("/") || file.name, text: await textOf(file) })));
+  if (files !== target.files) return; // others were chosen meanwhile
+  const wrong = chosen.find(({ text }) => !text);
+  const reason = wrong?.text === "" ? "is empty" : "is no text in UTF-8";
+  listed.textContent = wrong ? `${wrong.name} ${reason}: none of them is sent.` : chosen.map(({ name }) => name).join(", ");
+  if (wrong) return;
+  form.append(...chosen.map(({ name, text }) => Object.assign(document.createElement("input"), { type: "hidden", name: `file:${name}`, value: text })));
+});
+
 // ── what was typed stays in this browser until somebody signs out ──
 
 document.addEventListener("submit", (event) => {
-  if (!event.target.matches("[action='/sign-out']")) return;
+  if (!event.target.matches("[action$='/sign-out']")) return;
   for (const key of Object.keys(localStorage)) if (key.startsWith("sql:")) localStorage.removeItem(key);
 });
 

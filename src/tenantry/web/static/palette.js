@@ -10,7 +10,7 @@ function made(name, attributes, ...children) {
 }
 
 function pagesHere(text) {
-  const links = [...document.querySelectorAll(".tabs a, .side li a, .me a.plain")];
+  const links = [...document.querySelectorAll(".tabs .places a, .side li a, .me a.plain")];
   return links
     .map((link) => ({ label: link.textContent.trim(), path: link.getAttribute("href"), kind: link.closest(".tabs") ? "of this database" : "page" }))
     .filter((each) => each.label.toLowerCase().includes(text));
@@ -18,7 +18,7 @@ function pagesHere(text) {
 
 async function databasesLike(text, signal) {
   const query = new URLSearchParams({ search: text, limit: MOST });
-  const answer = await fetch(`/databases?${query}`, { signal, headers: { "HX-Request": "true", "HX-Target": "list" } });
+  const answer = await fetch(`${find(".brand").getAttribute("href")}databases?${query}`, { signal, headers: { "HX-Request": "true", "HX-Target": "list" } });
   if (!answer.ok) return []; // not permitted, or nobody is signed in any more
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   return [...page.querySelectorAll("tbody th a")].map((link) => ({ label: link.textContent, path: link.getAttribute("href"), kind: "database" }));
@@ -77,7 +77,7 @@ function openPalette() {
 
   dialog.replaceChildren(made("div", { class: "palette" }, made("h2", { class: "sr", id: "dialog-title" }, "Go to"), field, nothing, list));
   show(pagesHere(""));
-  opened();
+  opened(document.activeElement);
 }
 
 document.addEventListener("keydown", (event) => {

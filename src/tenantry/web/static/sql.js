@@ -3,8 +3,9 @@ const form = document.querySelector("#sql");
 const field = form.querySelector("#text");
 const said = document.querySelector("#said");
 const results = document.querySelector("#results");
-const run = form.querySelector("button[type=submit]");
+const run = form.querySelector("button.primary");
 const cancel = form.querySelector("#cancel");
+const texts = document.querySelector("#texts");
 const ROW = 29; // px
 const SPARE = 6; // rows above and below what is seen
 const SHORTEST = 80, WIDEST = 360, CHARACTER = 7.6, PADDING = 26; // px
@@ -41,9 +42,22 @@ field.addEventListener("keydown", (event) => {
   form.requestSubmit(run);
 });
 
+// Names of the database's tables, columns and functions, when it answers.
+async function complete(view, languageWith) {
+  const answer = await fetch(form.dataset.names, { headers: { "HX-Request": "true" } }).catch(() => null);
+  if (answer?.ok) view.dispatch({ effects: languageWith(await answer.json()) });
+}
+
+const functionsOf = ({ functions }) => (context) => {
+  const word = context.matchBefore(/\w+/);
+  const options = functions.map((label) => ({ label, type: "function", apply: `${label}(` }));
+  return word ? { from: word.from, options, validFor: /^\w*$/ } : null;
+};
+
 async function improve() {
   const [core, { sql, PostgreSQL }] = await Promise.all([import(form.dataset.core), import(form.dataset.language)]);
   const { Decoration, EditorView, HighlightStyle, Prec, StateEffect, StateField } = core;
+  const language = new core.Compartment();
   const failed = StateEffect.define();
   const marks = StateField.define({
     create: () => Decoration.none,
@@ -65,13 +79,12 @@ async function improve() {
       EditorView.cspNonce.of(form.dataset.nonce),
       Prec.highest(core.keymap.of([
         { key: "Mod-Enter", run: () => { form.requestSubmit(run); return true; } },
-        { key: "Escape", run: () => { run.focus(); return true; } },
+        // Escape closes the list of names first.
+        { key: "Escape", run: (it) => { if (it.dom.querySelector(".cm-tooltip-autocomplete")) return false; run.focus(); return true; } },
       ])),
-      core.minimalSetup,
-      core.lineNumbers(),
-      core.bracketMatching(),
+      core.basicSetup,
       core.syntaxHighlighting(HighlightStyle.define(core.defaultHighlightStyle.specs.map(colour))),
-      sql({ dialect: PostgreSQL }),
+      language.of(sql({ dialect: PostgreSQL })),
       marks,
       // Chromium gives what replaces coloured text the same colour, by a style that the policy refuses.
       EditorView.domEventHandlers({
@@ -89,6 +102,10 @@ async function improve() {
   });
   field.hidden = true;
   field.after(view.dom);
+  complete(view, (names) => language.reconfigure([
+    sql({ dialect: PostgreSQL, schema: names.tables, defaultSchema: "public" }),
+    PostgreSQL.language.data.of({ autocomplete: functionsOf(names) }),
+  ]));
   editor = {
     text: () => view.state.doc.toString(),
     selected: () => { const { from, to } = view.state.selection.main; return [from, to]; },
@@ -105,43 +122,6 @@ async function improve() {
   };
 }
 
-// ── what has run before, the last first, in this browser ──
-
-const recent = form.querySelector("#recent");
-const PAST = 30, LONGEST = 10000; // texts, and characters of each
-
-function past() {
-  try {
-    return JSON.parse(localStorage.getItem(`${draft}:past`)) ?? [];
-  } catch {
-    return [];
-  }
-}
-
-const SECRET = /passw|secret|token|credential/i; // it may have one in it
-
-function remember(text) {
-  if (text.length > LONGEST || SECRET.test(text)) return;
-  const texts = [text, ...past().filter((each) => each !== text)].slice(0, PAST);
-  try {
-    localStorage.setItem(`${draft}:past`, JSON.stringify(texts));
-  } catch { /* as for the draft */ }
-  list();
-}
-
-function list() {
-  const texts = past();
-  recent.replaceChildren(make("option", { value: "" }, "Recent…"), ...texts.map((text, at) => make("option", { value: at }, text.replaceAll(/\s+/g, " ").trim().slice(0, 80))));
-  recent.disabled = !texts.length;
-}
-
-recent.addEventListener("change", () => {
-  const text = past()[recent.value];
-  recent.value = "";
-  if (text !== undefined) editor.replace(text);
-});
-list();
-
 // ── a run ──
 
 let running = null;
@@ -149,11 +129,13 @@ let running = null;
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (running) return;
-  const [from, to] = editor.selected();
-  const text = from === to ? editor.text() : editor.text().slice(from, to);
+  const [from, until] = editor.selected();
+  const text = from === until ? editor.text() : editor.text().slice(from, until);
   const body = new URLSearchParams(new FormData(form));
   body.set("sql", text);
   if (event.submitter?.name === "confirmed") body.set("confirmed", event.submitter.value);
+  const to = event.submitter?.getAttribute("formaction") ?? form.action;
+  if (event.submitter?.name === "explain") body.set("explain", event.submitter.value);
   running = new AbortController();
   run.disabled = true;
   cancel.disabled = false;
@@ -161,30 +143,42 @@ form.addEventListener("submit", async (event) => {
   editor.clear();
   form.setAttribute("aria-busy", "true");
   try {
-    const answer = await fetch(form.action, {
+    const answer = await fetch(to, {
       method: "POST",
       headers: { "HX-Request": "true", "HX-Current-URL": location.href },
       body,
       signal: running.signal,
     });
-    await show(answer, text, from === to ? 0 : from);
+    await show(answer, from === until ? 0 : from, event.submitter);
   } catch (error) {
     const gone = "The console is not reachable. What you typed is still here; look whether it has run.";
+    results.replaceChildren();
     warn(error.name === "AbortError" ? "Cancelled. A transaction that was not complete changes nothing." : gone);
   } finally {
     running = null;
     run.disabled = false;
     cancel.disabled = true;
     form.removeAttribute("aria-busy");
+    refocus(event.submitter?.isConnected ? event.submitter : run);
   }
 });
 cancel.addEventListener("click", () => running?.abort());
 
-async function show(answer, sent, offset) {
+// A part of a page, in which the server has escaped all.
+async function put(place, answer) {
+  place.innerHTML = await answer.text();
+  htmx.process(place);
+}
+
+async function show(answer, offset, submitter) {
   const onward = answer.headers.get("HX-Redirect");
   if (onward) return location.assign(onward);
+  const saved = submitter?.getAttribute("formaction") === form.dataset.texts;
+  if (!saved) results.replaceChildren(); // they would be taken for those of this run
   if (!answer.headers.get("Content-Type")?.startsWith("application/json")) {
-    said.innerHTML = await answer.text(); // a part of a page, in which the server has escaped all
+    if (answer.ok && saved) return put(texts, answer);
+    if (answer.ok && submitter?.name === "explain") return put(results, answer);
+    await put(said, answer);
     return said.querySelector(".note")?.scrollIntoView({ block: "nearest" }); // Enter must not confirm it
   }
   const found = await answer.json();
@@ -195,8 +189,8 @@ async function show(answer, sent, offset) {
     const line = () => text.split("\n").slice(0, found.line - 1).join("\n").length + (found.line > 1 ? 1 : 0);
     return editor.mark(offset + (found.position ? [...text].slice(0, found.position - 1).join("").length : line()));
   }
-  remember(sent);
   results.replaceChildren(...found.results.map((each, at) => card(each, at + 1)));
+  htmx.ajax("GET", form.dataset.texts, { target: texts, swap: "innerHTML" });
 }
 
 function warn(...lines) {
@@ -207,7 +201,8 @@ function warn(...lines) {
 
 function card(result, number) {
   const { rows, columns } = result;
-  const count = result.truncated ? `the first ${rows.length.toLocaleString("en")} rows` : `${result.row_count.toLocaleString("en")} rows`;
+  const counted = (number) => `${number.toLocaleString("en")} ${number === 1 ? "row" : "rows"}`;
+  const count = result.truncated ? `the first ${counted(rows.length)}` : counted(result.row_count);
   const about = [columns.length ? count : "", `${result.duration_ms} ms`, result.cut.length ? "values of more than 64 KiB are cut (…)" : ""];
   const head = make("div", { className: "cardhead" }, make("h2", {}, result.command), make("span", { className: "dim small" }, about.filter(Boolean).join(" · ")));
   const made = make("section", { className: "card" }, head);

@@ -172,7 +172,7 @@ def _computed(row: Row) -> Computed:
 
 
 def group_functions(rows: Iterable[Row]) -> dict[Name, list[Function]]:
-    """The functions by name."""
+    """The functions by name; those with fewer parameters first, as PostgREST lists them."""
     found: dict[Name, list[Function]] = {}
     kinds = {"v": "volatile", "s": "stable", "i": "immutable"}
     for row in rows:
@@ -191,15 +191,25 @@ def group_functions(rows: Iterable[Row]) -> dict[Name, list[Function]]:
             tuple(settings.items()),
         )
         found.setdefault(name, []).append(function)
+    for overloaded in found.values():
+        overloaded.sort(key=_order)
     return found
+
+
+def _order(function: Function) -> tuple[int, str, list[tuple[str, str, str, bool, bool]]]:
+    parameters = [
+        (each.name, each.type, each.cast, each.required, each.variadic)
+        for each in function.parameters
+    ]
+    return len(parameters), function.description or "", parameters
 
 
 def _handlers(rows: list[Row]) -> dict[tuple[Name, str], Handler]:
     found = {}
-    for schema, name, target_schema, target, media in rows:
+    for schema, name, target_schema, target, media, shown in rows:
         function = Name(schema, name) if name is not None else None
         of = ANY_ELEMENT if target == ANY_ELEMENT.name else Name(target_schema, target)
-        resolved = "application/octet-stream" if media == "*/*" else media
+        resolved = "application/octet-stream" if media == "*/*" else shown
         found[of, media] = Handler(function, resolved)
     return found
 

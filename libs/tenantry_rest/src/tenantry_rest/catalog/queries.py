@@ -25,11 +25,20 @@ SELECT c.oid, n.nspname, c.relname, pg_catalog.obj_description(c.oid, 'pg_class'
  WHERE {RELATIONS} AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
 """  # noqa: S608 (of constants)
 
+# Each type with the one that it is at the bottom: domains can be of domains.
+BASE = """base (oid, base) AS (
+    SELECT oid, oid FROM pg_catalog.pg_type WHERE typtype <> 'd'
+    UNION ALL
+    SELECT t.oid, base.base FROM base
+      JOIN pg_catalog.pg_type t ON t.typtype = 'd' AND t.typbasetype = base.oid
+)"""
+
 COLUMNS = f"""
+WITH RECURSIVE {BASE}
 SELECT a.attrelid, a.attnum, a.attname, pg_catalog.col_description(a.attrelid, a.attnum),
        NOT (a.attnotnull OR t.typtype = 'd' AND t.typnotnull),
        CASE WHEN t.typtype = 'd' AND bn.nspname = 'pg_catalog'
-            THEN pg_catalog.format_type(t.typbasetype, NULL)
+            THEN pg_catalog.format_type(b.oid, NULL)
             WHEN t.typtype <> 'd' AND tn.nspname = 'pg_catalog'
             THEN pg_catalog.format_type(a.atttypid, NULL)
             ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END,
@@ -46,15 +55,16 @@ SELECT a.attrelid, a.attnum, a.attname, pg_catalog.col_description(a.attrelid, a
                    AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass LIMIT 1) END,
        coalesce((SELECT pg_catalog.array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
                    FROM pg_catalog.pg_enum e
-                  WHERE e.enumtypid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END),
+                  WHERE e.enumtypid = b.oid),
                 '{{}}')
   FROM pg_catalog.pg_attribute a
   JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
   JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
-  LEFT JOIN pg_catalog.pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype
-  LEFT JOIN pg_catalog.pg_namespace bn ON bn.oid = b.typnamespace
+  JOIN base ON base.oid = t.oid
+  JOIN pg_catalog.pg_type b ON b.oid = base.base
+  JOIN pg_catalog.pg_namespace bn ON bn.oid = b.typnamespace
   LEFT JOIN pg_catalog.pg_attrdef ad ON ad.adrelid = a.attrelid AND ad.adnum = a.attnum
  WHERE {RELATIONS} AND a.attnum > 0 AND NOT a.attisdropped
    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
@@ -92,13 +102,8 @@ SELECT n.nspname, p.proname, an.nspname, ac.relname, rn.nspname, rc.relname,
    AND rc.relkind IN ('r', 'v', 'm', 'f', 'p')
 """
 
-FUNCTIONS = """
-WITH RECURSIVE base (oid, base, is_domain) AS (
-    SELECT oid, oid, false FROM pg_catalog.pg_type WHERE typtype <> 'd'
-    UNION ALL
-    SELECT t.oid, base.base, true FROM base
-      JOIN pg_catalog.pg_type t ON t.typtype = 'd' AND t.typbasetype = base.oid
-), arguments AS (
+FUNCTIONS = f"""
+WITH RECURSIVE {BASE}, arguments AS (
     SELECT p.oid, pg_catalog.count(*) FILTER (WHERE coalesce(a.name, '') = '') AS unnamed,
            pg_catalog.array_agg(a.type ORDER BY a.position) AS types,
            pg_catalog.json_agg(pg_catalog.json_build_array(
@@ -117,7 +122,7 @@ WITH RECURSIVE base (oid, base, is_domain) AS (
 )
 SELECT n.nspname, p.proname, pg_catalog.obj_description(p.oid, 'pg_proc'),
        coalesce(a.list, '[]'), tn.nspname, coalesce(tc.relname, t.typname), p.proretset,
-       t.typtype = 'c' OR coalesce(p.proargmodes::text[] && '{t,b,o}', false), p.provolatile,
+       t.typtype = 'c' OR coalesce(p.proargmodes::text[] && '{{t,b,o}}', false), p.provolatile,
        ARRAY(SELECT s.setting FROM pg_catalog.unnest(p.proconfig) AS s (setting)
               WHERE pg_catalog.split_part(s.setting, '=', 1) = ANY ($2))
   FROM pg_catalog.pg_proc p
@@ -131,7 +136,7 @@ SELECT n.nspname, p.proname, pg_catalog.obj_description(p.oid, 'pg_proc'),
    AND (coalesce(a.unnamed, 0) = 0 OR a.unnamed = 1 AND a.types[1] IN (
         'bytea'::pg_catalog.regtype, 'json'::pg_catalog.regtype, 'jsonb'::pg_catalog.regtype,
         'text'::pg_catalog.regtype, 'xml'::pg_catalog.regtype))
-"""
+"""  # noqa: S608 (of constants)
 
 REPRESENTATIONS = """
 SELECT c.castsource::pg_catalog.regtype::text, c.casttarget::pg_catalog.regtype::text,
@@ -149,11 +154,11 @@ SELECT c.castsource::pg_catalog.regtype::text, c.casttarget::pg_catalog.regtype:
 
 HANDLERS = """
 WITH media AS (
-    SELECT oid, pg_catalog.lower(typname) AS name FROM pg_catalog.pg_type
+    SELECT oid, pg_catalog.lower(typname) AS name, typname AS shown FROM pg_catalog.pg_type
      WHERE typtype = 'd'
        AND (typname ~* '^[a-z0-9.-]+/[a-z0-9.+-]+$' OR typname = '*/*')
 )
-SELECT n.nspname, p.proname, tn.nspname, t.typname, media.name
+SELECT n.nspname, p.proname, tn.nspname, t.typname, media.name, media.shown
   FROM media
   JOIN pg_catalog.pg_proc p ON p.prorettype = media.oid AND p.prokind = 'a' AND p.pronargs = 1
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
@@ -161,7 +166,7 @@ SELECT n.nspname, p.proname, tn.nspname, t.typname, media.name
   JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
  WHERE n.nspname = ANY ($1) AND (t.typrelid <> 0 OR t.typname = 'anyelement')
 UNION ALL
-SELECT NULL, NULL, n.nspname, p.proname, media.name
+SELECT NULL, NULL, n.nspname, p.proname, media.name, media.shown
   FROM media
   JOIN pg_catalog.pg_proc p ON p.prorettype = media.oid AND p.prokind = 'f' AND NOT p.proretset
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
@@ -210,7 +215,12 @@ SELECT c.relname
 """  # noqa: S608 (of constants)
 
 ACCESSIBLE_FUNCTIONS = """
-SELECT p.proname FROM pg_catalog.pg_proc p
+SELECT p.proname,
+       pg_catalog.to_json(ARRAY(
+           SELECT coalesce(a.name, '')
+             FROM unnest(p.proargnames, p.proargtypes) WITH ORDINALITY AS a (name, type, position)
+            WHERE a.type IS NOT NULL ORDER BY a.position))
+  FROM pg_catalog.pg_proc p
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
  WHERE n.nspname = $1 AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
 """

@@ -68,10 +68,8 @@ def _suggestion(schema: Schema, namespace: str, origin: str, target: str) -> str
     known = schema.relationships.get((Name(namespace, origin), namespace))
     if known is not None:
         names = [each.foreign.name for each in known]
-        near = [(score, name) for score, name in similar(names, target) if score < 1]
-        if not near or near[0][0] < LEAST:
-            return None
-        return f"Perhaps you meant '{near[0][1]}' instead of '{target}'."
+        near = [name for score, name in similar(names, target, least=LEAST) if score < 1]
+        return f"Perhaps you meant '{near[0]}' instead of '{target}'." if near else None
     tables = [table.name for table, foreign in schema.relationships if foreign == namespace]
     found = closest(tables, origin, least=LEAST)
     return f"Perhaps you meant '{found}' instead of '{origin}'." if found else None

@@ -61,11 +61,16 @@ class Context:
             return Combined(logic.negated, logic.operator, members)
         source = self.resolve(logic.field)
         operation = logic.operation
-        if isinstance(operation, Search) and source.type != "tsvector":
+        if isinstance(operation, Search) and self._is_text(logic.field.name):
             source = replace(source, search=operation.language or "")
         elif isinstance(operation, Compare | In):
             source = self._represented_text(source)
         return Condition(source, logic.negated, operation)
+
+    def _is_text(self, name: str) -> bool:
+        """Whether a column has to be made a tsvector; what is not known may be one already."""
+        column = self.known.columns.get(name) if self.known else None
+        return column is not None and column.data_type != "tsvector"
 
     def _represented_text(self, source: Source) -> Source:
         function = self.schema.representations.get(("text", source.type))

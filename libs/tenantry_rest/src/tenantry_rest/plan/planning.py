@@ -61,7 +61,7 @@ def make_plan(request: ApiRequest, schema: Schema, config: Config) -> Plan:
         ApiError: the schema cache has not what it needs.
     """
     if request.kind == "call":
-        return _plan_call(request, schema, config)
+        return plan_function(request, schema, config)[1]
     table = find_table(request, schema)
     read = plan_read(table, request, schema, config)
     write = None
@@ -72,7 +72,12 @@ def make_plan(request: ApiRequest, schema: Schema, config: Config) -> Plan:
     return Plan(read, body, chosen, read_only=write is None, write=write)
 
 
-def _plan_call(request: ApiRequest, schema: Schema, config: Config) -> Plan:
+def plan_function(request: ApiRequest, schema: Schema, config: Config) -> tuple[Function, Plan]:
+    """The function that a request calls, or would call, and the plan of it.
+
+    Raises:
+        ApiError: the schema cache has not what it needs.
+    """
     function = find_function(function_name(request), request, schema)
     table = function.returns if function.composite else function.name
     target = Name(function.name.schema, table.name)
@@ -81,7 +86,7 @@ def _plan_call(request: ApiRequest, schema: Schema, config: Config) -> Plan:
     body, chosen = negotiate(target, request, schema, config, read)
     _check_preferences(request, function)
     read_only = not request.is_post_call or function.volatility != "volatile"
-    return Plan(read, body, chosen, read_only=read_only, call=call)
+    return function, Plan(read, body, chosen, read_only=read_only, call=call)
 
 
 def _check_preferences(request: ApiRequest, function: Function | None = None) -> None:

@@ -105,12 +105,11 @@ def _relate(read: Read, table: Name, schema: Schema) -> None:
 def _at(read: Read, path: Path, *, legacy: bool) -> Read:
     for name in path:
         found = next((child for child in read.children if child.shown == name), None)
-        if found is None and legacy:
-            found = next((child for child in read.children if child.name == name), None)
-            if found is not None:
-                found.misnamed = True
         if found is None:
-            raise not_embedded(name)
+            found = next((child for child in read.children if child.name == name), None)
+            if found is None or not legacy:
+                raise not_embedded(name, found.given if found else None)
+            found.misnamed = True
         read = found
     return read
 
@@ -155,17 +154,19 @@ def _not_negative(limit: int | None) -> int | None:
     return None if limit is None else max(0, limit)
 
 
-def _expand_stars(read: Read, context: Context, *, beneath_aggregate: bool) -> None:
-    """Name all columns where a star does not do: to represent, to group or to spread them."""
+def _expand_stars(
+    read: Read, context: Context, *, beneath_aggregate: bool, in_to_many: bool = False
+) -> None:
+    """Name all columns where a star does not do: to represent, to group or to list them."""
     here = context.at(read.table) if read.table != SOURCE else context
     grouped = beneath_aggregate or read.aggregates
     columns = here.columns()
     represented = any(column.nominal in here.schema.represented for column in columns)
-    to_many_spread = read.spread and not read.to_one
+    in_to_many = read.spread and (in_to_many or not read.to_one)
     expanded: list[Selected] = []
     for each in read.select:
         is_star = each.source.name == "*" and not each.source.steps
-        if is_star and each.aggregate is None and (grouped or represented or to_many_spread):
+        if is_star and each.aggregate is None and (grouped or represented or in_to_many):
             expanded += [replace(each, source=here.column_output(column)) for column in columns]
         elif is_star and each.aggregate and read.spread:
             expanded.append(replace(each, source=replace(each.source, whole_row=True)))
@@ -173,7 +174,7 @@ def _expand_stars(read: Read, context: Context, *, beneath_aggregate: bool) -> N
             expanded.append(each)
     read.select = expanded
     for child in read.children:
-        _expand_stars(child, context, beneath_aggregate=grouped)
+        _expand_stars(child, context, beneath_aggregate=grouped, in_to_many=in_to_many)
 
 
 def _check_aggregates(read: Read, *, allowed: bool, in_to_many: bool = False) -> None:
@@ -229,14 +230,19 @@ def _null_filters(read: Read, where: Where) -> Where:
     child = next((each for each in read.children if each.shown == where.source.name), None)
     if child is None:
         return where
-    if not isinstance(where.operation, Is) or where.operation.what not in {"NULL", "NOT NULL"}:
+    what = where.operation.what if isinstance(where.operation, Is) else None
+    if where.source.type and what != "NULL":
+        return (
+            where  # the table has a column of that name, and only this filter is not the column's
+        )
+    if what not in {"NULL", "NOT NULL"}:
         raise ApiError(
             400,
             "PGRST120",
             f"Bad operator on the '{child.shown}' embedded resource",
             "Only is null or not is null filters are allowed on embedded resources",
         )
-    negated = where.negated != (where.operation.what == "NOT NULL")
+    negated = where.negated != (what == "NOT NULL")
     return EmbedIsNull(negated, child.embed)
 
 

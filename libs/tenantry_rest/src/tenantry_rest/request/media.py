@@ -1,5 +1,6 @@
 """Media types: what a client accepts and sends."""
 
+import re
 from dataclasses import dataclass
 
 OPTIONS = ("analyze", "verbose", "settings", "buffers", "wal")
@@ -42,7 +43,7 @@ SINGULAR = Media(OBJECT)
 SINGULAR_STRIPPED = Media(OBJECT + STRIPPED)
 ARRAY_STRIPPED = Media(ARRAY + STRIPPED)
 KNOWN = {
-    each.mime
+    each.mime: each
     for each in (
         JSON,
         ANY,
@@ -59,24 +60,36 @@ KNOWN = {
 }
 
 
+_TYPE = re.compile(r"[\w.*]+/[\w.*+-]+")
+_PARAMETER = re.compile(r"""\s*;\s*([\w-]+)\s*=\s*(?:"([^"]*)"|([\w|-]+))""")
+
+
 def decode_media(given: str) -> Media:
-    """The media type that a header names, without parameters that have no meaning here."""
-    mime, *parameters = given.split(";")
-    mime = mime.lower()
+    """The media type that a header names, without parameters that have no meaning here.
+
+    A type that PostgREST does not know is all of the text: parameters and letters count.
+    """
+    matched = _TYPE.match(given)
+    if matched is None:
+        return Media(given) if given else ANY
+    mime, parameters, end = matched[0].lower(), {}, matched.end()
+    while parameter := _PARAMETER.match(given, end):
+        name, quoted, plain = parameter.groups()
+        parameters[name.lower()] = plain if quoted is None else quoted
+        end = parameter.end()
     if mime in {PLAN, f"{PLAN}+text", f"{PLAN}+json"}:
         return _plan("json" if mime.endswith("+json") else "text", parameters)
-    stripped = "nulls=stripped" in parameters
+    stripped = parameters.get("nulls") == "stripped"
     if mime in {OBJECT, OBJECT.removesuffix("+json")}:
         return SINGULAR_STRIPPED if stripped else SINGULAR
     if mime in {ARRAY, ARRAY.removesuffix("+json")}:
         return ARRAY_STRIPPED if stripped else JSON
-    return Media(mime) if mime else ANY
+    return OCTETS if mime == OCTETS.mime else KNOWN.get(mime, Media(given))
 
 
-def _plan(form: str, parameters: list[str]) -> Media:
-    values = dict(each.partition("=")[::2] for each in reversed(parameters))
-    of = decode_media(values["for"].strip('"')) if "for" in values else JSON
-    asked = values.get("options", "").split("|")
+def _plan(form: str, parameters: dict[str, str]) -> Media:
+    of = decode_media(parameters.get("for", JSON.mime))
+    asked = parameters.get("options", "").split("|")
     options = tuple(each for each in OPTIONS if each in asked)
     mime = f'{PLAN}+{form}; for="{of.mime}"'
     if options:

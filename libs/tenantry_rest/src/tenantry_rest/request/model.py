@@ -1,5 +1,6 @@
 """A request of HTTP as what it asks for."""
 
+import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -12,6 +13,7 @@ from tenantry_rest.request.preferences import Preferences, parse_preferences
 from tenantry_rest.request.query import Query, parse_query
 from tenantry_rest.request.syntax import Range
 
+_RANGE = re.compile("([0-9]{1,18})-([0-9]{0,18})")
 WRITES = {"POST": "insert", "PUT": "upsert", "PATCH": "update", "DELETE": "delete"}
 
 
@@ -26,7 +28,10 @@ class HttpRequest:
     body: bytes = b""
 
     def header(self, name: str) -> str | None:
-        return next((value for key, value in self.headers if key == name), None)
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,10 @@ def parse_request(http: HttpRequest, config: Config) -> ApiRequest:
         ApiError: it asks for nothing that there can be.
     """
     resource, target = _resource(http.path, config)
+    schema, profiled = _schema(http, config)
+    kind = _kind(resource, http.method)
     is_call = resource == "function"
     query = parse_query(http.query, is_call=is_call and http.method in {"GET", "HEAD", "OPTIONS"})
-    kind = _kind(resource, http.method)
-    schema = _schema(http, config)
     wanted = _range(http, query)
     write = WRITES[http.method] if kind == "write" else ""
     if write == "upsert" and any(not path for path, _ in query.ranges):
@@ -77,7 +82,7 @@ def parse_request(http: HttpRequest, config: Config) -> ApiRequest:
         raise ApiError(400, "PGRST114", message)
     content = media.JSON
     if (given := http.header("content-type")) is not None:
-        content = media.decode_media(given.replace(" ", ""))
+        content = media.decode_media(given)
     payload = None
     if write in {"insert", "update", "upsert"} or (is_call and http.method == "POST"):
         columns = None if write == "upsert" else query.columns
@@ -89,7 +94,7 @@ def parse_request(http: HttpRequest, config: Config) -> ApiRequest:
         resource,
         target,
         schema,
-        len(config.db_schemas) > 1,
+        profiled,
         query,
         wanted,
         parse_preferences(prefer, allow_tx=config.allows_tx_override),
@@ -131,31 +136,23 @@ def _kind(resource: str, method: str) -> str:
     raise unsupported_method(method)
 
 
-def _schema(http: HttpRequest, config: Config) -> str:
+def _schema(http: HttpRequest, config: Config) -> tuple[str, bool]:
+    """The schema, and whether the answer names it: it was asked for, or is one of several."""
     header = "content-profile" if http.method in WRITES else "accept-profile"
     asked = http.header(header)
     if asked is None:
-        return config.db_schemas[0]
+        return config.db_schemas[0], len(config.db_schemas) > 1
     if asked not in config.db_schemas:
         raise unknown_schema(asked, config.db_schemas)
-    return asked
+    return asked, True
 
 
 def _range(http: HttpRequest, query: Query) -> Range:
     """The root's rows: what ``limit`` and ``offset`` and the header ``Range`` have in common."""
     wanted = query.range
-    if wanted.limit is not None and wanted.limit < 0:
-        raise bad_range("Limit should be greater than or equal to zero.")
-    first, dash, last = (http.header("range") or "").partition("-")
-    numeric = first.isascii() and first.isdigit() and (not last or last.isdigit())
-    if http.method != "GET" or not dash or not numeric or len(first + last) > 36:  # noqa: PLR2004
-        return wanted
-    lower, upper = int(first), int(last) if last else None
-    if upper is not None and upper < lower:
-        message = "The lower boundary must be lower than or equal to the upper boundary"
-        raise bad_range(f"{message} in the Range header.")
     if wanted.limit == 0:
         return wanted
+    lower, upper = _header_range(http)
     offset = max(lower, wanted.offset)
     ends = [] if upper is None else [upper + 1]
     if wanted.limit is not None:
@@ -166,5 +163,16 @@ def _range(http: HttpRequest, query: Query) -> Range:
         raise bad_range(
             "The lower boundary must be lower than or equal to the upper boundary "
             "in the Range header."
+            if upper is not None and upper < lower
+            else "Limit should be greater than or equal to zero."
         )
     return Range(offset, min(ends) - offset)
+
+
+def _header_range(http: HttpRequest) -> tuple[int, int | None]:
+    """The header ``Range`` of a GET, as RFC 9110 has it; another than ``1-2`` or ``1-`` is none."""
+    found = _RANGE.fullmatch(http.header("range") or "")
+    if http.method != "GET" or found is None:
+        return 0, None
+    first, last = found.groups()
+    return int(first), int(last) if last else None

@@ -70,7 +70,9 @@ def _json(body: bytes, columns: tuple[str, ...] | None, *, is_call: bool) -> Pay
         raise too_many_values("objects, arrays and keys", MOST_NODES, hint)
     try:
         # Numbers as they are written: reading those of thousands of digits is slow.
-        content = json.loads(body.decode(), parse_int=str, parse_float=str)
+        content = json.loads(
+            body.decode(), parse_int=str, parse_float=str, parse_constant=_no_constant
+        )
     except (ValueError, RecursionError):
         raise bad_body("Empty or invalid json") from None
     if isinstance(content, dict):
@@ -81,6 +83,10 @@ def _json(body: bytes, columns: tuple[str, ...] | None, *, is_call: bool) -> Pay
     if keys is None or any(not isinstance(each, dict) or set(each) != keys for each in content):
         raise bad_body("All object keys must match")
     return Payload(body, _unique(list(keys)))
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity are Python's, not JSON's
 
 
 def _csv(body: bytes) -> Payload:

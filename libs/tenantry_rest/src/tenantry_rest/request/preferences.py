@@ -63,8 +63,8 @@ def parse_preferences(headers: list[str], *, allow_tx: bool) -> Preferences:
     found: dict[str, str] = {}
     invalid = []
     for preference in given:
-        name, _, value = preference.partition("=")
-        if value in CHOICES.get(name, ()) or (name in {"timezone", "max-affected"} and value):
+        name, equals, value = preference.partition("=")
+        if value in CHOICES.get(name, ()) or (equals and name in {"timezone", "max-affected"}):
             found.setdefault(name, value)
         elif preference:
             invalid.append(preference)

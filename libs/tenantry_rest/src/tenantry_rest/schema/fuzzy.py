@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable
 
-SIZES = (3, 2)  # of n-grams; the shorter ones are tried if the longer ones match nothing
+SIZES = (3, 2)  # of n-grams; the shorter ones are tried if by the longer ones nothing is similar
 CONSIDERED = 50
 LONGEST = 200  # characters; the edit distance takes as many steps as both have, multiplied
 MOST = 1000  # names; all of them are read
 
 
-def similar(names: Iterable[str], wanted: str) -> list[tuple[float, str]]:
-    """The names that are like another, with their similarity of at most 1, best first.
+def similar(names: Iterable[str], wanted: str, *, least: float) -> list[tuple[float, str]]:
+    """The names that are like another, with their similarity from ``least`` to 1, best first.
 
     There are none for a long text, or among too many names: a hint is not worth the time.
     """
@@ -31,20 +31,16 @@ def similar(names: Iterable[str], wanted: str) -> list[tuple[float, str]]:
             if shared:
                 norms = _square(grams) * _square(theirs)
                 near.append((shared / norms**0.5, name))
-        if near:
-            near.sort(key=lambda each: -each[0])
-            scored = [(_closeness(target, name), name) for _, name in near[:CONSIDERED]]
-            scored.sort(key=lambda each: -each[0])
-            return [(score, unique[name]) for score, name in scored]
+        near.sort(key=lambda each: -each[0])
+        scored = [(_closeness(target, name), unique[name]) for _, name in near[:CONSIDERED]]
+        if found := [each for each in scored if each[0] >= least]:
+            return sorted(found, key=lambda each: -each[0])
     return []
 
 
 def closest(names: Iterable[str], wanted: str, *, least: float) -> str | None:
     """The most similar name, if its similarity is no smaller than ``least``."""
-    for score, name in similar(names, wanted)[:1]:
-        if score >= least:
-            return name
-    return None
+    return next((name for _, name in similar(names, wanted, least=least)), None)
 
 
 def _square(grams: Counter[str]) -> int:
@@ -52,9 +48,8 @@ def _square(grams: Counter[str]) -> int:
 
 
 def _grams(text: str, size: int) -> Counter[str]:
-    kept = "".join(char for char in text if char.isalnum() or char in ", ")
+    kept = "".join(char for char in text if char.isalnum() or char.isspace() or char == ",")
     padded = f"-{kept}-"
-    padded += "-" * (size - len(padded))
     return Counter(padded[start : start + size] for start in range(len(padded) - size + 1))
 
 

@@ -100,9 +100,10 @@ def all_relationships(
     schemas = set(exposed)
     detected: dict[tuple[Name, Name], list[AnyRelationship]] = defaultdict(list)
     for each in related:
-        names = [each.table, each.foreign, *([each.junction.table] if each.junction else [])]
-        if all(name.schema in schemas for name in names):
-            detected[each.table, each.foreign].append(each)
+        if {each.table.schema, each.foreign.schema} <= schemas:
+            # Of what a hidden junction relates there are no relationships, rather than no tables.
+            some = detected[each.table, each.foreign]
+            some += [each] if each.junction is None or each.junction.table.schema in schemas else []
     for function in computed:
         # A function that has a table's name is meant in its place.
         detected[function.table, function.function] = [function]

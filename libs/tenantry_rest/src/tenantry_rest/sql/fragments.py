@@ -71,6 +71,12 @@ def literal(value: Value) -> Sql:
     return Sql((Parameter(cut(value) if isinstance(value, str) else value),))
 
 
+def constant(name: str) -> Sql:
+    """A name of the catalog's as a text, where PostgreSQL cannot infer a parameter's type."""
+    escaped = cut(name).replace("\\", "\\\\").replace("'", "''")
+    return Sql((f"E'{escaped}'",))
+
+
 def identifier(name: str) -> Sql:
     """The only way a name gets into a statement."""
     quoted = cut(name).replace('"', '""')

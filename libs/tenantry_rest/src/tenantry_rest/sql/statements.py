@@ -1,13 +1,26 @@
 """The statements of a transaction."""
 
 import json
+from functools import cache
 
 from tenantry_rest.config import Config
+from tenantry_rest.errors import MOST_HEADER_BYTES
 from tenantry_rest.plan.model import Body, Plan
 from tenantry_rest.request.media import Media
 from tenantry_rest.request.model import ApiRequest
+from tenantry_rest.request.syntax import EVERYTHING
 from tenantry_rest.schema.model import ANY_ELEMENT, Function, Name
-from tenantry_rest.sql.fragments import EMPTY, Sql, identifier, join, literal, qualified, text
+from tenantry_rest.sql.fragments import (
+    EMPTY,
+    Rendered,
+    Sql,
+    cut,
+    identifier,
+    join,
+    literal,
+    qualified,
+    text,
+)
 from tenantry_rest.sql.reading import count_sql, read_sql
 from tenantry_rest.sql.writing import call_sql, write_sql
 
@@ -17,6 +30,7 @@ SETTINGS = (
     ", nullif(current_setting('response.status', true), '') AS response_status"
 )
 TOO_LARGE = "the body is too large: "
+LARGE_HEADERS = "the headers are too large: "
 NO_LOCATION = "array[]::text[]"
 
 
@@ -63,6 +77,8 @@ def main_statement(
     upsert inserted.
     """
     function = plan.call.function if plan.call is not None else None
+    single = function is not None and not function.is_set
+    number = "1" if single else f"pg_catalog.count({ROWS})"
     totals, total = EMPTY, "null::bigint"
     rows = text("SELECT * FROM pgrst_source")
     inserted = "null::int"
@@ -77,7 +93,9 @@ def main_statement(
         rows = read_sql(plan.read)
     else:
         source = read_sql(plan.read)
-    if count and plan.write is None:
+    if count and plan.write is None and plan.read.range == EVERYTHING:
+        total = number
+    elif count and plan.write is None:
         most = text(" LIMIT ", literal(str(count_at_most))) if count_at_most is not None else EMPTY
         totals = text(", pgrst_source_count AS (", count_sql(plan.read), most, ")")
         total = "(SELECT pg_catalog.count(*) FROM pgrst_source_count)"
@@ -85,7 +103,7 @@ def main_statement(
     if plan.write is not None:
         place = text(_location(plan.write.key if location else ()), " AS header, ")
     selected = text(
-        f" SELECT {total} AS total_result_set, pg_catalog.count({ROWS}) AS page_total, ",
+        f" SELECT {total} AS total_result_set, {number} AS page_total, ",
         place,
         body_sql(plan.body, function),
         f" AS body{SETTINGS}, {inserted} AS inserted FROM (",
@@ -93,22 +111,25 @@ def main_statement(
         f") {ROWS}",
     )
     if most_bytes is not None and plan.media.plan_of is None:
-        selected = _bounded(selected, most_bytes)
+        selected = _bounded(selected, most_bytes, has_location=plan.write is not None)
     statement = text("WITH pgrst_source AS (", source, ")", totals, selected)
     return explained(plan.media, statement) if plan.media.plan_of is not None else statement
 
 
-def _bounded(selected: Sql, most: int) -> Sql:
-    """The rest of a statement, which fails if its body has more bytes.
+def _bounded(selected: Sql, most: int, *, has_location: bool) -> Sql:
+    """The rest of a statement, which fails if its body has more bytes, or its headers too many.
 
     PostgreSQL has no function that only raises an error: the cast of a text that is no number does.
     """
     size = "pg_catalog.pg_column_size(body)"
+    columns = ("response_headers", "response_status") + ("header",) * has_location
+    headers = " + ".join(f"coalesce(pg_catalog.pg_column_size({each}), 0)" for each in columns)
     return text(
         ", pgrst_result AS (",
         selected,
-        f") SELECT *, CASE WHEN {size} > {most} THEN ('{TOO_LARGE}' || {size})::int END AS bytes"
-        " FROM pgrst_result",
+        f") SELECT *, CASE WHEN {size} > {most} THEN ('{TOO_LARGE}' || {size})::int"
+        f" WHEN {headers} > {MOST_HEADER_BYTES} THEN ('{LARGE_HEADERS}' || {headers})::int END"
+        " AS bytes FROM pgrst_result",
     )
 
 
@@ -166,25 +187,22 @@ _CSV = (
 def _handled(body: Body, value: str, *, scalar: bool) -> Sql:
     handler = body.handler
     if handler is None or handler.function is None:
-        return text(f"(array_agg({value}))[1]")
+        return text(value)
     row = text(value)
     if body.target is not None and body.target != ANY_ELEMENT and not scalar:
         row = text(value, "::", qualified(body.target))
     return text(qualified(handler.function), "(", row, ")")
 
 
-def settings_statement(settings: list[tuple[str, str]]) -> Sql:
+def settings_statement(settings: list[tuple[str, str]]) -> Rendered:
     """The settings of a transaction, as one SELECT."""
-    return text(
-        "SELECT ",
-        join(
-            ", ",
-            [
-                text("set_config(", literal(name), ", ", literal(value), ", true)")
-                for name, value in settings
-            ],
-        ),
-    )
+    return _settings_text(len(settings)), [cut(each) for pair in settings for each in pair]
+
+
+@cache
+def _settings_text(count: int) -> bytes:
+    calls = (f"set_config(${2 * n + 1}, ${2 * n + 2}, true)" for n in range(count))
+    return f"SELECT {', '.join(calls)}".encode()
 
 
 def search_path(schemas: list[str]) -> str:
@@ -192,8 +210,11 @@ def search_path(schemas: list[str]) -> str:
     return ", ".join(str(identifier(each).parts[0]) for each in schemas)
 
 
-def json_setting(pairs: list[tuple[str, str]]) -> str:
-    return json.dumps(dict(pairs), ensure_ascii=False, separators=(",", ":"))
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def json_setting(given: dict[str, str]) -> str:
+    return _encode(given) if given else "{}"
 
 
 def call_without_arguments(name: str) -> Sql:

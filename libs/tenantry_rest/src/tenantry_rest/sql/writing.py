@@ -8,6 +8,7 @@ from tenantry_rest.sql.fragments import (
     EMPTY,
     Sql,
     column,
+    constant,
     identifier,
     join,
     literal,
@@ -132,7 +133,7 @@ def body_rows(
 def _with_defaults(payload: Payload, columns: tuple[Source, ...]) -> Sql:
     """The body with the columns' defaults beneath; the expressions are the catalog's."""
     pairs = [
-        text(literal(each.name), "::text, ", each.default)
+        text(constant(each.name), ", ", each.default)
         for each in columns
         if each.default is not None
     ]

@@ -1,0 +1,47 @@
+"""Files that a command reads or writes, where - is standard input or output."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO, cast
+
+
+def is_standard(file: Path) -> bool:
+    """Whether a path is the hyphen that stands for standard input or output."""
+    return str(file) == "-"
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[BinaryIO]:
+    """Open a file that can be read again from its beginning. Raises OSError."""
+    if not is_standard(file):
+        with file.open("rb") as content:
+            yield content
+        return
+    with TemporaryFile() as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        yield cast("BinaryIO", copy)
+
+
+@contextmanager
+def writing(file: Path) -> Iterator[BinaryIO]:
+    """Open a file to write, which has all of it afterwards, or none after an error.
+
+    Raises OSError.
+    """
+    if is_standard(file):
+        with TemporaryFile() as copy:
+            yield cast("BinaryIO", copy)
+            copy.seek(0)
+            shutil.copyfileobj(copy, sys.stdout.buffer)
+        return
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with part.open("wb") as target:
+            yield cast("BinaryIO", target)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+ALTER TABLE data_apis DROP COLUMN auth;

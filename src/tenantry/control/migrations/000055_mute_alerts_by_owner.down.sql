@@ -1,0 +1,2 @@
+DROP INDEX alerts_by_firing;
+ALTER TABLE alerts DROP COLUMN customer_muted_until;

@@ -1,0 +1,3 @@
+ALTER TABLE clusters
+    DROP COLUMN next_parameters,
+    DROP COLUMN parameters;

@@ -1,0 +1,2 @@
+DROP TABLE database_moves;
+ALTER TABLE replaced_databases DROP COLUMN cluster_id;

@@ -1,0 +1,1 @@
+"""The process that embeds questions for the sites of the AI cache."""

@@ -1,0 +1,1 @@
+"""The users of tenants' applications: sign-up, sign-in, and their sessions."""

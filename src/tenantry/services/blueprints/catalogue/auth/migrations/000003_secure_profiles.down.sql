@@ -1,0 +1,10 @@
+REVOKE SELECT, INSERT, UPDATE, DELETE ON api.profiles FROM authenticated;
+REVOKE USAGE ON SCHEMA api FROM anon, authenticated, service_role;
+DROP POLICY "Users read all profiles" ON api.profiles;
+DROP POLICY tenant_administrator ON api.profiles;
+DROP POLICY tenant_delete ON api.profiles;
+DROP POLICY tenant_update ON api.profiles;
+DROP POLICY tenant_insert ON api.profiles;
+DROP POLICY tenant_select ON api.profiles;
+ALTER TABLE api.profiles NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE api.profiles DISABLE ROW LEVEL SECURITY;

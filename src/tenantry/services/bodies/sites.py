@@ -1,0 +1,108 @@
+"""Bodies of the AI cache's sites."""
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from tenantry.base.errors import InvalidInput
+from tenantry.base.networks import parse_network
+from tenantry.control.sites import Eviction, Isolation, Mode, Persistence
+from tenantry.services.bodies.fields import Body, Slug
+from tenantry.services.sites.model import (
+    MAX_CLIENTS,
+    MEMORY_MB,
+    MOST_CLIENTS,
+    SHARED_MAX_CLIENTS,
+    SHARED_MEMORY_MB,
+    Changes,
+    Wanted,
+    Which,
+)
+
+
+def _network(text: str) -> str:
+    try:
+        return str(parse_network(text))
+    except InvalidInput as error:
+        raise ValueError(error.fields[0].message) from None
+
+
+Memory = Annotated[
+    int, Field(ge=1, le=1_048_576, description="The most that its keys and clients may take.")
+]
+Clients = Annotated[int, Field(ge=1, le=MOST_CLIENTS, description="The most connections at once.")]
+Networks = Annotated[
+    list[Annotated[str, StringConstraints(max_length=64), AfterValidator(_network)]],
+    Field(
+        max_length=100,
+        description="The addresses and CIDR ranges that may reach its Redis; none: all. With any "
+        "it is reached from the platform's machine only, as Redis knows no allowlists.",
+        examples=[["203.0.113.7"]],
+    ),
+]
+_EVICTION = "What Redis deletes once the memory is full: its maxmemory-policy."
+_PERSISTENCE = "Whether its keys survive a restart: aof writes each change, at most a second late."
+_ISOLATION = (
+    "Whether it has a Redis of its own. The shared one is for tiny sites: they have their own users"
+    " and keys, and share its memory, eviction and processor."
+)
+_SEMANTIC = "How the cache answers; on and shadow compare prompts by meaning."
+
+
+class CreateSite(Body):
+    """A new site."""
+
+    name: Slug
+    isolation: Isolation = Field(default="dedicated", description=_ISOLATION)
+    memory_mb: Memory | None = Field(
+        default=None, description=f"By default {MEMORY_MB}, and {SHARED_MEMORY_MB} if shared."
+    )
+    max_clients: Clients | None = Field(
+        default=None, description=f"By default {MAX_CLIENTS}, and {SHARED_MAX_CLIENTS} if shared."
+    )
+    eviction: Eviction = Field(default="volatile-lru", description=_EVICTION)
+    persistence: Persistence = Field(default="none", description=_PERSISTENCE)
+    semantic: Mode = Field(default="exact", description=_SEMANTIC)
+    networks: Networks = Field(default=[])
+
+    def wanted(self) -> Wanted:
+        is_shared = self.isolation == "shared"
+        memory_mb = SHARED_MEMORY_MB if is_shared else MEMORY_MB
+        max_clients = SHARED_MAX_CLIENTS if is_shared else MAX_CLIENTS
+        return Wanted(
+            **self.model_dump(exclude={"networks", "memory_mb", "max_clients"}),
+            memory_mb=memory_mb if self.memory_mb is None else self.memory_mb,
+            max_clients=max_clients if self.max_clients is None else self.max_clients,
+            networks=[parse_network(each) for each in dict.fromkeys(self.networks)],
+        )
+
+
+class UpdateSite(Body):
+    """Changes to a site; omitted fields stay unchanged."""
+
+    name: Slug | None = None
+    memory_mb: Memory | None = None
+    max_clients: Clients | None = None
+    eviction: Eviction | None = Field(default=None, description=_EVICTION)
+    persistence: Persistence | None = Field(default=None, description=_PERSISTENCE)
+    semantic: Mode | None = Field(default=None, description=_SEMANTIC)
+    networks: Networks | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("names nothing to change")
+        return self
+
+    def changes(self) -> Changes:
+        networks = self.networks
+        return Changes(
+            **self.model_dump(exclude={"networks"}),
+            networks=None if networks is None else [parse_network(each) for each in networks],
+        )
+
+
+class RotateSite(Body):
+    """The secrets to replace."""
+
+    secrets: Which = Field(default="all", description="The Redis password, the API key, or both.")

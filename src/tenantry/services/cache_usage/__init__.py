@@ -1,0 +1,1 @@
+"""What the AI cache answers, takes and saves: counted, valued and reported."""

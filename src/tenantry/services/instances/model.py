@@ -1,0 +1,81 @@
+"""Instances: what is asked for, their operations, and what they use. Values only."""
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tenantry.control.operations import OperationRow
+from tenantry.pg.settable import Parameter
+from tenantry.services.operations.model import Kind, Params, State
+
+InstanceStatus = Literal["creating", "running", "stopped", "suspended", "starting", "error"]
+
+
+class Progress(State):
+    """``refusal`` says why an instance does not start with its owner's parameters, if so."""
+
+    refusal: str | None = None
+
+
+CREATE = Kind("instance.create", Params, Progress)
+START = Kind("instance.start", Params, Progress)
+STOP = Kind("instance.stop", Params, Progress)
+RESTART = Kind("instance.restart", Params, Progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a new instance can have: the installed major versions, the oldest first, and defaults.
+
+    ``memory_mb`` is the memory of one that asks for none, in MiB.
+    """
+
+    versions: list[int]
+    version: int
+    memory_mb: int
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A parameter that the owner of an instance may set.
+
+    ``own`` is what the owner has set, None if nothing; ``default`` is what it is otherwise. With
+    ``pending_restart`` another value than now is in force once the instance has been restarted.
+    """
+
+    parameter: Parameter
+    own: str | None
+    default: str
+    pending_restart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """The parameters that can be set of an instance, by name, and its restart if one has begun.
+
+    ``pending_restart`` are those that wait for a restart, the platform's own included, by name.
+    """
+
+    settings: list[Setting]
+    pending_restart: list[str]
+    operation: OperationRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceUse:
+    """What an instance is doing, and what it takes of the machine.
+
+    ``cpu_percent`` is of one processor, over a fifth of a second; ``memory_limit_bytes`` is None
+    without a limit. ``detail`` has the last lines of its log if it does not start.
+    ``unmanaged`` are the databases that its tenant has created beside the managed ones.
+    """
+
+    status: InstanceStatus
+    detail: str | None
+    size_bytes: int
+    connections: int = 0
+    cpu_percent: float = 0.0
+    memory_bytes: int = 0
+    memory_limit_bytes: int | None = None
+    started_at: dt.datetime | None = None
+    unmanaged: list[str] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Lost rows: a database as it was, looked at, compared with now, and brought back in part."""

@@ -1,0 +1,1 @@
+"""Moves of databases between clusters: to an instance of their own, and back."""

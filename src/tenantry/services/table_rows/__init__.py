@@ -1,0 +1,1 @@
+"""Rows of tables: read, changed, and copied as CSV."""

@@ -1,0 +1,223 @@
+"""Sites without a server: their files, who may do what, and what there is room for."""
+
+import datetime as dt
+import ipaddress
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenantry.base.errors import Conflict, InvalidInput
+from tenantry.base.home import Home
+from tenantry.base.secrets import Secret
+from tenantry.control.sites import Eviction, SiteRow, Taken
+from tenantry.host.redis_engines import RedisVersion
+from tenantry.services.sites import plan
+from tenantry.services.sites.model import (
+    Site,
+    digest,
+    key_prefix,
+    platform_password,
+    socket_of,
+)
+from tenantry.services.sites.plan import Place
+
+NOW = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
+OLD, NEWER = RedisVersion("redis", (7, 0, 15)), RedisVersion("redis", (7, 2, 4))
+NEWEST, VALKEY = RedisVersion("redis", (8, 0, 2)), RedisVersion("valkey", (8, 1, 1))
+ROW = SiteRow(
+    id=uuid.UUID("0b7c1a52-f3aa-4c8d-a021-3b0daf01c7d5"),
+    customer_id=None,
+    name="shop",
+    status="active",
+    port=6379,
+    memory_mb=32,
+    max_clients=100,
+    eviction="volatile-lru",
+    persistence="none",
+    semantic="exact",
+    isolation="dedicated",
+    settings={},
+    networks=[],
+    password_hash=digest(Secret("theirs")),
+    key_hash=digest(Secret("key")),
+    created_at=NOW,
+    updated_at=NOW,
+)
+PLACE = Place(Path("/h/sites/x"), Path("/h/run/redis.sock"), Path("/h/server.pem"), Path("/h/log"))
+
+
+@given(
+    st.builds(
+        lambda port, memory, clients, eviction, aof: replace(
+            ROW,
+            port=port,
+            memory_mb=memory,
+            max_clients=clients,
+            eviction=eviction,
+            persistence="aof" if aof else "none",
+        ),
+        st.integers(1, 65535),
+        st.integers(8, 4096),
+        st.integers(1, 10_000),
+        st.sampled_from(get_args(Eviction)),
+        st.booleans(),
+    )
+)
+def test_the_configuration_says_each_thing_once(row: SiteRow) -> None:
+    lines = [line for line in plan.render_config([row], PLACE).splitlines() if line[0] != "#"]
+    said = dict(line.split(" ", 1) for line in lines)
+    assert len(said) == len(lines)
+    assert said["port"] == "0"  # nothing without TLS
+    assert said["tls-port"] == str(row.port)
+    assert said["maxmemory"] == str(row.memory_mb * 1024 * 1024)
+    assert said["maxmemory-policy"] == row.eviction
+    assert said["appendonly"] == ("yes" if row.persistence == "aof" else "no")
+    assert said["bind"] == "* -::*"
+
+
+def test_a_site_with_an_allowlist_is_not_open() -> None:
+    listed = replace(ROW, networks=[ipaddress.ip_network("203.0.113.7/32")])
+    assert plan.parameters([listed])["bind"] == "127.0.0.1 -::1"
+    url = Site.of(listed).redis_url("db.example.com", "p")
+    assert url == "rediss://site:p@localhost:6379/0"
+    assert Site.of(ROW).redis_url("2001:db8::1", "p") == "rediss://site:p@[2001:db8::1]:6379/0"
+
+
+def test_users_have_digests_and_the_default_one_is_off() -> None:
+    password = platform_password(b"k" * 32, ROW.id)
+    text = plan.render_acl(plan.users([ROW], OLD, {}), digest(password))
+    default, platform, tenant = text.splitlines()
+    assert default == "user default reset off"
+    assert platform == f"user platform reset on #{digest(password).hex()} ~* &* +@all"
+    prefix = f"site:{ROW.id}:"
+    assert tenant.startswith(f"user site reset on #{ROW.password_hash.hex()} ~{prefix}* ")
+    assert f"resetchannels &{prefix}* -@all +@read" in tenant
+    assert "theirs" not in text
+    assert password.reveal() not in text
+    assert key_prefix(ROW.id) == prefix
+
+
+def test_rules_have_no_word_that_a_server_does_not_know() -> None:
+    """One unknown word makes Redis refuse the whole user."""
+    old, newer, newest, valkey = (
+        plan.tenant_rules(ROW, each) for each in (OLD, NEWER, NEWEST, VALKEY)
+    )
+    assert not {"-waitaof", "+client|setinfo", "+vadd"} & set(old)
+    assert set(newer) - set(old) == {"-waitaof", "+client|setinfo"} == set(valkey) - set(old)
+    assert {"+vadd", "+vsim"} <= set(newest)
+
+
+TINY = replace(ROW, isolation="shared", memory_mb=4, max_clients=20, port=6380)
+OTHER = replace(TINY, id=uuid.UUID("1b7c1a52-f3aa-4c8d-a021-3b0daf01c7d5"), memory_mb=5)
+
+
+def test_a_shared_process_has_what_its_sites_have_together() -> None:
+    found = plan.parameters([TINY, OTHER])
+    assert (found["maxmemory"], found["maxclients"]) == (str(9 * 1024 * 1024), "41")
+    assert found["proto-max-bulk-len"] == str(5 * 1024 * 1024)
+    assert "tls-port 6380\n" in plan.render_config([TINY, OTHER], PLACE)
+
+
+def test_each_site_of_a_shared_process_has_users_for_its_keys_only() -> None:
+    hashes = {each.id: digest(Secret(str(each.id))) for each in (TINY, OTHER)}
+    found = plan.users([TINY, OTHER], NEWEST, hashes)
+    assert list(found) == [
+        f"site-{TINY.id}",
+        f"site-{OTHER.id}",
+        f"cache-{TINY.id}",
+        f"cache-{OTHER.id}",
+    ]
+    # Beside its name and port, what a program sees is that of a process of its own.
+    alone = plan.users([replace(TINY, isolation="dedicated")], NEWEST, {})
+    assert found[f"site-{TINY.id}"] == alone["site"]
+    for site in (TINY, OTHER):
+        rules = found[f"cache-{site.id}"]
+        keys = [each for each in rules if each[0] == "~"]
+        assert keys == [f"~site:{site.id}:*", f"~cache:{site.id}:*"]
+        assert {"reset", f"#{hashes[site.id].hex()}", "-@dangerous", "-@admin"} <= set(rules)
+    url = Site.of(TINY).redis_url("db.example.com", "p")
+    assert url == f"rediss://site-{TINY.id}:p@db.example.com:6380/0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"networks": [ipaddress.ip_network("203.0.113.7/32")]}, "networks: Redis has no allow"),
+        ({"eviction": "noeviction"}, "eviction: all sites of the shared Redis"),
+        ({"persistence": "aof"}, "persistence: all sites of the shared Redis"),
+    ],
+)
+def test_what_a_shared_redis_cannot_do_is_refused_with_the_reason(
+    changes: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(InvalidInput, match=why):
+        plan.require_possible(replace(TINY, **changes))
+    plan.require_possible(replace(ROW, **changes))
+    plan.require_possible(TINY)
+    with pytest.raises(InvalidInput, match="memory_mb: is at least 8"):
+        plan.require_possible(replace(ROW, memory_mb=7))
+
+
+def test_each_site_has_its_own_platform_password() -> None:
+    one, other = platform_password(b"k" * 32, ROW.id), platform_password(b"k" * 32, uuid.uuid4())
+    assert one == platform_password(b"k" * 32, ROW.id) != other
+    assert platform_password(b"l" * 32, ROW.id) != one
+
+
+def test_sockets_fit_into_the_longest_home() -> None:
+    assert len(str(socket_of(Home(Path("/" + "h" * 69)), 65535))) <= 107
+
+
+def test_what_does_not_fit_is_refused_with_the_figures() -> None:
+    taken = Taken(3, 400, 9_950, [6379], None)
+    plan.require_room(taken, 9, 50, budget=409)
+    with pytest.raises(Conflict, match="have 400 of 409 MiB already, and 10 more do not fit"):
+        plan.require_room(taken, 10, 1, budget=409)
+    with pytest.raises(Conflict, match="9,950 of 10,000 connections"):
+        plan.require_room(taken, 1, 51, budget=409)
+    plan.require_room(replace(taken, memory_mb=500), -8, 0, budget=409)  # a smaller one
+
+
+def test_the_budget_is_a_part_of_the_memory_unless_it_is_set() -> None:
+    gib = 1024**3
+    assert plan.budget_mb(gib, None) == 409
+    assert plan.budget_mb(64 * gib, None) == 4096
+    assert plan.budget_mb(gib, 100) == 100
+
+
+@given(st.integers(1, 65_000), st.sets(st.integers(1, 65_535), max_size=30))
+def test_a_port_is_the_next_free_one(first: int, taken: set[int]) -> None:
+    busy = {port + 1 for port in taken}
+    found = plan.next_port(first, taken, lambda port: port not in busy)
+    assert found >= first
+    assert found not in taken | busy
+    assert all(port in taken | busy for port in range(first, found))
+
+
+def test_no_port_is_left() -> None:
+    with pytest.raises(Conflict, match="No port from 65535 on is free"):
+        plan.next_port(65_535, (), lambda _: False)
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0", (7, 0, 15)),
+        ("7.2.4+dfsg1-3ubuntu1", (7, 2, 4)),
+        ("8.0-1", (8, 0, 0)),
+        ("unknown", (0, 0, 0)),
+    ],
+)
+def test_versions_are_read(said: str, version: tuple[int, ...]) -> None:
+    assert RedisVersion.read("redis", said).version == version
+
+
+def test_the_server_with_vector_sets_is_preferred() -> None:
+    assert max((OLD, NEWER, VALKEY), key=lambda each: each.rank) == VALKEY
+    assert max((VALKEY, NEWEST), key=lambda each: each.rank) == NEWEST
+    assert str(NEWEST) == "Redis 8.0.2"
