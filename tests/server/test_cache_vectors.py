@@ -16,7 +16,7 @@ import pytest
 from cache_service import KEY, PASSWORD, Service, cache_service
 
 from answers import problem
-from tenantry.base.errors import Conflict, NotFound, Unavailable
+from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.secrets import Secret
 from tenantry.cache.sites import Sites
 from tenantry.services.cache_usage.counting import Counts
@@ -357,7 +357,7 @@ async def test_what_nobody_uses_is_let_go(
     client = connected(str(service.redis.socket), "platform", PASSWORD)
     collections = Collections(uuid.uuid4(), client)
 
-    def embedder() -> Any:
+    async def embedder() -> Any:
         raise Conflict("no text is embedded here")
 
     items = [NewItem("1", [1.0, 0.0], None, {})]
@@ -385,6 +385,6 @@ async def test_without_their_packages_vectors_say_what_to_install(
     sites = Sites(service.directory, Counts())
     served = await sites.of_key(Secret(KEY.reveal()), None)
     monkeypatch.setitem(sys.modules, "tenantry.services.caching.vectors.service", None)
-    with pytest.raises(Unavailable, match="packages that compare vectors are not installed"):
+    with pytest.raises(Conflict, match="packages that compare vectors are not installed"):
         sites.vectors(served.site)
     await sites.close()

@@ -11,9 +11,9 @@ import pytest
 from psycopg import AsyncConnection
 from tenants import PASSWORD, Connection, Tenant, make, rows, unmake
 
-from tenantry.base.errors import Conflict
+from tenantry.base.errors import Conflict, Unavailable
 from tenantry.base.secrets import scram_verifier
-from tenantry.pg import catalog, logins, names, objects
+from tenantry.pg import catalog, connections, logins, names, objects
 from tenantry.pg.catalog import DatabaseState
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.logins import Access
@@ -215,6 +215,36 @@ async def test_all_roles_together_keep_to_the_databases_limit(
 
 
 # Sessions of the platform's
+
+
+async def test_a_database_that_is_dropped_at_that_moment_admits_nobody(
+    platform: Connection, tenant: Tenant
+) -> None:
+    main = tenant.databases[0]
+    for database, role in ((main, "tenant_dropped"), ("database_dropped", tenant.role)):
+        with pytest.raises(Conflict, match="is being deleted"):
+            async with logins.inside(tenant.address, database, [role]):
+                pass
+    assert (
+        await rows(
+            platform,
+            "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)",
+            names.visitor(""),
+        )
+        == []
+    )
+
+
+async def test_a_session_that_the_server_ends_is_no_failure_of_ours(
+    platform: Connection, tenant: Tenant
+) -> None:
+    for reads_the_reason in (True, False):
+        with pytest.raises(Unavailable, match="was ended"):  # noqa: PT012 (the session is ours)
+            async with logins.inside(tenant.address, tenant.databases[0], [tenant.role]) as it:
+                await rows(platform, "SELECT pg_terminate_backend(%s, 5000)", it.info.backend_pid)
+                if not reads_the_reason:
+                    connections.cut(it)
+                await it.execute("SELECT 1")
 
 
 async def test_a_session_has_one_tenants_rights_and_leaves_nothing(

@@ -65,7 +65,13 @@ def fuzz(platform: Installation, folder: Path, *arguments: str, config: str = ""
         timeout=900,
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr + errors_of(platform)
+
+
+def errors_of(platform: Installation) -> str:
+    """Return what the log says of failed requests, with their tracebacks."""
+    log = (platform.home / "logs" / "tenantry.log").read_text()
+    return "\n".join(line for line in log.splitlines() if "crashed" in line)[-20_000:]
 
 
 def test_no_request_that_the_document_leads_to_breaks_anything(

@@ -2,14 +2,13 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from tenantry.base.errors import Conflict, Unavailable
+from tenantry.base.errors import Conflict
 from tenantry.cache.entries import Feedback, as_json
-from tenantry.cache.sites import ByPath
+from tenantry.cache.sites import ByPath, Sites
 from tenantry.services.bodies.fields import Body
-from tenantry.services.caching.proxying import Served
 
 if TYPE_CHECKING:
     from tenantry.services.caching.semantic.model import Rate
@@ -27,9 +26,11 @@ class Certify(Body):
 
 
 @router.get("/hits")
-async def hits(served: ByPath, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> Response:
+async def hits(
+    request: Request, served: ByPath, limit: Annotated[int, Query(ge=1, le=100)] = 20
+) -> Response:
     """Return some of the hits that nobody has judged, drawn by lot."""
-    found = await _semantic(served).to_judge(limit)
+    found = await (await _semantic(request, served)).to_judge(limit)
     return as_json(
         {
             "data": [
@@ -49,16 +50,16 @@ async def hits(served: ByPath, limit: Annotated[int, Query(ge=1, le=100)] = 20) 
 
 
 @router.post("/hits/{hit_id}/feedback")
-async def judge(served: ByPath, hit_id: str, body: Feedback) -> Response:
+async def judge(request: Request, served: ByPath, hit_id: str, body: Feedback) -> Response:
     """Note whether the stored answer was right for what was asked."""
-    await _semantic(served).judge(hit_id, right=body.correct)
+    await (await _semantic(request, served)).judge(hit_id, right=body.correct)
     return Response(status_code=204)
 
 
 @router.post("/certify")
-async def certify(served: ByPath, body: Certify) -> Response:
+async def certify(request: Request, served: ByPath, body: Certify) -> Response:
     """Put the loosest threshold in force that the judged hits certify for the budget."""
-    found = await _semantic(served).certify(body.budget)
+    found = await (await _semantic(request, served)).certify(body.budget)
     return as_json(
         {
             "certified": found.threshold is not None,
@@ -78,9 +79,9 @@ async def certify(served: ByPath, body: Certify) -> Response:
 
 
 @router.get("/semantic")
-async def figures(served: ByPath) -> Response:
+async def figures(request: Request, served: ByPath) -> Response:
     """Return the threshold in force, and what was measured there."""
-    found = await _semantic(served).figures()
+    found = await (await _semantic(request, served)).figures()
     return as_json(
         {
             "cosine": found.policy.threshold,
@@ -94,18 +95,14 @@ async def figures(served: ByPath) -> Response:
     )
 
 
-def _semantic(served: Served) -> "SemanticLookup":
-    if served.semantic is not None:
-        return served.semantic
-    if served.site.mode in {"off", "exact"}:
+async def _semantic(request: Request, served: ByPath) -> "SemanticLookup":
+    sites: Sites = request.app.state.sites
+    if (found := await sites.semantic(served)) is None:
         raise Conflict(
             "This site does not compare questions.",
             hint="`tenantry cache update SITE --semantic shadow`, or PATCH /api/sites/{id}.",
         )
-    raise Unavailable(
-        "The embedder does not answer yet.",
-        hint="Where it is not installed: ./tenantry install-embedder.",
-    )
+    return found
 
 
 def _rate(rate: "Rate") -> dict[str, object]:

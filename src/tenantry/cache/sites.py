@@ -12,7 +12,7 @@ from fastapi import Path as PathParameter
 from redis.asyncio import Redis
 from starlette.types import Scope
 
-from tenantry.base.errors import Forbidden, NotFound, Unauthenticated, Unavailable
+from tenantry.base.errors import Conflict, Forbidden, NotFound, Unauthenticated, Unavailable
 from tenantry.base.ids import parse_id
 from tenantry.base.secrets import Secret
 from tenantry.host import environment
@@ -25,6 +25,7 @@ from tenantry.services.requests import proxies
 from tenantry.services.sites.model import ServedSite
 
 if TYPE_CHECKING:
+    from tenantry.services.caching.semantic.service import SemanticLookup
     from tenantry.services.caching.vectors.service import Collections
 
 _TIDY_SECONDS = 60
@@ -100,10 +101,22 @@ class Sites:
             lookup = self._lookups.of(site.id, there.redis, site.mode, cache.entry_key)
         return Served(site, cache, self._counts.of(site.id), lookup)
 
+    async def semantic(self, served: Served) -> "SemanticLookup | None":
+        """Return what compares a site's questions, once the embedder answers; None in other modes.
+
+        Raises Conflict if the embedder is not installed, Unavailable if it does not answer.
+        """
+        if served.site.mode not in {"shadow", "on"}:
+            return None
+        if served.semantic is None and self._lookups is not None:
+            await self._lookups.ready()
+            served = self._served(served.site)
+        return served.semantic
+
     def vectors(self, site: ServedSite) -> "Collections":
         """Return the vectors of a site that ``of_key`` has returned.
 
-        Raises Unavailable without the packages that compare vectors.
+        Raises Conflict without the packages that compare vectors.
         """
         there = self._open[site.id]
         if there.vectors is None:
@@ -112,7 +125,7 @@ class Sites:
                 # Here, since its packages are larger than the platform, and may not be installed.
                 from tenantry.services.caching.vectors.service import Collections  # noqa: PLC0415
             except ModuleNotFoundError:
-                raise Unavailable(
+                raise Conflict(
                     "The packages that compare vectors are not installed.",
                     hint="Whoever runs the platform installs them: ./tenantry install-embedder.",
                 ) from None

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import Field, FiniteFloat, StrictBool, StrictStr, StringConstraints, model_validator
 
-from tenantry.base.errors import Conflict, Unavailable
+from tenantry.base.errors import Conflict
 from tenantry.cache.entries import Name, as_json
 from tenantry.cache.sites import ByPath, Sites
 from tenantry.services.bodies.fields import Body, Storable
@@ -96,12 +96,12 @@ class _Stored:
     """A site's collections, and what makes vectors of texts."""
 
     collections: "Collections"
-    embedder: "Callable[[], Embedder]"
+    embedder: "Callable[[], Awaitable[Embedder]]"
 
 
 async def _stored(request: Request, served: ByPath) -> _Stored:
     sites: Sites = request.app.state.sites
-    return _Stored(sites.vectors(served.site), partial(_embedder, served))
+    return _Stored(sites.vectors(served.site), partial(_embedder, sites, served))
 
 
 Stored = Annotated[_Stored, Depends(_stored)]
@@ -178,16 +178,14 @@ async def get(
     return as_json(_item(await stored.collections.get(collection, item_id), whole=True))
 
 
-def _embedder(served: Served) -> "Embedder":
+async def _embedder(sites: Sites, served: Served) -> "Embedder":
     """Return what makes vectors of texts. Raises Conflict, Unavailable."""
-    if served.site.mode not in {"shadow", "on"}:
+    if (semantic := await sites.semantic(served)) is None:
         raise Conflict(
             "This site has no embedder, and cannot make vectors of texts.",
             hint="Send vectors, or run `tenantry cache update SITE --semantic shadow`.",
         )
-    if served.semantic is None:
-        raise Unavailable("The embedder does not run yet.", hint="Try again in some seconds.")
-    return served.semantic.embedder
+    return semantic.embedder
 
 
 def _summary(each: "Summary") -> dict[str, object]:

@@ -19,6 +19,7 @@ from tenantry.base.errors import Conflict, Unavailable
 from tenantry.pg import api_roles, catalog, names, objects, visitors
 from tenantry.pg.connections import PLATFORM, Address, connect, fetch_value
 from tenantry.pg.hardening import AUTH_DATABASE
+from tenantry.pg.sql_program import ENDED
 
 Access = Literal["read_only", "read_write"]
 Connection = AsyncConnection[TupleRow]
@@ -71,8 +72,9 @@ async def inside(
 ) -> AsyncIterator[Connection]:
     """Open a transaction in a tenant's database, with the rights of these roles of the tenant.
 
-    Raises Conflict if the database's connections are all taken, or if the tenant's own transactions
-    block it for too long; Unavailable if the server does not answer.
+    Raises Conflict if the database's connections are all taken, if the tenant's own transactions
+    block it for too long, or if it is dropped at this moment; Unavailable if the server does not
+    answer, or ends the session.
     """
     try:
         async with (
@@ -89,7 +91,9 @@ async def inside(
                 yield session
     except (TimeoutError, psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
         raise busy(database) from error
-    except psycopg.errors.AdminShutdown as error:
+    except psycopg.OperationalError as error:
+        if error.sqlstate is not None and not error.sqlstate.startswith(ENDED):
+            raise
         raise Unavailable(
             f"The session in {database} was ended: the server was stopped, or the database closed.",
             hint="Try again in a few seconds.",

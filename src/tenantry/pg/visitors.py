@@ -28,7 +28,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
-from tenantry.base.errors import Deferred
+from tenantry.base.errors import Conflict, Deferred
 from tenantry.base.events import SessionAnnounced, VisitorDropped, emit
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.host import files
@@ -52,6 +52,13 @@ _LOCK_TIMEOUT = "2s"
 _TRIES = 5
 _PAUSE_SECONDS = 0.05
 _PASS_SECONDS = 15.0
+# What a GRANT on a role or database raises that is dropped before or while it is granted; "tuple
+# concurrently deleted" has no code of its own.
+_GONE = (
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.InvalidCatalogName,
+    psycopg.errors.InternalError_,
+)
 
 Connection = AsyncConnection[TupleRow]
 
@@ -125,7 +132,8 @@ async def session(
 
     In autocommit mode; names resolve in pg_catalog, and a policy that would hide rows is an error.
 
-    Raises Unavailable if the server does not answer, or if the database does not admit it.
+    Raises Unavailable if the server does not answer, or if the database does not admit it; Conflict
+    if it is dropped at this moment.
     """
     async with (
         short_login(address, database, roles) as (name, password),
@@ -151,20 +159,33 @@ async def short_login(
     With ``runs_statements`` it runs statements of the tenant's, which the tenant's log has. With a
     ``purpose``, the sessions of an earlier login for the same purpose are terminated first.
 
-    Raises Unavailable if the server does not answer.
+    Raises Unavailable if the server does not answer, Conflict if roles or database are dropped at
+    this moment.
     """
     purpose = purpose or uuid4().hex
     name = names.visitor(names.running(purpose) if runs_statements else purpose)
     password = Secret(secrets.token_urlsafe(32))
-    async with connect(address, user=ADMIN) as admin:
-        await _make(admin, name, password, roles, bypass_rls=False, seconds=_SHORT_VISIT_SECONDS)
-        if not await _may_connect(admin, database, roles):
-            await admit(admin, database, name)
-    emit(SessionAnnounced(database))
     try:
+        async with connect(address, user=ADMIN) as admin:
+            await _make_short(admin, name, password, roles, database)
+        emit(SessionAnnounced(database))
         yield name, password
     finally:
         await _remove(address, names.purpose_of(name))
+
+
+async def _make_short(
+    admin: Connection, name: str, password: Secret, roles: Sequence[str], database: str
+) -> None:
+    try:
+        await _make(admin, name, password, roles, bypass_rls=False, seconds=_SHORT_VISIT_SECONDS)
+        if not await _may_connect(admin, database, roles):
+            await admit(admin, database, name)
+    except _GONE as error:
+        raise Conflict(
+            f"{database} is being deleted or replaced by another operation.",
+            hint="Look whether it is still there, and try again.",
+        ) from error
 
 
 async def _may_connect(admin: Connection, database: str, roles: Sequence[str]) -> bool:

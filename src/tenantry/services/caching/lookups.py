@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from tenantry.base.errors import Unavailable
+from tenantry.base.errors import Conflict, Unavailable
 from tenantry.base.settings import Settings
 from tenantry.control.sites import Mode
 from tenantry.host import environment
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _AGAIN_SECONDS = 5.0
+_OPEN_SECONDS, _LOOK_SECONDS = 15.0, 0.1  # for an embedder to start, and between two looks
 
 
 @dataclass(slots=True)
@@ -76,6 +77,26 @@ class Lookups:
         loading = asyncio.create_task(loaded(site_id, lookup))
         self._opened[site_id] = _Opened(redis, lookup, loading)
         return lookup
+
+    async def ready(self) -> None:
+        """Wait for the embedder, which starts with the first site that compares questions.
+
+        Raises Conflict if it is not installed, Unavailable if it does not answer in time.
+        """
+        if not environment.has_embedder():
+            raise Conflict(
+                "The embedder is not installed.",
+                hint="Whoever runs the platform installs it: ./tenantry install-embedder.",
+            )
+        try:
+            async with asyncio.timeout(_OPEN_SECONDS):
+                while self._embedder is None:
+                    self._open()
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            raise Unavailable(
+                "The embedder does not answer.", hint="See ./tenantry status and its log."
+            ) from None
 
     def forget(self, site_id: uuid.UUID) -> None:
         """Let go of the look-up of a site that is gone, with its questions."""

@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -80,7 +80,7 @@ class Collections:
         return Summary(name, *found)
 
     async def upsert(
-        self, name: str, items: Sequence[NewItem], embedder: "Callable[[], Embedder]"
+        self, name: str, items: Sequence[NewItem], embedder: "Callable[[], Awaitable[Embedder]]"
     ) -> int:
         """Store items, in place of those that have their ids: all or none.
 
@@ -113,14 +113,14 @@ class Collections:
         return len(found) if summary is None else summary[1]
 
     async def query_vector(
-        self, name: str, text: str, embedder: "Callable[[], Embedder]"
+        self, name: str, text: str, embedder: "Callable[[], Awaitable[Embedder]]"
     ) -> Vector:
         """Return the vector of a text, by the embedder of a collection.
 
         Raises NotFound, Conflict if its vectors are of another one, InvalidInput.
         """
         meta = (await self.show(name)).meta
-        made_by = embedder()
+        made_by = await embedder()
         _require_source(meta, made_by.id)
         [vector] = await self._embedded([text], made_by, "text")
         return vector
@@ -253,7 +253,7 @@ class Collections:
         return count
 
     async def _vectors(
-        self, items: Sequence[NewItem], embedder: "Callable[[], Embedder]"
+        self, items: Sequence[NewItem], embedder: "Callable[[], Awaitable[Embedder]]"
     ) -> tuple[list[Vector], str | None]:
         """Return a vector for each item, and the id of the embedder if it made them."""
         given = [each.vector for each in items if each.vector is not None]
@@ -267,7 +267,7 @@ class Collections:
         if len(texts) > MOST_EMBEDDED:
             detail = f"are at most {MOST_EMBEDDED} if their texts are embedded"
             raise InvalidInput.of("items", detail)
-        made_by = embedder()
+        made_by = await embedder()
         return await self._embedded(texts, made_by, "items"), made_by.id
 
     async def _embedded(self, texts: Sequence[str], embedder: Embedder, field: str) -> list[Vector]:
