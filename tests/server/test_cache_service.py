@@ -1,5 +1,6 @@
 """The AI cache with a real Redis, and the providers' own clients through its proxy."""
 
+import asyncio
 import threading
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ import pytest
 from cache_service import KEY, UPSTREAM_KEY, Service, cache_service
 from langcache import LangCache
 from langcache.models import SearchStrategy
+
+from tenantry.services.caching.model import Entry, Question
+from tenantry.services.caching.service import SiteCache
 
 CHAT = "/v1/chat/completions"
 
@@ -291,6 +295,30 @@ def test_one_request_serves_all_who_ask_at_the_same_time(service: Service) -> No
     assert len(service.providers.asked) == 1
     assert len({body for _, body in found}) == 1
     assert [cached for cached, _ in found].count("miss") == 1
+
+
+def test_an_answer_that_comes_and_ends_during_a_look_up_is_found(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = SiteCache.find
+
+    def ask() -> tuple[str, str]:
+        answer = service.http.post(CHAT, json=chat("meanwhile"))
+        return answer.headers["x-cache"], answer.text
+
+    others: list[tuple[str, str]] = []
+
+    async def slow(self: SiteCache, question: Question) -> Entry | None:
+        found = await find(self, question)
+        if not others:
+            others.append(("", ""))  # its own look-up is not slow
+            others.append(await asyncio.to_thread(ask))
+        return found
+
+    monkeypatch.setattr(SiteCache, "find", slow)
+    cached, body = ask()
+    assert (cached, others[1]) == ("hit", ("miss", body))
+    assert len(service.providers.asked) == 1
 
 
 def test_limits_of_a_site(service: Service) -> None:

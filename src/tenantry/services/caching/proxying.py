@@ -250,16 +250,26 @@ class Proxy:
         question = forms.question(form, asked, _context(to, request))
         if "no-cache" in request.directives:
             served.tally.add(model, bypasses=1)
-        else:
-            find = partial(self._flights.find, served.site.id, question.entry_id)
+        elif (reply := await self._without_asking(served, question, model)) is not None:
+            return reply
+        return await _of_flight(self._begin(replace(exchange, question=question)), "miss")
+
+    async def _without_asking(
+        self, served: Served, question: Question, model: object
+    ) -> Reply | None:
+        """Answer from the cache, or by a request on its way. None: the caller has to ask."""
+        named = served.site.id, question.entry_id
+        begun, seen = self._flights.begun(*named), -1
+        while seen != begun.count:
+            seen = begun.count
             # Before the look-up: one that ends meanwhile stores its answer too late for that.
-            if flight := find():
+            if flight := self._flights.find(*named):
                 return await _of_shared(served, model, flight)
             if (found := await served.look_up(question, model)) is not None:
                 return _of_found(found)
-            if flight := find():
+            if flight := self._flights.find(*named):
                 return await _of_shared(served, model, flight)
-        return await _of_flight(self._begin(replace(exchange, question=question)), "miss")
+        return None
 
     async def embed(self, served: Served, request: Request) -> Reply:
         """Answer a request for embeddings: only texts that are not stored go to the provider."""
