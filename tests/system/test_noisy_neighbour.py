@@ -142,7 +142,7 @@ def test_one_that_spills_as_much_as_it_may_and_keeps_every_core_busy(
 
     threads = many(8, work)
     with undisturbed(api, neighbour):
-        eventually(lambda: refused, seconds=60)
+        eventually(lambda: refused)
     over.set()
     for thread in threads:
         thread.join()
@@ -171,7 +171,7 @@ def test_one_that_fills_the_disk_and_overrides_what_should_stop_it(
 
     threads = many(1, work)
     with undisturbed(api, neighbour):
-        eventually(lambda: disk()["state"] == "stopped", seconds=60)
+        eventually(lambda: disk()["state"] == "stopped")
         with platform.superuser(dbname=noisy["database_name"]) as inside:
             # Not the size: vacuum still adds to it.
             written = inside.execute("SELECT count(*) FROM growing").fetchone()

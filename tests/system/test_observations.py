@@ -62,9 +62,7 @@ def test_what_cannot_be_measured_is_absent(platform: Installation) -> None:
     os.kill(pids["supervisor"], signal.SIGSTOP)  # or it would start the cluster again
     try:
         os.kill(pids["control"], signal.SIGQUIT)
-        eventually(
-            lambda: measures(platform).get('tenantry_part_up{part="control"}') == 0, seconds=60
-        )
+        eventually(lambda: measures(platform).get('tenantry_part_up{part="control"}') == 0)
         left = measures(platform)
     finally:
         os.kill(pids["supervisor"], signal.SIGCONT)

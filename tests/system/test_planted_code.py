@@ -352,7 +352,7 @@ def test_a_dump_that_changes_its_own_login_ends(scenario: Scenario) -> None:
             content=script.encode(),
             headers={"Content-Type": "application/octet-stream"},
         )
-        assert ended(scenario.api, data(answer, 202), seconds=60)["status"] == "failed"
+        assert ended(scenario.api, data(answer, 202))["status"] == "failed"
         assert scenario.api.delete(f"/api/databases/{target['id']}").status_code in {200, 202}
 
 
