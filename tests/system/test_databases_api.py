@@ -515,10 +515,12 @@ def test_open_sessions_survive_new_passwords(platform: Installation, api: httpx.
     with ThreadPoolExecutor(8) as pool:
         workers = [pool.submit(work, made[string]) for string in ENDPOINTS for _ in range(4)]
         idle = [login(made[string]) for string in STRINGS if string.endswith("_pooled")]
-        for _ in range(5):
-            data(api.post(f"/api/databases/{made['id']}/rotate-password"))
-            time.sleep(0.1)
-        stop.set()
+        try:
+            for _ in range(5):
+                data(api.post(f"/api/databases/{made['id']}/rotate-password"))
+                time.sleep(0.1)
+        finally:
+            stop.set()
         assert all(worker.result() > 10 for worker in workers)
     with platform.superuser() as server:
         server.execute(

@@ -140,7 +140,7 @@ def test_within_the_budget_it_goes_on_and_clients_notice_nothing(
         each.start()
     try:
         operation, report = run(body(TWO, owner, maxFailures=1))
-        assert wide.wait(10)
+        assert wide.wait(120)
     finally:
         stop.set()
         for each in readers:

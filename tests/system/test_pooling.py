@@ -226,11 +226,13 @@ def test_nobody_is_dropped_when_databases_come(platform: Installation) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         workers = [pool.submit(work) for _ in range(4)]
-        for limit in (3, 50, 4, 50):
-            new = platform.create(maxConnections=limit)
-            assert ask(new["connection_string_pooled"]) == 1
-            assert ask(new["shadow_database_url_pooled"]) == 1
-        stop.set()
+        try:
+            for limit in (3, 50, 4, 50):
+                new = platform.create(maxConnections=limit)
+                assert ask(new["connection_string_pooled"]) == 1
+                assert ask(new["shadow_database_url_pooled"]) == 1
+        finally:
+            stop.set()
         assert all(worker.result() > 10 for worker in workers)
 
 
