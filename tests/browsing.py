@@ -34,6 +34,9 @@ TABS = (
     "/operations",
     "/settings",
 )
+# A machine may have much else to do: Playwright's own five seconds are soon over.
+PATIENCE = 60_000  # milliseconds
+expect.set_options(timeout=PATIENCE)
 COOKIE = re.compile(r"__Host-tenantry=([^;]*); (.*)")
 
 
@@ -82,6 +85,7 @@ def visiting(platform: Installation, key: str | None = None) -> Iterator[Visitor
 def browsing(chromium: Browser, platform: Installation) -> Iterator[Page]:
     """A page on which the administrator has signed in; nothing may be refused by the policy."""
     context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
+    context.set_default_timeout(PATIENCE)
     opened = context.new_page()
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))

@@ -6,12 +6,19 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from harness import SHARED, Installation
 
 # How long one example takes says more about what else the machine does.
-settings.register_profile("tenantry", max_examples=50, deadline=None)
+settings.register_profile(
+    "tenantry",
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    # The same examples each time; others with TENANTRY_TEST_EXAMPLES=new.
+    derandomize=os.environ.get("TENANTRY_TEST_EXAMPLES") != "new",
+)
 settings.load_profile("tenantry")
 
 SLOWEST = 20  # modules that are named at the end

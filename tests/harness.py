@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,19 +37,50 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 NOT_SOON = f"{dt.datetime.now(dt.UTC) + dt.timedelta(hours=12):%H:%M}"
 
 
+# Below those that outgoing connections take.
+_FIRST_PORT, _LAST_PORT = 20_000, 32_000
+_reserved: dict[int, socket.socket] = {}
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on, below those that outgoing connections take."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.randrange(20_000, 32_000)  # noqa: S311 (no secret)
+    """Ports that nothing listens on, and that no other test process is given meanwhile."""
+    return [adjacent_ports(1)[0] for _ in range(count)]
+
+
+def adjacent_ports(count: int) -> range:
+    """So many of them, one after the other."""
+    while True:
+        first = random.randrange(_FIRST_PORT, _LAST_PORT - count)  # noqa: S311 (no secret)
+        ports = range(first, first + count)
+        taken = [port for port in ports if _reserve(port)]
+        if len(taken) == count:
+            return ports
+        give_back(taken)
+
+
+def _reserve(port: int) -> bool:
+    """Keep other test processes off a port, until ``give_back`` or the end of this one.
+
+    By a name that only one process can have (unix(7), abstract sockets): of an installation's
+    ports, some are listened at late or never.
+    """
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f"\0tenantry-tests-{port}")
         with socket.socket() as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-        if port not in found:
-            found.append(port)
-    return found
+            probe.bind(("", port))
+    except OSError:
+        name.close()
+        return False
+    _reserved[port] = name
+    return True
+
+
+def give_back(ports: Iterable[int]) -> None:
+    """Let other tests have these ports."""
+    for port in ports:
+        if (name := _reserved.pop(port, None)) is not None:
+            name.close()
 
 
 @dataclass
@@ -66,6 +97,8 @@ class Installation:
     rest_port: int = field(init=False)
     cache_port: int = field(init=False)
     redis_port: int = field(init=False)
+    site_ports: range = field(init=False)
+    instance_ports: range = field(init=False)
     _brought_up: ClassVar[int] = 0
     _supervisors: list["subprocess.Popen[bytes]"] = field(init=False, default_factory=list)
     _clients: list[httpx.Client] = field(init=False, default_factory=list)
@@ -74,8 +107,10 @@ class Installation:
         # Not below pytest's own folders: the service user cannot enter those.
         self.home = Path(tempfile.mkdtemp(prefix="tnt-"))
         self._own_home()
-        self.api_port, self.pg_port, self.pool_port, *more = free_ports(6)
-        self.rest_port, self.cache_port, self.redis_port = more
+        self.api_port, self.pg_port, self.pool_port, *more = free_ports(5)
+        self.rest_port, self.cache_port = more
+        self.site_ports, self.instance_ports = adjacent_ports(20), adjacent_ports(20)
+        self.redis_port = self.site_ports[0]
 
     def _own_home(self) -> None:
         self.home.chmod(0o755)
@@ -92,6 +127,7 @@ class Installation:
             "TENANTRY_REST_PORT": str(self.rest_port),
             "TENANTRY_CACHE_PORT": str(self.cache_port),
             "TENANTRY_REDIS_PORT": str(self.redis_port),
+            "TENANTRY_INSTANCE_PORTS": f"{self.instance_ports[0]}-{self.instance_ports[-1]}",
             "TENANTRY_MEMORY_MB": "1024",
             "TENANTRY_WARM_POOL": "4",
             "TENANTRY_POOL_MEMORY_MB": "64",  # the least, so that little fills it
@@ -427,6 +463,8 @@ class Installation:
         self.kill_all()
         cgroups.remove(self.home)
         shutil.rmtree(self.home, ignore_errors=True)
+        give_back((self.api_port, self.pg_port, self.pool_port, self.rest_port, self.cache_port))
+        give_back((*self.site_ports, *self.instance_ports))
 
 
 class Removable(Protocol):

@@ -52,7 +52,7 @@ def checksum(url: str) -> object:
     )
 
 
-def ended(api: httpx.Client, operation: dict[str, Any], *, seconds: float = 60) -> dict[str, Any]:
+def ended(api: httpx.Client, operation: dict[str, Any], *, seconds: float = 240) -> dict[str, Any]:
     """The operation, once it has ended."""
     deadline = time.monotonic() + seconds
     while operation["finished_at"] is None:

@@ -96,6 +96,18 @@ def authenticator(session: httpx.Client) -> tuple[pyotp.TOTP, list[str]]:
     totp = pyotp.parse_uri(made["uri"])
     assert isinstance(totp, pyotp.TOTP)
     assert totp.secret == made["secret"]
-    code = totp.at(int(time.time()) - 30)  # the step before: this one is for the login
-    codes = data(session.post("/api/auth/totp/confirm", json={"code": code}))
-    return totp, codes["recovery_codes"]
+    return totp, confirmed(session, totp)
+
+
+def confirmed(session: httpx.Client, totp: pyotp.TOTP) -> list[str]:
+    """Confirm it by the code of the step before, since that of this one is for a login.
+
+    Once more if a step has ended meanwhile. Returns the recovery codes.
+    """
+    while True:
+        step = int(time.time()) // totp.interval
+        body = {"code": totp.at((step - 1) * totp.interval)}
+        answer = session.post("/api/auth/totp/confirm", json=body)
+        if answer.is_success or int(time.time()) // totp.interval == step:
+            codes: list[str] = data(answer)["recovery_codes"]
+            return codes

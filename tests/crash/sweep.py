@@ -21,7 +21,7 @@ Row = dict[str, Any]
 Look = Callable[[], object]
 StatementsOf = Literal["operations", "rounds"]
 
-_MOST_SECONDS = 150.0
+_MOST_SECONDS = 600.0
 _POLL_SECONDS = 0.003
 _ASK_SECONDS = 0.1
 
@@ -62,7 +62,7 @@ class RisingScene(Scene):
 
     def ended(self, operation: Row) -> Row:
         """An operation, once it has ended."""
-        wait_for("its end", lambda: self.operation(operation["id"])["finished_at"], seconds=90)
+        wait_for("its end", lambda: self.operation(operation["id"])["finished_at"])
         return self.operation(operation["id"]) | {"asked": operation["asked"]}
 
     # ── killed ───────────────────────────────────────────────────────────────
@@ -108,7 +108,7 @@ class RisingScene(Scene):
         ``everywhere`` at each of its steps, without exception. Whatever else the worker does
         meanwhile is killed, too. ``look`` is called after each death.
         """
-        wait_for("the end of what the worker's rounds began", self._idle, seconds=90)
+        wait_for("the end of what the worker's rounds began", self._idle)
         self._sweep("operations" if statements else None)
         try:
             operation = begin()

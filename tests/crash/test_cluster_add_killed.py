@@ -7,7 +7,6 @@ from scene import wait_for
 from sweep import RisingScene, risen
 
 from clients import ENDPOINTS, ask
-from harness import free_ports
 
 NAME = "shared-2"
 
@@ -15,10 +14,7 @@ NAME = "shared-2"
 @pytest.fixture
 def scene() -> Iterator[RisingScene]:
     """An installation of its own: a cluster cannot be removed again."""
-    ports = sorted(free_ports(2))
-    with risen(
-        TENANTRY_INSTANCE_PORTS=f"{ports[0]}-{ports[-1]}", TENANTRY_MEMORY_MB="1536"
-    ) as found:
+    with risen(TENANTRY_MEMORY_MB="1536") as found:
         yield found
 
 
@@ -49,7 +45,7 @@ def test_it_is_added_wherever_its_worker_is_killed(scene: RisingScene) -> None:
     with scene.installation.control() as control:
         control.execute("UPDATE clusters SET max_databases = 1")
     scene.installation.add_cluster_if_full()
-    wait_for("a third cluster", lambda: is_ready(scene, "shared-3"), seconds=90)
+    wait_for("a third cluster", lambda: is_ready(scene, "shared-3"))
 
 
 @pytest.mark.parametrize("event", ["cluster.add.created", "cluster.add.hardened"])

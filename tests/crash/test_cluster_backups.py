@@ -59,7 +59,7 @@ def outcome(scene: Scene, where: str) -> dict[str, Any]:
             found.update(api.get(where).json()["data"])
         return found["finished_at"] is not None
 
-    wait_for("the end of a backup", has_ended, seconds=60)
+    wait_for("the end of a backup", has_ended)
     return found
 
 

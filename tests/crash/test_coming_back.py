@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from scene import WARM, Scene, Victim, wait_for
 
-from harness import DEADLINE, as_service_user
+from harness import DEADLINE, as_service_user, kill
 
 LARGEST_POOL = 8
 
@@ -45,8 +45,7 @@ def test_killed_as_often_as_it_comes_up(scene: Scene, victim: Victim) -> None:
     scene.remember_pids()
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        if (pid := scene.pid(victim)) is not None:
-            os.kill(pid, signal.SIGKILL)
+        kill(scene.pid(victim), signal.SIGKILL)
         time.sleep(0.01)
     scene.wait_ready()
     scene.reconcile()

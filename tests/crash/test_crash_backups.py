@@ -48,7 +48,7 @@ def made(scene: Scene, database: Database) -> Row:
         found.update(shown.json()["data"] if shown is not None and shown.is_success else {})
         return found.get("finished_at") is not None
 
-    wait_for("the operation's end", has_ended, seconds=60)
+    wait_for("the operation's end", has_ended)
     return found
 
 

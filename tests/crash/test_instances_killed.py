@@ -9,7 +9,6 @@ from scene import Database, wait_for
 from sweep import RisingScene, Row, risen
 
 from clients import ENDPOINTS, ask
-from harness import free_ports
 
 pytestmark = pytest.mark.takes_minutes
 
@@ -17,10 +16,7 @@ pytestmark = pytest.mark.takes_minutes
 @pytest.fixture(scope="module")
 def scene() -> Iterator[RisingScene]:
     """An installation of its own: its worker is killed all the time."""
-    ports = sorted(free_ports(2))
-    with risen(
-        TENANTRY_INSTANCE_PORTS=f"{ports[0]}-{ports[-1]}", TENANTRY_INSTANCE_MEMORY_MB="128"
-    ) as found:
+    with risen(TENANTRY_INSTANCE_MEMORY_MB="128") as found:
         yield found
 
 

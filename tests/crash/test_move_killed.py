@@ -13,7 +13,6 @@ from scene import ROWS, SMALL_LIMIT, Database, wait_for
 from sweep import RisingScene, Row, risen
 
 from clients import ask, changed
-from harness import free_ports
 
 pytestmark = pytest.mark.takes_minutes
 
@@ -23,10 +22,7 @@ WHOLE = (ROWS, ROWS * (ROWS + 1) // 2)
 @pytest.fixture(scope="module")
 def scene() -> Iterator[RisingScene]:
     """An installation of its own: its worker is killed all the time."""
-    ports = sorted(free_ports(2))
-    with risen(
-        TENANTRY_INSTANCE_PORTS=f"{ports[0]}-{ports[-1]}", TENANTRY_INSTANCE_MEMORY_MB="128"
-    ) as found:
+    with risen(TENANTRY_INSTANCE_MEMORY_MB="128") as found:
         yield found
 
 

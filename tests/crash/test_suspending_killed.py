@@ -10,7 +10,7 @@ from scene import Part, Scene, wait_for
 
 from answers import data
 from clients import ask, hurry
-from harness import free_ports, is_postmaster
+from harness import is_postmaster
 from suspending import is_suspended, stay_awake, suspend_soon
 from tenantry.host import processes
 
@@ -23,10 +23,7 @@ Victim = Literal["worker", "listener", "instance"]
 @pytest.fixture(scope="module")
 def own_scene() -> Iterator[Scene]:
     """An installation of its own, with instances."""
-    ports = sorted(free_ports(2))
-    scene = Scene(
-        TENANTRY_INSTANCE_PORTS=f"{ports[0]}-{ports[-1]}", TENANTRY_INSTANCE_MEMORY_MB="128"
-    )
+    scene = Scene(TENANTRY_INSTANCE_MEMORY_MB="128")
     try:
         scene.up()
         hurry(scene.installation)

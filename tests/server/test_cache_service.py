@@ -17,6 +17,7 @@ from cache_service import KEY, UPSTREAM_KEY, Service, cache_service
 from langcache import LangCache
 from langcache.models import SearchStrategy
 
+from clients import eventually
 from tenantry.services.caching.model import Entry, Question
 from tenantry.services.caching.service import SiteCache
 
@@ -286,11 +287,17 @@ def test_one_request_serves_all_who_ask_at_the_same_time(service: Service) -> No
         with service.http.stream("POST", CHAT, json=chat("wait", stream=True)) as answer:
             return answer.headers["x-cache"], answer.read().decode()
 
+    def shared() -> int:
+        return sum(cell["shared"] for cell in list(service.counts._cells.values()))
+
+    before = shared()
     with ThreadPoolExecutor(5) as threads:
         asked = [threads.submit(ask) for _ in range(5)]
-        while not service.providers.asked:
-            pass
-        service.providers.released.set()
+        try:
+            # All are there before it ends: who looks up meanwhile finds neither it nor its answer.
+            eventually(lambda: shared() == before + 4)
+        finally:
+            service.providers.released.set()
         found = [each.result() for each in asked]
     assert len(service.providers.asked) == 1
     assert len({body for _, body in found}) == 1

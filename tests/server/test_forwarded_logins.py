@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 import ssl
 import struct
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import free_ports
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host.certificates import OwnAuthority
@@ -36,8 +36,7 @@ def fleet() -> Iterator[Fleet]:
     authority = OwnAuthority(home.ca_certificate, home.tls / "ca.key")
     authority.ensure()
     home.certificate.write_bytes(authority.issue(["localhost"]).render())
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = int(found.getsockname()[1])
+    (port,) = free_ports(1)
     made = Fleet(Settings(home=root))
     made.put(
         Member(

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from harness import free_ports
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host.certificates import OwnAuthority
@@ -26,11 +27,6 @@ SSL_REQUEST = struct.pack("!II", 8, 80877103)
 GSS_REQUEST = struct.pack("!II", 8, 80877104)
 SESSION = struct.pack("!II", 17, 196608) + b"user\0a\0\0\0"
 SAID = "the instance shop-production-postgres is stopped"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture
@@ -48,7 +44,7 @@ def fleet() -> Iterator[Fleet]:
         Member(
             name="db-shop",
             driver="process",
-            port=free_port(),
+            port=free_ports(1)[0],
             kind="dedicated",
             wanted="stopped",
             container_name="shop-production-postgres",

@@ -3,7 +3,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import LiteralString
+from typing import Any, LiteralString
 from uuid import uuid4
 
 import psycopg
@@ -13,7 +13,7 @@ from tenants import PASSWORD, Connection, Tenant, make, rows, unmake
 
 from tenantry.base.errors import Conflict, Unavailable
 from tenantry.base.secrets import scram_verifier
-from tenantry.pg import catalog, connections, logins, names, objects
+from tenantry.pg import catalog, connections, logins, names, objects, replacing, visitors
 from tenantry.pg.catalog import DatabaseState
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.logins import Access
@@ -233,6 +233,45 @@ async def test_a_database_that_is_dropped_at_that_moment_admits_nobody(
         )
         == []
     )
+
+
+async def test_a_database_that_is_renamed_before_its_session_begins_is_no_failure_of_ours(
+    platform: Connection, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main, aside = tenant.databases[0], "aside"
+    made = visitors._make_short
+
+    async def made_too_late(*arguments: Any) -> None:
+        await made(*arguments)
+        await renamed(tenant.address, main, aside)
+
+    monkeypatch.setattr(visitors, "_make_short", made_too_late)
+    try:
+        with pytest.raises(Conflict, match="is being deleted"):
+            async with logins.inside(tenant.address, main, [tenant.role]):
+                pass
+    finally:
+        await renamed(tenant.address, aside, main)
+    assert await rows(platform, "SELECT 1 FROM pg_database WHERE datname = %s", main) == [(1,)]
+
+
+async def renamed(address: Address, before: str, after: str) -> None:
+    async with connect(address, user=ADMIN) as admin:
+        await admin.execute(f'ALTER DATABASE "{before}" RENAME TO "{after}"'.encode())
+
+
+async def test_grants_on_a_database_at_the_same_time_wait_for_each_other(
+    platform: Connection, tenant: Tenant
+) -> None:
+    """What a tenant may not enter at the moment, a visit's login is granted by itself."""
+    main = tenant.databases[0]
+    await replacing.close_database(platform, main)
+
+    async def visit() -> object:
+        async with logins.inside(tenant.address, main, [tenant.role]) as session_:
+            return (await rows(session_, "SELECT 1"))[0][0]
+
+    assert await asyncio.gather(*(visit() for _ in range(4))) == [1] * 4
 
 
 async def test_a_session_that_the_server_ends_is_no_failure_of_ours(

@@ -19,7 +19,8 @@ from harness import Installation
 
 Row = dict[str, Any]
 
-# Autovacuum leaves it all alone, and so does this module's clock: the counters are made old.
+# Autovacuum leaves it all alone (see ``fill``), and so does this module's clock: the counters are
+# made old.
 PROBLEMS = """
     CREATE TABLE customers (id int PRIMARY KEY);
     INSERT INTO customers SELECT generate_series(1, 1000);
@@ -97,6 +98,8 @@ BLUEPRINTS = {
 class Advised:
     """A database whose counters are a month old."""
 
+    holder: psycopg.Connection[TupleRow]
+
     def __init__(self, platform: Installation, api: httpx.Client, **asked: object) -> None:
         self.made = platform.create(**asked)
         self.url = self.made["connection_string"]
@@ -129,7 +132,7 @@ def bad(platform: Installation) -> Iterator[tuple[Advised, psycopg.Connection[Tu
     """The database, and a session of it that is idle in a transaction."""
     with platform.client() as api:
         advised = Advised(platform, api, name="advised")
-        with login(advised.url) as idle:
+        with login(advised.url) as idle, login(advised.url) as advised.holder:
             idle.execute("BEGIN; SELECT 1")
             fill(platform, advised)
             yield advised, idle
@@ -138,6 +141,8 @@ def bad(platform: Installation) -> Iterator[tuple[Advised, psycopg.Connection[Tu
 
 def fill(platform: Installation, advised: Advised) -> None:
     do(advised.url, PROBLEMS)
+    # Autovacuum would freeze it within a minute, and waits for this.
+    advised.holder.execute("BEGIN; LOCK TABLE aged IN SHARE UPDATE EXCLUSIVE MODE")
     with login(advised.url) as session:
         with pytest.raises(psycopg.errors.UniqueViolation):
             session.execute("CREATE UNIQUE INDEX CONCURRENTLY broken ON keyless (row_id)")
@@ -164,6 +169,7 @@ def test_each_problem_is_found_and_solved_by_its_statement(
     (missing,) = [each for each in rows if each["code"] == "missing_index"]
     assert "10 calls" in missing["detail"]
 
+    advised.holder.close()
     do(advised.url, "DELETE FROM keyless")
     with login(advised.url) as session:
         for each in rows:

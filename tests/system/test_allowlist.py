@@ -18,7 +18,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
-from clients import is_open
+from clients import eventually, is_open
 from harness import Installation
 from inside import inside
 from tenantry.base import logs, settings
@@ -211,10 +211,7 @@ def test_an_entry_that_has_come_to_its_end_admits_nobody(
                 " WHERE database_id = %s",
                 (database["id"],),
             )
-        deadline = time.monotonic() + 20
-        while is_open(session) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert not is_open(session)
+        eventually(lambda: not is_open(session))
 
 
 async def sweep_while_one_is_admitted(

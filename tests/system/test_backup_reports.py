@@ -164,7 +164,7 @@ def ended(api: httpx.Client, started: httpx.Response) -> dict[str, Any]:
         found.update(api.get(started.headers["Location"]).json()["data"])
         return found["finished_at"] is not None
 
-    eventually(has_ended, seconds=90)
+    eventually(has_ended)
     return found
 
 
@@ -293,8 +293,8 @@ def test_a_new_folder_begins_with_a_full_backup_of_everything(scenario: Scenario
     with scenario.worker_stopped():
         scenario.agree("none", f"there is no backup in {new} yet")
     inside(scenario.platform, begin_due)  # unless the worker has done it
-    eventually(lambda: scenario.cluster()["backups"] == "ok", seconds=60)
-    eventually(lambda: scenario.cluster("control")["backups"] == "ok", seconds=60)
+    eventually(lambda: scenario.cluster()["backups"] == "ok")
+    eventually(lambda: scenario.cluster("control")["backups"] == "ok")
     scenario.platform.wait_restorable(CLUSTER)
     assert not scenario.restore(scenario.moment)  # it is of the old folder
     old_moment, scenario.moment = scenario.moment, scenario.now()
@@ -310,7 +310,7 @@ def test_a_new_folder_begins_with_a_full_backup_of_everything(scenario: Scenario
         started = inside(scenario.platform, begin_due)
     assert (CLUSTER, "incr") in [(each["cluster"], each["type"]) for each in started]
     assert scenario.restore(old_moment)
-    eventually(lambda: "none after the last" not in scenario.platform.warnings(), seconds=60)
+    eventually(lambda: "none after the last" not in scenario.platform.warnings())
     scenario.platform.wait_restorable(CLUSTER)
     assert scenario.restore(scenario.now())
 

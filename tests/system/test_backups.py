@@ -67,7 +67,7 @@ def ended(api: httpx.Client, answer: httpx.Response) -> Row:
         found.update(data(api.get(answer.headers["Location"])))
         return found["finished_at"] is not None
 
-    eventually(has_ended, seconds=60)
+    eventually(has_ended)
     return found
 
 
@@ -512,7 +512,7 @@ def test_a_scheduled_backup_that_fails_is_reported_and_tried_again(
     with platform.control() as control:  # it has been tried often enough
         control.execute("UPDATE operations SET attempts = 5 WHERE resource_id = %s",
                         (database["id"],))  # fmt: skip
-    eventually(lambda: attempt()["status"] == "failed", seconds=60)
+    eventually(lambda: attempt()["status"] == "failed")
     assert attempt()["tries"] == 1
     assert attempt()["error"]
     assert failing() == "1.0"
@@ -523,7 +523,7 @@ def test_a_scheduled_backup_that_fails_is_reported_and_tried_again(
     in_the_way.unlink()
     with platform.control() as control:
         control.execute("UPDATE operations SET finished_at = finished_at - interval '15 min'")
-    eventually(lambda: attempt()["status"] == "succeeded", seconds=60)
+    eventually(lambda: attempt()["status"] == "succeeded")
     assert attempt()["tries"] == 2
     assert failing() == "0.0"
 

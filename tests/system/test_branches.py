@@ -277,7 +277,7 @@ def test_one_that_expires(
     assert refused["errors"][0]["field"] == "expires_at"
     with platform.control() as control:
         control.execute("UPDATE databases SET expires_at = now() WHERE id = %s", (branch["id"],))
-    eventually(lambda: gone(platform, branch), seconds=75)
+    eventually(lambda: gone(platform, branch))
     log = data(api.get("/api/audit-logs", params={"resource_id": branch["id"]}))
     assert [each["action"] for each in log] == [
         "database.deleted", "database.delete", "branch.expire", "database.update",

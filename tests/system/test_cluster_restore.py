@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import psycopg
 import pytest
 
 from answers import data
-from clients import hurry
+from clients import eventually, hurry
 from harness import Installation
 from inside import inside
 from persons import Person, make_user
@@ -121,10 +120,7 @@ def one_line(text: str) -> str:
 
 
 def wait_gone(platform: Installation, database: Database) -> None:
-    deadline = time.monotonic() + 30
-    while database["username"] in platform.inventory()[0]:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    eventually(lambda: database["username"] not in platform.inventory()[0])
 
 
 def rotated(platform: Installation, database: Database) -> Database:

@@ -718,14 +718,14 @@ def test_a_page_renews_itself_and_leaves_the_focus_alone(
     link.focus()
     page.evaluate("document.querySelector('#list tbody a').seen = true")
     data(api.patch(f"/api/databases/{made['id']}", json={"environment": "development"}))
-    expect(page.locator("#list .chip")).to_have_text("development", timeout=20_000)
+    expect(page.locator("#list .chip")).to_have_text("development")
     expect(link).to_be_focused()
     assert page.evaluate("document.querySelector('#list tbody a').seen")
     page.route("**/databases?*", lambda route: route.fulfill(status=409))
-    expect(page.locator("html.old")).to_have_count(1, timeout=20_000)
+    expect(page.locator("html.old")).to_have_count(1)
     expect(link).to_be_visible()
     page.unroute("**/databases?*")
-    expect(page.locator("html.old")).to_have_count(0, timeout=20_000)
+    expect(page.locator("html.old")).to_have_count(0)
     # Nobody looks at a hidden tab.
     page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
     assert page.evaluate(ASKS) is False
@@ -769,5 +769,5 @@ def test_everything_can_be_perceived_and_fits_a_phone(
 
 def test_the_reference_of_the_api_is_rendered(platform: Installation, page: Page) -> None:
     page.goto(f"{platform.url}/docs")
-    expect(page.get_by_text("/api/databases", exact=True).first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("/api/databases", exact=True).first).to_be_visible()
     expect(page.get_by_text("Unable to render")).to_have_count(0)

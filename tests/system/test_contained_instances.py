@@ -58,8 +58,8 @@ def test_an_instance_lives_in_a_container(platform: Installation, engine: Engine
 
         # The supervisor replaces a container that was removed by hand.
         engine.docker("rm", "--force", NAME)
-        eventually(lambda: engine.docker("ps", "--quiet"), seconds=60)
-        eventually(lambda: reached(pooled), seconds=60)
+        eventually(lambda: engine.docker("ps", "--quiet"))
+        eventually(lambda: reached(pooled))
 
         for verb, running in (("stop", ""), ("start", NAME)):
             operation = data(api.post(f"/api/databases/{made['id']}/{verb}"), 202)

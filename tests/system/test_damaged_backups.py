@@ -79,7 +79,7 @@ def test_a_flipped_byte_is_found(backed: Installation, disk: Path) -> None:
         assert (status, reported["state"]) == (200, "warning")
         assert "shared-1: the last verification failed" in reported["detail"]
     assert backed.cluster("verify", "shared-1").returncode == 0
-    assert nothing_is_said(backed)
+    eventually(lambda: nothing_is_said(backed))
 
 
 def test_a_missing_segment_is_found(backed: Installation, disk: Path) -> None:

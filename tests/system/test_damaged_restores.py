@@ -75,7 +75,7 @@ class Scenario:
                 found.update(api.get(path).json()["data"])
             return found["finished_at"] is not None
 
-        eventually(has_ended, seconds=90)
+        eventually(has_ended)
         return found
 
     def problem(self, what: str, **asked: str) -> Row:

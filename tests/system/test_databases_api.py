@@ -16,6 +16,9 @@ from clients import ENDPOINTS, STRINGS, ask, changed, eventually, login, refusal
 from harness import Installation
 from tenantry.api.database_answers import Database
 
+# What it takes on disk, and whether it is used, is looked at now and then.
+NOW_AND_THEN = dict.fromkeys(("disk", "last_active_at", "watched_since"))
+
 
 def is_database(reported: dict[str, Any]) -> bool:
     """Whether an answer has all fields of a database, of their types, and no others."""
@@ -49,7 +52,7 @@ def test_a_new_database_is_reported_in_full(platform: Installation, api: httpx.C
     assert (made["environment"], made["max_connections"]) == ("staging", 20)
     assert (made["kind"], made["shadow"], made["status"]) == ("shared", True, "active")
     age = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(made["created_at"])
-    assert dt.timedelta(0) < age < dt.timedelta(minutes=1)
+    assert dt.timedelta(0) < age < dt.timedelta(minutes=5)
 
     password, user, base = made["password"], made["username"], made["database_name"]
     assert (base[:7], user[:5]) == ("tenant_", "user_")
@@ -171,9 +174,7 @@ def test_a_database_is_shown_as_it_is_listed_and_without_its_password(
     shown = api.get(f"/api/databases/{made['id']}")
     listed = api.get("/api/databases", params={"owner": made["owner_email"]})
     assert is_database(data(shown))
-    # What it takes on disk, and whether it is used, is looked at now and then.
-    now_and_then = dict.fromkeys(("disk", "last_active_at", "watched_since"))
-    assert [each | now_and_then for each in data(listed)] == [data(shown) | now_and_then]
+    assert [each | NOW_AND_THEN for each in data(listed)] == [data(shown) | NOW_AND_THEN]
     assert listed.json()["count"] == 1
     for answer in (shown, listed):
         assert made["password"] not in answer.text
@@ -292,7 +293,8 @@ def test_labels_and_limits_are_changed(platform: Installation, api: httpx.Client
     assert {field: after[field] for field in wanted} == wanted
     assert after["updated_at"] > after["created_at"] == made["created_at"]
     of_sizes = {"operation_id": None, "pending_restart": None}
-    assert data(api.get(f"/api/databases/{made['id']}")) | of_sizes == after
+    shown = data(api.get(f"/api/databases/{made['id']}")) | of_sizes
+    assert shown | NOW_AND_THEN == after | NOW_AND_THEN
     with platform.superuser() as server:
         limit = server.execute(
             "SELECT rolconnlimit FROM pg_roles WHERE rolname = %s", (made["username"],)
@@ -333,7 +335,8 @@ def test_a_database_that_is_nobodys_is_given_to_somebody_once(
         problem(theirs.patch(path, json={"owner_email": other}), 403)
         problem(api.patch(path, json={"owner_email": other}), 409)
     assert ask(made["connection_string"]) == 1
-    updates = data(api.get("/api/audit-logs", params={"action": "database.update"}))
+    asked = {"action": "database.update", "resource_id": made["id"]}
+    updates = data(api.get("/api/audit-logs", params=asked))
     given_to = [row["details"]["owner_email"] for row in updates if "owner_email" in row["details"]]
     assert given_to == [[None, owner]]
 
@@ -463,7 +466,7 @@ def test_many_deletions_at_once_leave_the_api_answering(platform: Installation) 
             data(client.get("/api/databases", params={"limit": 1}))
             slowest = max(slowest, time.monotonic() - began)
     assert {deletion.result() for deletion in deletions} <= {200, 202}
-    assert slowest < 5
+    assert slowest < 10  # which is how long a request waits for a connection at most
 
     def gone() -> bool:
         roles, databases = platform.inventory()
@@ -512,10 +515,12 @@ def test_open_sessions_survive_new_passwords(platform: Installation, api: httpx.
     with ThreadPoolExecutor(8) as pool:
         workers = [pool.submit(work, made[string]) for string in ENDPOINTS for _ in range(4)]
         idle = [login(made[string]) for string in STRINGS if string.endswith("_pooled")]
-        for _ in range(5):
-            data(api.post(f"/api/databases/{made['id']}/rotate-password"))
-            time.sleep(0.1)
-        stop.set()
+        try:
+            for _ in range(5):
+                data(api.post(f"/api/databases/{made['id']}/rotate-password"))
+                time.sleep(0.1)
+        finally:
+            stop.set()
         assert all(worker.result() > 10 for worker in workers)
     with platform.superuser() as server:
         server.execute(

@@ -421,9 +421,13 @@ def test_statements_are_counted_again(
 def test_endless_different_statements_make_other_views_incomplete(
     platform: Installation, api: httpx.Client, seen: Seen
 ) -> None:
+
+    def is_complete_again() -> bool:
+        data(seen.api.post(f"{seen.path}/queries/reset"))
+        return seen.api.get(f"{seen.path}/queries").json()["incomplete_since"] is None
+
     do(seen.direct, "SELECT 'mine'")
-    data(seen.api.post(f"{seen.path}/queries/reset"))
-    assert seen.api.get(f"{seen.path}/queries").json()["incomplete_since"] is None
+    eventually(is_complete_again)  # others' statements may be in the way at once
     other = Seen(platform, api)
     with other.api, login(other.direct) as session, session.pipeline():
         for number in range(6000):
@@ -433,8 +437,7 @@ def test_endless_different_statements_make_other_views_incomplete(
     assert page["incomplete_since"] == page["counted_since"]
     reported = platform.tenantry("db", "queries", seen.made["id"])
     assert "Incomplete since" in reported.stderr
-    data(seen.api.post(f"{seen.path}/queries/reset"))
-    assert seen.api.get(f"{seen.path}/queries").json()["incomplete_since"] is None
+    eventually(is_complete_again)
 
 
 def test_who_fills_the_file_of_texts_is_not_recorded_for_a_while(
@@ -530,8 +533,6 @@ def test_a_plan_is_made_with_the_rights_of_the_tenant(seen: Seen, platform: Inst
         " RETURN (SELECT rolpassword FROM pg_authid LIMIT 1); END $$",
     )
     assert "permission denied" in refused(seen, "SELECT escape()", analyze=True)
-    with platform.superuser() as server:
-        left = server.execute(
-            "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, 'tenantry_visitor_')"
-        ).fetchone()
-    assert left == (0,)
+    visitors = "SELECT FROM pg_roles WHERE starts_with(rolname, 'tenantry_visitor_')"
+    with platform.superuser() as server:  # others come and go all the time
+        eventually(lambda: server.execute(visitors).fetchall() == [])

@@ -53,6 +53,11 @@ def limits_of(row: dict[str, Any]) -> dict[str, int]:
     return {field: row["limits"][field] for field, _ in PARAMETERS.values()}
 
 
+def active(platform: Installation) -> set[str]:
+    """The databases that are in use: not the warm pool, which is refilled meanwhile."""
+    return {row["id"] for row in platform.rows() if row["status"] == "active"}
+
+
 def role_limit(platform: Installation, made: dict[str, Any]) -> int:
     with platform.superuser() as server:
         found = server.execute(
@@ -112,15 +117,13 @@ def test_a_database_without_a_plan_has_the_standard_one(platform: Installation) 
 
 
 def test_a_plan_that_is_not_there_makes_nothing(platform: Installation, api: httpx.Client) -> None:
-    before = platform.rows()
+    before = active(platform)
     reported = problem(api.post("/api/databases", json={"friendlyName": "X", "plan": "gold"}), 422)
     assert [error["field"] for error in reported["errors"]] == ["plan"]
     assert "GET /api/plans" in reported["errors"][0]["message"]
     slip = api.post("/api/databases", json={"friendlyName": "X", "plan": "premum"})
     assert "Did you mean premium?" in problem(slip, 422)["errors"][0]["message"]
-    assert [row for row in platform.rows() if row["status"] == "active"] == [
-        row for row in before if row["status"] == "active"
-    ]
+    assert active(platform) <= before
     made = platform.create()
     problem(api.patch(f"/api/databases/{made['id']}", json={"plan": "gold"}), 422)
     assert data(api.get(f"/api/databases/{made['id']}"))["plan"] == "standard"
@@ -457,7 +460,7 @@ def test_who_overrides_it_and_goes_on_is_stopped(
         "BEGIN READ WRITE; ALTER ROLE CURRENT_USER SET default_transaction_read_only = off; COMMIT",
     )
     inserted = 0
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while disk(api, full)["state"] != "stopped":
         assert time.monotonic() < deadline
         try:
@@ -472,7 +475,7 @@ def test_who_overrides_it_and_goes_on_is_stopped(
     for string in STRINGS[::2]:
         assert "too many connections for database" in refusal(full[string])
     for string in STRINGS[1::2]:
-        refusal(full[string], seconds=10)
+        refusal(full[string])
     with platform.superuser(dbname=full["database_name"]) as inside:
         # Not the size: vacuum still adds to it.
         written = inside.execute("SELECT count(*) FROM growing").fetchone()

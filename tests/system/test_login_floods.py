@@ -91,7 +91,7 @@ def test_who_stops_in_a_login_keeps_nobody_out(
     ended = measure(platform, "tenantry_logins_ended_total")
     with flood(open_one, 3 * PLACES) as opened:
         # All have come, and it is answered: what arrives at once takes places until it is seen.
-        eventually(lambda: opened() > 3 * PLACES, seconds=60)
+        eventually(lambda: opened() > 3 * PLACES)
         eventually(lambda: measure(platform, "tenantry_logins_ended_total") > ended)
         eventually(lambda: gets_in(neighbour))
         # Those that are ended come again, and take places until the next look; and of connections
@@ -112,7 +112,7 @@ def test_without_the_watch_nobody_gets_in(
     os.kill(worker, signal.SIGSTOP)
     try:
         with flood(stopping_in_scram(platform.pg_port, noisy), 2 * PLACES):
-            eventually(lambda: not gets_in(neighbour), seconds=60)
+            eventually(lambda: not gets_in(neighbour))
     finally:
         os.kill(worker, signal.SIGCONT)
     eventually(lambda: ask(neighbour["connection_string"]) == 1)

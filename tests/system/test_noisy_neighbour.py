@@ -86,11 +86,18 @@ def undisturbed(api: httpx.Client, neighbour: dict[str, Any]) -> Iterator[None]:
     assert works.errors == []
 
 
-def many(count: int, work: Callable[[], None]) -> list[threading.Thread]:
+@contextmanager
+def many(count: int, work: Callable[[], None], over: threading.Event) -> Iterator[None]:
+    """Have so many do it for as long as the block lasts."""
     threads = [threading.Thread(target=work) for _ in range(count)]
     for thread in threads:
         thread.start()
-    return threads
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_one_that_opens_all_connections_it_may(
@@ -115,12 +122,8 @@ def test_one_with_more_pooled_clients_than_can_be_served(
             while not over.is_set():
                 here.execute("SELECT pg_sleep(0.5)")
 
-    threads = many(80, work)
-    with undisturbed(api, neighbour):
+    with many(80, work, over), undisturbed(api, neighbour):
         pass
-    over.set()
-    for thread in threads:
-        thread.join()
 
 
 def test_one_that_spills_as_much_as_it_may_and_keeps_every_core_busy(
@@ -140,12 +143,8 @@ def test_one_that_spills_as_much_as_it_may_and_keeps_every_core_busy(
                 except psycopg.errors.ConfigurationLimitExceeded as error:
                     refused.append(error)
 
-    threads = many(8, work)
-    with undisturbed(api, neighbour):
-        eventually(lambda: refused, seconds=60)
-    over.set()
-    for thread in threads:
-        thread.join()
+    with many(8, work, over), undisturbed(api, neighbour):
+        eventually(lambda: refused)
 
 
 def test_one_that_fills_the_disk_and_overrides_what_should_stop_it(
@@ -169,14 +168,10 @@ def test_one_that_fills_the_disk_and_overrides_what_should_stop_it(
                     )
                     over.wait(0.2)
 
-    threads = many(1, work)
-    with undisturbed(api, neighbour):
-        eventually(lambda: disk()["state"] == "stopped", seconds=60)
+    with many(1, work, over), undisturbed(api, neighbour):
+        eventually(lambda: disk()["state"] == "stopped")
         with platform.superuser(dbname=noisy["database_name"]) as inside:
             # Not the size: vacuum still adds to it.
             written = inside.execute("SELECT count(*) FROM growing").fetchone()
             time.sleep(6)
             assert inside.execute("SELECT count(*) FROM growing").fetchone() == written
-    over.set()
-    for thread in threads:
-        thread.join()

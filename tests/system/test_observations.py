@@ -44,15 +44,15 @@ def test_what_supervisor_and_worker_did_is_reported_by_the_api(platform: Install
     os.kill(platform.pids()["pooler"], signal.SIGKILL)
     eventually(lambda: measures(platform).get(died, 0) == before + 1)
     eventually(lambda: "pooler" in platform.pids())
-    eventually(lambda: measures(platform)["tenantry_reconciliation_passes_total"] >= 1, seconds=120)
+    eventually(lambda: measures(platform).get("tenantry_reconciliation_passes_total", 0) >= 1)
 
 
 def test_totals_go_on_after_a_restart(platform: Installation) -> None:
     created = 'tenantry_changes_total{what="cluster.started"}'
-    eventually(lambda: measures(platform)[created] == 2)
+    eventually(lambda: measures(platform).get(created) == 2)
     platform.down()
     platform.up()
-    eventually(lambda: measures(platform)[created] == 4)
+    eventually(lambda: measures(platform).get(created) == 4)
 
 
 def test_what_cannot_be_measured_is_absent(platform: Installation) -> None:
@@ -62,9 +62,7 @@ def test_what_cannot_be_measured_is_absent(platform: Installation) -> None:
     os.kill(pids["supervisor"], signal.SIGSTOP)  # or it would start the cluster again
     try:
         os.kill(pids["control"], signal.SIGQUIT)
-        eventually(
-            lambda: measures(platform).get('tenantry_part_up{part="control"}') == 0, seconds=60
-        )
+        eventually(lambda: measures(platform).get('tenantry_part_up{part="control"}') == 0)
         left = measures(platform)
     finally:
         os.kill(pids["supervisor"], signal.SIGCONT)
@@ -73,7 +71,7 @@ def test_what_cannot_be_measured_is_absent(platform: Installation) -> None:
     assert not of_control & names(left)
     assert 'tenantry_part_latency_seconds{part="control"}' not in left
     assert {"tenantry_pooler_servers", "tenantry_changes_total"} <= names(left)
-    eventually(platform.is_ready, seconds=120)
+    eventually(platform.is_ready)
     assert names(measures(platform)) >= of_control
 
 

@@ -76,7 +76,7 @@ def test_what_unfinished_logins_send_is_charged_to_nobody_who_is_logged_in(
             with suppress(OSError):  # ended while it sent
                 while each.recv(1024):
                     pass
-        assert time.monotonic() - began < LOGIN_SECONDS / 2, "they ended by themselves"
+        assert time.monotonic() - began < LOGIN_SECONDS, "they ended by themselves"
         eventually(lambda: memory(platform) < ceiling)
         assert session.execute("SELECT %s", (17,)).fetchone() == (17,)
 

@@ -90,11 +90,11 @@ def test_in_the_window_it_is_restarted_and_pooled_clients_wait(platform: Install
         replace_library(platform)
         set_window(platform, "00:00-00:00")
         os.kill(platform.pids()["worker"], signal.SIGTERM)
-        eventually(lambda: stand_still(clients), seconds=60)
+        eventually(lambda: stand_still(clients))
         assert platform.pids()["shared-1"] == before, "an open transaction is waited for"
         direct.execute("COMMIT")
-        eventually(lambda: platform.pids().get("shared-1", before) != before, seconds=90)
-        eventually(lambda: not stand_still(clients), seconds=60)
+        eventually(lambda: platform.pids().get("shared-1", before) != before)
+        eventually(lambda: not stand_still(clients))
     assert [each.failed for each in clients] == [[]] * len(clients)
     eventually(lambda: "shared-1 runs" not in (version(platform)["detail"] or ""))
 
@@ -107,10 +107,10 @@ def test_who_was_cut_off_while_all_waited_is_undone(platform: Installation) -> N
         replace_library(platform)
         with contextlib.closing(login(database["connection_string"])) as direct:
             direct.execute("BEGIN; SELECT 1")
-            eventually(lambda: stand_still(clients), seconds=60)
+            eventually(lambda: stand_still(clients))
             set_window(platform, "off")
             os.kill(platform.pids()["worker"], signal.SIGKILL)
-            eventually(lambda: not stand_still(clients), seconds=60)
+            eventually(lambda: not stand_still(clients))
     assert clients[0].failed == []
 
 

@@ -195,9 +195,11 @@ def test_a_wrecked_table_is_had_back_as_new_and_in_place_while_others_write(
 
         user = threading.Thread(target=use)
         user.start()
-        result = scenario.restored(wrecked, to=moment, **{"as": "in_place"})
-        stopped.set()
-        user.join()
+        try:
+            result = scenario.restored(wrecked, to=moment, **{"as": "in_place"})
+        finally:
+            stopped.set()
+            user.join()
         assert not errors
         assert longest < 5  # 0.1 s was seen
         row = pooled.execute(CHECKSUM.encode()).fetchone()

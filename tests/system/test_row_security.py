@@ -4,6 +4,8 @@ These tests go round the application: they speak SQL as the control plane's own 
 """
 
 import asyncio
+import os
+import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from answers import data
+from clients import eventually
 from harness import Installation
 from tenantry.control.audit import PLATFORM, Actor
 from tenantry.control.store import ControlStore, as_platform
@@ -93,10 +96,6 @@ def make_customer(api: httpx.Client, platform: Installation, name: str) -> Custo
             "SELECT id FROM customers WHERE email = %s", (email,)
         ).fetchone() or (None,)
         control.execute(
-            "INSERT INTO password_rotations (database_id, verifier_before) VALUES (%s, 'x')",
-            (database["id"],),
-        )
-        control.execute(
             "INSERT INTO disk_usage (database_id, used_bytes) VALUES (%s, 1)"
             " ON CONFLICT (database_id) DO NOTHING",
             (database["id"],),
@@ -150,13 +149,41 @@ def make_customer(api: httpx.Client, platform: Installation, name: str) -> Custo
     return Customer(customer_id, key["id"], database, entry["id"], operation, user)
 
 
+@contextmanager
+def stopped_worker(platform: Installation, control: Control) -> Iterator[None]:
+    """While this lasts the worker does nothing, and holds no row of the control database."""
+    worker = platform.pids()["worker"]
+    others = (
+        "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        " AND xact_start IS NOT NULL AND pid <> pg_backend_pid()"
+    )
+
+    def is_at_rest() -> bool:
+        os.kill(worker, signal.SIGSTOP)
+        if control.execute(others).fetchone() is None:
+            return True
+        os.kill(worker, signal.SIGCONT)
+        return False
+
+    try:
+        eventually(is_at_rest)
+        yield
+    finally:
+        os.kill(worker, signal.SIGCONT)
+
+
 @pytest.fixture(scope="module")
 def customers(platform: Installation) -> Iterator[tuple[Customer, Customer]]:
     with platform.client() as api:
         both = (make_customer(api, platform, "ann"), make_customer(api, platform, "bob"))
-        with platform.control() as control:
-            # Else the next pass undoes what is no change of password at all.
-            ids = [each.database["id"] for each in both]
+        ids = [each.database["id"] for each in both]
+        # A pass of the worker's would undo what is no change of password at all.
+        with platform.control() as control, stopped_worker(platform, control):
+            control.execute(
+                "INSERT INTO password_rotations (database_id, verifier_before)"
+                " SELECT unnest(%s::uuid[]), 'x'",
+                (ids,),
+            )
             yield both
             control.execute("DELETE FROM password_rotations WHERE database_id = ANY (%s)", (ids,))
         for each in both:

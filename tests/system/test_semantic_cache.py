@@ -105,7 +105,8 @@ def test_hits_are_judged_without_the_sites_key(
     assert data(api.get(f"{path}/semantic"))["false_hit_rate"]["cases"] == 1
     certificate = data(api.post(f"{path}/certify", json={"budget": 0.02}))
     assert certificate["certified"] is False
-    assert data(api.get("/api/audit-logs"))[0]["action"] == "site.certify"
+    asked = {"resource_id": cache.headers["x-site"]}
+    assert data(api.get("/api/audit-logs", params=asked))[0]["action"] == "site.certify"
     problem(api.post(f"{path}/certify", json={"budget": 1}), 422)
     eventually(lambda: data(api.get(f"{path}/report"))["total"]["semantic_hits"] == 1)
     similarities = data(api.get(f"{path}/report"))["similarities"]

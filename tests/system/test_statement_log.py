@@ -381,13 +381,11 @@ def numbering(logged: Logged) -> Iterator[list[int]]:
 def test_a_worker_that_is_killed_loses_no_entry_and_repeats_none(
     platform: Installation, logged: Logged, numbering: list[int]
 ) -> None:
-    pid_file = platform.home / "run" / "worker.pid"
-
     def has_another(worker: int) -> bool:
-        return pid_file.exists() and int(pid_file.read_text() or worker) != worker
+        return platform.pids().get("worker", worker) != worker
 
     for _ in range(2):
-        worker = int(pid_file.read_text())
+        worker = platform.pids()["worker"]
         before = len(numbering)
         logged.wait_for(f"number {before}'")
         os.kill(worker, signal.SIGKILL)
@@ -430,7 +428,7 @@ def test_who_floods_the_log_is_not_logged_for_a_while(
                 pass  # its sessions are ended: they would go on
         return data(logged.api.get(f"{logged.path}/settings"))["paused_until"] is not None
 
-    eventually(is_paused, seconds=60)
+    eventually(is_paused)
     eventually(lambda: logged.entries(kind="notice"))
     assert "100 kB/s" in logged.entries(kind="notice")[-1]["message"]
     settings = data(logged.api.get(f"{logged.path}/settings"))

@@ -25,7 +25,7 @@ from clients import (
     succeeded,
     verified,
 )
-from harness import Installation, free_ports, kill
+from harness import Installation, kill
 from suspending import is_suspended, stay_awake, suspended
 
 Row = dict[str, Any]
@@ -34,11 +34,9 @@ Row = dict[str, Any]
 @pytest.fixture(scope="module")
 def platform() -> Iterator[Installation]:
     """An installation of its own: its parts are killed and taken down."""
-    ports = sorted(free_ports(2))
     found = Installation(
         {
             "TENANTRY_WARM_POOL": "1",
-            "TENANTRY_INSTANCE_PORTS": f"{ports[0]}-{ports[-1]}",
             "TENANTRY_INSTANCE_MEMORY_MB": "128",
         }
     )

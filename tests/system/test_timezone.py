@@ -28,7 +28,7 @@ def ended(api: httpx.Client, started: httpx.Response) -> Row:
         return found["finished_at"] is not None
 
     data(started, 202)
-    eventually(has_ended, seconds=60)
+    eventually(has_ended)
     assert found["status"] == "succeeded", found
     result: Row = found["result"]
     return result

@@ -58,12 +58,14 @@ def test_what_deleted_rows_have_taken_is_estimated_and_given_back(
     do(
         url,
         """
-        CREATE TABLE orders AS SELECT i, md5(i::text) AS name FROM generate_series(1, 100000) i;
+        CREATE TABLE orders WITH (autovacuum_enabled = off) AS
+            SELECT i, md5(i::text) AS name FROM generate_series(1, 100000) i;
         ALTER TABLE orders ADD PRIMARY KEY (i);
         CREATE TABLE tight AS SELECT * FROM orders;
         CREATE SCHEMA s;
         CREATE TABLE s."a table" (i int) PARTITION BY RANGE (i);
-        CREATE TABLE s.part PARTITION OF s."a table" FOR VALUES FROM (0) TO (10000);
+        CREATE TABLE s.part PARTITION OF s."a table" FOR VALUES FROM (0) TO (10000)
+            WITH (autovacuum_enabled = off);
         INSERT INTO s.part SELECT generate_series(0, 9999);
         ANALYZE;
         DELETE FROM orders WHERE i % 10 > 0;

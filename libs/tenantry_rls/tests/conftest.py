@@ -1,14 +1,22 @@
 """Shared by the library's tests; being here also puts this folder on the import path."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import schemas
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from rls_servers import Servers, running
 
 # How long one example takes says more about what else the machine does.
-settings.register_profile("tenantry_rls", max_examples=50, deadline=None)
+settings.register_profile(
+    "tenantry_rls",
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    # The same examples each time; others with TENANTRY_TEST_EXAMPLES=new.
+    derandomize=os.environ.get("TENANTRY_TEST_EXAMPLES") != "new",
+)
 settings.load_profile("tenantry_rls")
 
 

@@ -16,6 +16,7 @@ from tenantry.services.observations.requests import observe_request
 from tenantry.services.requests import proxies
 from tenantry.services.requests.limits import WINDOW, Limits, Use
 from tenantry.services.requests.model import Call
+from tenantry.services.requests.problems import of_lost_session
 
 log = structlog.get_logger()
 
@@ -133,9 +134,13 @@ class Frame:
             await reply.instead(answer, scope, receive)
         except ClientDisconnect:  # what the request began is already undone
             reply.gone = True
-        except Exception:
-            log.exception("request.crashed", method=scope["method"], path=scope["path"])
-            answer = problems.internal_error(call.request_id, scope["path"])
+        except Exception as error:
+            if (lost := of_lost_session(error)) is not None:
+                log.warning("request.lost_session", path=scope["path"], exc_info=True)
+                answer = problems.of_error(call.request_id, scope["path"], lost)
+            else:
+                log.exception("request.crashed", method=scope["method"], path=scope["path"])
+                answer = problems.internal_error(call.request_id, scope["path"])
             await reply.instead(answer, scope, receive)
 
 

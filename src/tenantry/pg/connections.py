@@ -20,6 +20,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from tenantry.base.errors import Conflict, Unavailable
 from tenantry.base.secrets import Secret
+from tenantry.pg.sql_program import ENDED
 
 ADMIN = "tenantry_admin"  # the bootstrap superuser
 PLATFORM = "tenantry_platform"  # the control plane's role; not a superuser
@@ -118,6 +119,13 @@ async def connect(
         ) from error
     async with connection:
         yield connection
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether a server has ended the session, or does not answer: it may be restarted."""
+    return isinstance(error, psycopg.OperationalError) and (
+        error.sqlstate is None or error.sqlstate.startswith(ENDED)
+    )
 
 
 def cut(connection: AsyncConnection[Any]) -> None:

@@ -96,8 +96,8 @@ async def _outcome(talk: Talk, table: Table) -> Outcome:
         ) from None
     if outcome.error is None:
         return outcome
-    if "too many connections for database" in outcome.error:
-        raise logins.full(table.database)
+    if (refused := logins.refusal(table.database, outcome.error)) is not None:
+        raise refused
     if outcome.sqlstate == _CANCELLED:
         raise Conflict(
             f"It took longer than {SECONDS:.0f} s, and was cancelled. Nothing was changed.",

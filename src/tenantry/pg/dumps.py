@@ -89,8 +89,8 @@ async def dump(
 def _refusal(error: CommandFailed, database: str) -> TenantryError:
     """Return the error for a failure of pg_dump, where a tenant can do something about it."""
     # pg_dump reports no SQLSTATEs; the server's messages are in English (lc_messages = C).
-    if "too many connections for database" in error.detail:
-        return logins.full(database)
+    if (refused := logins.refusal(database, error.detail)) is not None:
+        return refused
     if "canceling statement due to statement timeout" in error.detail:  # its --lock-wait-timeout
         return logins.busy(database)
     if "terminating connection due to administrator command" in error.detail:

@@ -17,9 +17,8 @@ from psycopg.rows import TupleRow
 
 from tenantry.base.errors import Conflict, Unavailable
 from tenantry.pg import api_roles, catalog, names, objects, visitors
-from tenantry.pg.connections import PLATFORM, Address, connect, fetch_value
+from tenantry.pg.connections import PLATFORM, Address, connect, fetch_value, is_lost
 from tenantry.pg.hardening import AUTH_DATABASE
-from tenantry.pg.sql_program import ENDED
 
 Access = Literal["read_only", "read_write"]
 Connection = AsyncConnection[TupleRow]
@@ -92,16 +91,15 @@ async def inside(
     except (TimeoutError, psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
         raise busy(database) from error
     except psycopg.OperationalError as error:
-        if error.sqlstate is not None and not error.sqlstate.startswith(ENDED):
+        if not is_lost(error):
             raise
         raise Unavailable(
             f"The session in {database} was ended: the server was stopped, or the database closed.",
             hint="Try again in a few seconds.",
         ) from error
     except Unavailable as error:
-        # A refused login has no code; the server's messages are in English (lc_messages = C).
-        if "too many connections for database" in str(error):
-            raise full(database) from error
+        if (refused := refusal(database, str(error))) is not None:
+            raise refused from error
         raise
 
 
@@ -117,12 +115,20 @@ def busy(database: str) -> Conflict:
     )
 
 
-def full(database: str) -> Conflict:
-    """Return the error for a database whose connections are all taken."""
-    return Conflict(
-        f"All connections of {database} are taken.",
-        hint="Close some, or raise its max_connections, and try again.",
-    )
+def refusal(database: str, message: str) -> Conflict | None:
+    """Return the error for a login that a server has refused, if it says why with this message.
+
+    None if that is neither that all connections are taken, nor that the database was dropped. A
+    refused login has no code; the servers' messages are in English (lc_messages = C).
+    """
+    if "too many connections for database" in message:
+        return Conflict(
+            f"All connections of {database} are taken.",
+            hint="Close some, or raise its max_connections, and try again.",
+        )
+    if f'database "{database}" does not exist' in message:
+        return visitors.gone(database)
+    return None
 
 
 async def verifier_of(address: Address, username: str) -> str | None:

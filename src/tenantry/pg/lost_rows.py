@@ -205,8 +205,8 @@ class ThenAndNow:
                 return RowsRejected(". ".join(said), sqlstate=failure["sqlstate"])
 
     def _lost_session(self, message: str) -> Exception:
-        if "too many connections for database" in message:
-            return logins.full(self.database)
+        if (refused := logins.refusal(self.database, message)) is not None:
+            return refused
         return Unavailable(
             f"{self.database} ended the session, or does not let one in.",
             hint="Try again. What was not finished was rolled back.",

@@ -192,9 +192,7 @@ def _error(failure: Failure, nth: int, database: str, wanted: Wanted) -> Tenantr
                 hint="Run fewer statements at once.",
             )
         case "connection":
-            if "too many connections for database" in failure.message:
-                return logins.full(database)
-            return Unavailable(
+            return logins.refusal(database, failure.message) or Unavailable(
                 f"{database} ended the session, or does not let one in.",
                 hint="Look whether anything has changed before you run it again.",
             )

@@ -52,13 +52,6 @@ _LOCK_TIMEOUT = "2s"
 _TRIES = 5
 _PAUSE_SECONDS = 0.05
 _PASS_SECONDS = 15.0
-# What a GRANT on a role or database raises that is dropped before or while it is granted; "tuple
-# concurrently deleted" has no code of its own.
-_GONE = (
-    psycopg.errors.UndefinedObject,
-    psycopg.errors.InvalidCatalogName,
-    psycopg.errors.InternalError_,
-)
 
 Connection = AsyncConnection[TupleRow]
 
@@ -177,15 +170,28 @@ async def short_login(
 async def _make_short(
     admin: Connection, name: str, password: Secret, roles: Sequence[str], database: str
 ) -> None:
-    try:
-        await _make(admin, name, password, roles, bypass_rls=False, seconds=_SHORT_VISIT_SECONDS)
-        if not await _may_connect(admin, database, roles):
-            await admit(admin, database, name)
-    except _GONE as error:
-        raise Conflict(
-            f"{database} is being deleted or replaced by another operation.",
-            hint="Look whether it is still there, and try again.",
-        ) from error
+    for _ in range(_TRIES):
+        try:
+            await _make(
+                admin, name, password, roles, bypass_rls=False, seconds=_SHORT_VISIT_SECONDS
+            )
+            if not await _may_connect(admin, database, roles):
+                await admit(admin, database, name)
+        except psycopg.errors.InternalError_:  # others change or drop the database or the roles
+            await asyncio.sleep(_PAUSE_SECONDS)
+        except (psycopg.errors.UndefinedObject, psycopg.errors.InvalidCatalogName) as error:
+            raise gone(database) from error
+        else:
+            return
+    raise gone(database)
+
+
+def gone(database: str) -> Conflict:
+    """Return the error for a database that is dropped or renamed at this moment."""
+    return Conflict(
+        f"{database} is being deleted or replaced by another operation.",
+        hint="Look whether it is still there, and try again.",
+    )
 
 
 async def _may_connect(admin: Connection, database: str, roles: Sequence[str]) -> bool:

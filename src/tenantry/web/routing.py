@@ -30,6 +30,7 @@ from tenantry.services.bodies import faults
 from tenantry.services.bodies.fields import FORM
 from tenantry.services.platform import Platform
 from tenantry.services.requests.model import Call
+from tenantry.services.requests.problems import of_lost_session
 from tenantry.services.requests.service import Caller
 from tenantry.web import cookies, pages
 
@@ -65,6 +66,21 @@ def require_same_origin(request: Request) -> None:
         )
 
 
+def _of_others(request: Request, error: Exception) -> Response:
+    """Return the page for an error that is none of ours."""
+    if (lost := of_lost_session(error)) is not None:
+        log.warning("request.lost_session", path=request.url.path, exc_info=error)
+        return pages.failure_of(request, lost)
+    log.error("request.crashed", method=request.method, path=request.url.path, exc_info=error)
+    return pages.failure(
+        request,
+        status=500,
+        title="Something went wrong",
+        detail="The request failed for a reason that is ours, not yours.",
+        hint="Try again. The log shows more under the request id.",
+    )
+
+
 class ConsoleRoute(APIRoute):
     """A route whose failures are pages, and which takes no forms of other sites."""
 
@@ -88,15 +104,8 @@ class ConsoleRoute(APIRoute):
                 return pages.failure_of(request, _invalid(list(error.errors()), 1))
             except (HTTPException, ClientDisconnect):
                 raise
-            except Exception:
-                log.exception("request.crashed", method=request.method, path=request.url.path)
-                return pages.failure(
-                    request,
-                    status=500,
-                    title="Something went wrong",
-                    detail="The request failed for a reason that is ours, not yours.",
-                    hint="Try again. The log shows more under the request id.",
-                )
+            except Exception as error:
+                return _of_others(request, error)
 
         return handle
 

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping
 
-from tenantry.base.errors import FieldError, TenantryError
+from tenantry.base.errors import FieldError, TenantryError, Unavailable
+from tenantry.pg.connections import is_lost
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5  # after which a part that did not answer may do so again
@@ -84,6 +85,16 @@ def invalid_json(request_id: str, path: str) -> dict[str, object]:
         title="The body is not JSON",
         detail="The body cannot be read as JSON.",
         hint="Send a JSON object, with Content-Type: application/json.",
+    )
+
+
+def of_lost_session(error: Exception) -> Unavailable | None:
+    """Return the error for a session that a server has ended amid a request; None for others."""
+    if not is_lost(error):
+        return None
+    return Unavailable(
+        "A PostgreSQL server ended a session that this request needs: it is stopped or restarted.",
+        hint="Look whether anything has changed, and try again in a few seconds.",
     )
 
 
