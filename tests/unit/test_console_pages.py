@@ -72,6 +72,8 @@ SAME = {
     "POST /databases/{}/delete": "DELETE /api/databases/{}",
     "GET /databases/{}/access": "GET /api/databases/{}/whitelist",
     "POST /databases/{}/whitelist": "POST /api/databases/{}/whitelist",
+    "POST /databases/{}/whitelist/preview": "POST /api/databases/{}/whitelist/preview",
+    "POST /databases/{}/whitelist/replace": "PUT /api/databases/{}/whitelist",
     "POST /databases/{}/whitelist/{}/remove": "DELETE /api/databases/{}/whitelist/{}",
     "POST /databases/{}/roles": "POST /api/databases/{}/roles",
     "POST /databases/{}/roles/{}/delete": "DELETE /api/databases/{}/roles/{}",
@@ -264,13 +266,6 @@ PROGRAMS = {
     "POST /api/auth/mfa": "the console signs in by itself: POST /sign-in/code",
     "POST /api/auth/logout": "the console signs out by itself: POST /sign-out",
     "GET /api/databases/{}/metrics/prometheus": "for Prometheus",
-    "PUT /api/databases/{}/whitelist": "for programs that have the whole list; a page changes it",
-    "GET /api/sites/{}/keys": "tenantry cache keys",
-    "GET /api/sites/{}/proxy": "tenantry cache proxy",
-    "GET /api/sites/{}/stats": "tenantry cache stats",
-    "PATCH /api/sites/{}": "tenantry cache update",
-    "PATCH /api/sites/{}/proxy": "tenantry cache proxy",
-    "POST /api/sites/{}/certify": "tenantry cache certify",
     "GET /ca.crt": "a file, which pages link to",
     "GET /health": "for supervisors",
     "GET /metrics": "for Prometheus",
@@ -749,7 +744,7 @@ def test_only_what_has_an_instance_has_its_page() -> None:
 
 def test_removals_have_their_command() -> None:
     address = {"id": 7, "network": "10.0.0.0/8", "description": None, "expires_at": None}
-    page = rendered("database_access.html", entries=[address], roles=[], address=None)
+    page = rendered("database_access.html", entries=[address], text="", roles=[], address=None)
     assert commands(page) == [
         "<pre>tenantry whitelist add tenant_abcdefghjkmn 203.0.113.7</pre>",
         "<pre>tenantry whitelist remove tenant_abcdefghjkmn 10.0.0.0/8</pre>",
@@ -759,6 +754,7 @@ def test_removals_have_their_command() -> None:
     ]
     assert "/whitelist/7 -H" in page
     assert "<b>" not in page
+        "<pre>tenantry whitelist replace tenant_abcdefghjkmn allowed.txt</pre>",
     reads = rendered(
         "database_access.html", entries=[address], roles=[], address=None, may_write=False
     )

@@ -41,6 +41,7 @@ _DONE = {
     "deleted": "The database was deleted.",
     "deleting": "Nobody can connect any more; the database is being removed.",
     "allowed": "The address is allowed; it is in force now.",
+    "list-replaced": "The allowlist was replaced; it is in force now.",
     "removed": "The address was removed, and its sessions were ended.",
     "role-deleted": "The role was deleted.",
     "begun": "It has begun; its progress is below.",
