@@ -196,6 +196,11 @@ SAME = {
     "POST /sites/{}/delete": "DELETE /api/sites/{}",
     "GET /sites/{}": "GET /api/sites/{}/report",
     "POST /sites/{}/hits/{}/judge": "POST /api/sites/{}/hits/{}/feedback",
+    "POST /sites/{}/certify": "POST /api/sites/{}/certify",
+    "GET /sites/{}/keys": "GET /api/sites/{}/keys",
+    "GET /sites/{}/settings": "GET /api/sites/{}/proxy",
+    "POST /sites/{}/settings": "PATCH /api/sites/{}",
+    "POST /sites/{}/proxy": "PATCH /api/sites/{}/proxy",
     "GET /cache-prices": "GET /api/cache-prices",
     "POST /cache-prices": "PUT /api/cache-prices",
     "POST /cache-prices/remove": "PUT /api/cache-prices",
@@ -254,10 +259,11 @@ SHOWN = {
     "GET /api/metrics/latest": "GET /databases",
     "GET /api/metrics/sparklines": "GET /databases/{}",
     "GET /api/operations/{}": "GET /operations",
-    "GET /api/sites/{}": "GET /sites",
+    "GET /api/sites/{}": "GET /sites/{}/settings",
     "GET /api/sites/{}/analytics": "GET /sites/{}",
     "GET /api/sites/{}/hits": "GET /sites/{}",
     "GET /api/sites/{}/semantic": "GET /sites/{}",
+    "GET /api/sites/{}/stats": "GET /sites/{}",
     "GET /api/versions": "GET /databases/new",
 }
 # The rest of the API, which no page has, and why.
@@ -748,13 +754,13 @@ def test_removals_have_their_command() -> None:
     assert commands(page) == [
         "<pre>tenantry whitelist add tenant_abcdefghjkmn 203.0.113.7</pre>",
         "<pre>tenantry whitelist remove tenant_abcdefghjkmn 10.0.0.0/8</pre>",
+        "<pre>tenantry whitelist replace tenant_abcdefghjkmn allowed.txt</pre>",
         "<pre>tenantry role create tenant_abcdefghjkmn reporting</pre>",
         "<pre>tenantry role rotate-password tenant_abcdefghjkmn reporting</pre>",
         "<pre>tenantry role delete tenant_abcdefghjkmn reporting</pre>",
     ]
     assert "/whitelist/7 -H" in page
     assert "<b>" not in page
-        "<pre>tenantry whitelist replace tenant_abcdefghjkmn allowed.txt</pre>",
     reads = rendered(
         "database_access.html", entries=[address], roles=[], address=None, may_write=False
     )
