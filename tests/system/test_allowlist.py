@@ -18,6 +18,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
+from answers import data, problem
 from clients import eventually, is_open
 from harness import Installation
 from inside import inside
@@ -171,6 +172,57 @@ def test_the_list_is_normalised_and_reported(platform: Installation, api: httpx.
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
     log = api.get("/api/audit-logs", params={"resource_id": database["id"]}).json()["data"]
     assert [entry["action"] for entry in log[:2]] == ["whitelist.add", "whitelist.add"]
+
+
+def test_a_list_is_replaced_as_it_was_shown_before(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database = platform.create()
+    url = f"/api/databases/{database['id']}/whitelist"
+    entries = [
+        {"ip_address": "192.0.2.0/24", "description": "office", "expires_at": None},
+        {"ip_address": "127.0.3.1", "description": None, "expires_at": None},
+    ]
+
+    def preview(of: list[dict[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = data(api.post(f"{url}/preview", json={"entries": of}))
+        return found
+
+    with (
+        contextlib.closing(connect(database, platform.pg_port)) as direct,
+        contextlib.closing(connect(database, platform.pool_port)) as pooled,
+    ):
+        assert is_open(direct)
+        assert is_open(pooled)
+        shown = preview(entries)
+        assert (shown["closes"], shown["opens"]) == (True, False)
+        assert [(each["action"], each["ip_address"]) for each in shown["changes"]] == [
+            ("add", "192.0.2.0/24"),
+            ("add", "127.0.3.1/32"),
+        ]
+        ending = {each.pop("endpoint"): each for each in shown["ending_sessions"]}
+        one = {"username": database["username"], "address": "127.0.0.1", "sessions": 1}
+        assert ending == {"shared-1": one, "pooler": one}
+        assert preview([])["ending_sessions"] == []  # all are admitted
+        # Somebody else changes it: what was shown is not what would be done.
+        other = {"ip_address": "127.0.0.0/8", "description": "all of this machine"}
+        data(api.post(url, json=other), 201)
+        wanted = {"entries": entries, "version": shown["version"]}
+        assert problem(api.put(url, json=wanted), 409)["code"] == "whitelist_changed"
+        assert is_open(direct)
+        assert is_open(pooled)
+        shown = preview(entries)
+        assert [each["action"] for each in shown["changes"]] == ["add", "add", "remove"]
+        assert not shown["closes"]
+        wanted = {"entries": entries, "version": shown["version"]}
+        for _ in range(2):  # sent again, it is in force already
+            listed = data(api.put(url, json=wanted))
+            assert [each["ip_address"] for each in listed] == ["192.0.2.0/24", "127.0.3.1/32"]
+        assert not is_open(direct)
+        assert not is_open(pooled)
+    assert preview(entries)["changes"] == []
+    gone = preview([])
+    assert (gone["opens"], [each["action"] for each in gone["changes"]]) == (True, ["remove"] * 2)
 
 
 def test_what_an_entry_that_is_listed_is_not_reported_stays(

@@ -1,7 +1,11 @@
 """What the AI cache counts and saves, by the API, the command line and the console."""
 
+import contextlib
+import html
 import json
+import re
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page
+import redis
+from playwright.sync_api import Page, expect
 
 from answers import data, problem
 from browsing import faults, visiting
@@ -173,11 +178,139 @@ def test_the_console_shows_a_site_and_sets_prices(platform: Installation, site: 
         assert "large" not in visitor.page("/cache-prices")
 
 
-def test_a_sites_page_is_accessible(platform: Installation, site: Row, page: Page) -> None:
+def test_the_console_changes_a_site(platform: Installation, api: httpx.Client, site: Row) -> None:
+    path = f"/sites/{site['id']}"
+    with visiting(platform, platform.key) as visitor:
+
+        def send(verb: str, **form: str) -> httpx.Response:
+            return visitor.http.post(f"{path}/{verb}", data={"once": uuid.uuid4().hex, **form})
+
+        def saved(answer: httpx.Response) -> bool:
+            return str(answer.headers.get("location")) == f"{path}/settings?done=site-updated"
+
+        form = {"name": "counted", "memory_mb": "9", "max_clients": "50", "semantic": "exact"}
+        form |= {"eviction": "allkeys-lru", "persistence": "none", "networks": "203.0.113.7"}
+        assert saved(send("settings", **form))
+        found = data(api.get(f"/api{path}"))
+        assert (found["memory_mb"], found["eviction"]) == (9, "allkeys-lru")
+        assert (found["max_clients"], found["networks"]) == (50, ["203.0.113.7/32"])
+        shown = visitor.page(f"{path}/settings")
+        assert "reached from this machine only" in shown
+        assert 'value="203.0.113.7/32"' in shown
+        del form["networks"]  # a field without a value is not sent
+        assert saved(send("settings", **form))
+        assert data(api.get(f"/api{path}"))["networks"] == []
+        refused = send("settings", **form | {"memory_mb": "2"})
+        assert (refused.status_code, "Memory, MiB: is at least 8" in refused.text) == (422, True)
+
+        proxy = data(api.get(f"/api{path}/proxy"))
+        same = {"openai_url": proxy["openai_url"], "most_temperature": "1.0"}
+        assert saved(send("proxy", **same, tokens_per_day="1000000", anthropic_key="sk-other"))
+        wanted = proxy | {"tokens_per_day": 1_000_000, "has_anthropic_key": True}
+        assert data(api.get(f"/api{path}/proxy")) == wanted
+        shown = visitor.page(f"{path}/settings")
+        assert ("sk-other" in shown, "sk-x" in shown, "1000000" in shown) == (False, False, True)
+        assert saved(send("proxy", **same, openai_forget="yes"))
+        wanted = proxy | {"has_openai_key": False, "has_anthropic_key": True}
+        assert data(api.get(f"/api{path}/proxy")) == wanted
+        assert send("proxy", openai_url="ftp://x").status_code == 422
+
+        only = send("rotate", secrets="api_key").text
+        assert ("API key" in only, "rediss://" in only) == (True, False)
+        assert send("rotate", secrets="none").status_code == 422
+
+
+def test_the_console_shows_what_a_sites_redis_has(
+    platform: Installation, api: httpx.Client, site: Row
+) -> None:
+    path = f"/sites/{site['id']}"
+    with (
+        contextlib.closing(
+            redis.Redis.from_url(site["redis_url"], ssl_ca_certs=str(platform.home / "ca.crt"))
+        ) as client,
+        visiting(platform, platform.key) as visitor,
+    ):
+        for number in range(60):
+            client.set(f"{site['key_prefix']}product:{number}<b>", "x", ex=3600)
+        client.get(f"{site['key_prefix']}none")
+        page = visitor.page(path)
+        assert re.search(r"<dt>Clients</dt><dd>[1-9]\d* of 100<", page)
+        assert re.search(r"<dt>Keys asked for</dt><dd>[\d,]+ found, [1-9]", page)
+        names: set[str] = set()
+        link = f"{path}/keys?match=product:*"
+        while link:
+            page = visitor.page(link)
+            names |= set(re.findall(r"product:(\d+)&lt;b&gt;", page))
+            following = re.search(r'rel="next" href="([^"]+)"', page)
+            link = html.unescape(following[1]) if following else ""
+        assert names == {str(number) for number in range(60)}
+        assert "No key matches." in visitor.page(f"{path}/keys?match=nothing")
+        assert visitor.http.get(f"{path}/keys?cursor=x").status_code == 422
+    key = data(api.post("/api/api-keys", json={"name": "reads", "scopes": ["databases:read"]}), 201)
+    with visiting(platform, key["key"]) as reader:
+        assert f'href="{path}/keys"' not in reader.page(path)
+        assert reader.http.get(f"{path}/keys").status_code == 403
+        assert f'action="{path}/' not in reader.page(f"{path}/settings")
+        assert reader.http.post(f"{path}/settings", data={"name": "x"}).status_code == 403
+
+
+def test_a_site_is_made_in_the_shared_redis(platform: Installation, api: httpx.Client) -> None:
+    with visiting(platform, platform.key) as visitor:
+        form = {"name": "tiny", "isolation": "shared", "max_clients": "9", "semantic": "off"}
+        made = visitor.http.post("/sites", data={"once": uuid.uuid4().hex, **form})
+        assert "rediss://" in made.text
+        (found,) = (each for each in data(api.get("/api/sites")) if each["name"] == "tiny")
+        try:
+            assert (found["isolation"], found["memory_mb"], found["max_clients"]) == (
+                "shared",
+                4,
+                9,
+            )
+            assert found["semantic"] == "off"
+            shown = visitor.page(f"/sites/{found['id']}/settings")
+            assert "the shared Redis" in shown
+            assert 'name="eviction"' not in shown
+        finally:
+            data(api.delete(f"/api/sites/{found['id']}"))
+
+
+def test_a_sites_pages_are_accessible(platform: Installation, site: Row, page: Page) -> None:
     eventually(lambda: ask(platform, site, "x" * 300) == "hit")
-    path = f"{platform.url}/sites/{site['id']}"
-    page.goto(path)
+    for place in ("", "/keys", "/settings"):
+        path = f"{platform.url}/sites/{site['id']}{place}"
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.goto(path)
+        assert faults(page) == []
+        page.set_viewport_size({"width": 390, "height": 800})
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_site_is_changed_in_a_browser(
+    platform: Installation, api: httpx.Client, site: Row, page: Page
+) -> None:
+    page.goto(f"{platform.url}/sites/{site['id']}")
+    page.get_by_role("link", name="Settings", exact=True).click()
+    memory = page.get_by_label("Memory, MiB")
+    memory.fill("2")
+    save = page.get_by_role("button", name="Save the site")
+    save.click()
+    expect(page.get_by_text("Memory, MiB: is at least 8")).to_be_visible()
+    expect(memory).to_have_value("2")  # what was typed stays
+    memory.fill("12")
+    save.click()
+    expect(page.get_by_text("The site was changed")).to_be_visible()
+    page.get_by_label("Requests per minute").fill("600")
+    page.get_by_label("Anthropic key").fill("sk-typed")
+    page.get_by_role("button", name="Save the providers").click()
+    expect(page.get_by_text("with a key that is stored")).to_have_count(2)
+    assert data(api.get(f"/api/sites/{site['id']}"))["memory_mb"] == 12
+    proxy = data(api.get(f"/api/sites/{site['id']}/proxy"))
+    assert (proxy["requests_per_minute"], proxy["has_openai_key"]) == (600, True)
+    page.on("dialog", lambda question: question.accept())
+    page.get_by_label("Secrets to replace").select_option("password")
+    page.get_by_role("button", name="Rotate").click()
+    expect(page.get_by_role("dialog").get_by_label("Redis URL", exact=True)).to_have_value(
+        re.compile("^rediss://site:")
+    )
     assert faults(page) == []
-    page.set_viewport_size({"width": 390, "height": 800})
-    page.goto(path)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

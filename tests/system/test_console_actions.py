@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import httpx
+import psycopg
 import pyotp
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
@@ -80,6 +81,67 @@ def test_tables_are_maintained_and_indexes_created(
     for form in ({}, {"end_clients": "yes"}):
         answer = send(f"{path}/pool/reconnect", **form)
         assert answer.headers["location"].endswith("/sessions?done=reconnected")
+
+
+def test_a_whole_allowlist_is_replaced_after_what_it_changes_was_shown(
+    platform: Installation, api: httpx.Client, admin: Visitor, send: Send
+) -> None:
+    made = platform.create(name=some_name())
+    path = f"/databases/{made['id']}"
+    listed = f"/api{path}/whitelist"
+    data(api.post(listed, json={"ip_address": "198.51.100.7", "description": "home"}), 201)
+    assert "198.51.100.7/32 # home\n" in html.unescape(admin.page(f"{path}/access"))
+    text = (
+        "203.0.113.0/24 2031-01-31T12:00:00Z # it's the office\r\n\r\n198.51.100.7 # our home\r\n"
+    )
+    wrong = send(f"{path}/whitelist/preview", entries="198.51.100.7\r\nlocalhost")
+    assert (wrong.status_code, "Entries: line 2: is neither" in wrong.text) == (422, True)
+    shown = html.unescape(send(f"{path}/whitelist/preview", entries=text).text)
+    assert "<td>added</td>" in shown
+    assert "<del>home</del> <ins>our home</ins>" in shown
+    assert "which is not on the list" in shown
+    assert [each["description"] for each in data(api.get(listed))] == ["home"]
+    (version,) = re.findall(r'name="version" value="(\w+)"', shown)
+    (entries,) = re.findall(r'name="entries" value="([^"]+)"', shown)
+    data(api.post(listed, json={"ip_address": "192.0.2.1"}), 201)
+    form = {"version": version, "entries": entries}
+    assert send(f"{path}/whitelist/replace", **form).status_code == 409
+    again = send(f"{path}/whitelist/preview", entries=entries).text
+    assert "<td>removed</td>" in again
+    (form["version"],) = re.findall(r'name="version" value="(\w+)"', again)
+    answer = send(f"{path}/whitelist/replace", **form)
+    assert answer.headers["location"] == f"{path}/access?done=list-replaced"
+    assert {each["ip_address"]: each["description"] for each in data(api.get(listed))} == {
+        "198.51.100.7/32": "our home",
+        "203.0.113.0/24": "it's the office",
+    }
+    assert "nothing changes" in send(f"{path}/whitelist/preview", entries=entries).text
+    assert "every address is admitted" in send(f"{path}/whitelist/preview").text
+
+
+def test_an_allowlist_is_replaced_in_a_browser(platform: Installation, page: Page) -> None:
+    made = platform.create(name=some_name())
+    page.goto(f"{platform.url}/databases/{made['id']}/access")
+    page.get_by_text("Replace the whole list", exact=True).first.click()
+    entries = page.get_by_label("Entries, one in each line")
+    entries.fill("203.0.113.0/24 # office\nlocalhost\n")
+    show = page.get_by_role("button", name="Show what changes")
+    show.click()
+    expect(page.get_by_text("Entries: line 2: is neither an address")).to_be_visible()
+    assert faults(page) == []
+    entries.fill("203.0.113.0/24 # office\n192.0.2.7\n")
+    with psycopg.connect(made["connection_string"], autocommit=True) as session:
+        session.execute("SELECT 1")
+        show.click()
+        dialog = page.get_by_role("dialog")
+        ending = dialog.get_by_role("row").filter(has_text=made["username"])
+        expect(ending).to_contain_text("127.0.0.1")
+        assert faults(page) == []
+        dialog.get_by_role("button", name="Replace it").click()
+        expect(page.get_by_text("The allowlist was replaced")).to_be_visible()
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT 1")
+    expect(page.get_by_role("table", name="Admitted addresses")).to_contain_text("192.0.2.7/32")
 
 
 def test_backups_are_scheduled_and_verified(

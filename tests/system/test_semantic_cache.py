@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from answers import data, problem
+from browsing import visiting
 from clients import eventually
 from harness import Installation
 
@@ -108,6 +109,16 @@ def test_hits_are_judged_without_the_sites_key(
     asked = {"resource_id": cache.headers["x-site"]}
     assert data(api.get("/api/audit-logs", params=asked))[0]["action"] == "site.certify"
     problem(api.post(f"{path}/certify", json={"budget": 1}), 422)
+    with visiting(platform, platform.key) as visitor:
+        shown = path.removeprefix("/api")
+        assert "from a cosine of 0.950 on, which is the strict one" in visitor.page(shown)
+        certified = visitor.http.post(f"{shown}/certify", data={"budget": "99"}).text
+        assert "Answers are given from a cosine of" in certified
+        assert "99.0 %" in certified
+        assert "certified for 99.0 % of wrong ones" in visitor.page(shown)
+        assert visitor.http.post(f"{shown}/certify", data={"budget": "100"}).status_code == 422
+        tight = visitor.http.post(f"{shown}/certify", data={"budget": "0.1"}).text
+        assert "Not certified" in tight
     eventually(lambda: data(api.get(f"{path}/report"))["total"]["semantic_hits"] == 1)
     similarities = data(api.get(f"{path}/report"))["similarities"]
     assert sum(each["searches"] for each in similarities) == 1

@@ -1,6 +1,7 @@
 """``tenantry whitelist`` against an API that answers what a test scripts."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,3 +98,63 @@ def test_who_would_refuse_themselves_is_asked(
     before = len(shop.asked("POST", PATH))
     assert on_a_terminal(*words, "--yes")[0] == 0
     assert len(shop.asked("POST", PATH)) == before + 1
+
+
+PREVIEW = {
+    "changes": [
+        {"action": "add", "ip_address": "192.0.2.0/24", "description": "x", "expires_at": None}
+    ],
+    "closes": False,
+    "opens": False,
+    "ending_sessions": [
+        {"username": "user_a", "address": "198.51.100.1", "endpoint": "pooler", "sessions": 2}
+    ],
+    "version": "9f86d081884c7d65",
+}
+ENTRY = {"ip_address": "192.0.2.0/24", "description": "office", "expires_at": None}
+
+
+@pytest.fixture
+def allowed(tmp_path: Path) -> str:
+    file = tmp_path / "allowed.txt"
+    file.write_text("# ours\n192.0.2.0/24 # office\n")
+    return str(file)
+
+
+def test_a_list_is_replaced_after_what_it_changes_was_shown(
+    shop: FakeApi, cli: Cli, allowed: str
+) -> None:
+    shop.on("POST", f"{PATH}/preview", PREVIEW)
+    shop.on("PUT", PATH, [listed_as("192.0.2.0/24")])
+    dry = cli("whitelist", "replace", "shop", allowed, "--dry-run")
+    assert dry.code == 0
+    assert dry.out.splitlines()[1].split()[:2] == ["add", "192.0.2.0/24"]
+    assert dry.out.splitlines()[-1].split() == ["user_a", "198.51.100.1", "pooler", "2"]
+    assert cli("whitelist", "replace", "shop", allowed, "--json").code == 1  # nobody can be asked
+    assert on_a_terminal("whitelist", "replace", "shop", allowed, typed="n\n")[0] == 1
+    assert not shop.asked("PUT", PATH)
+    assert cli("whitelist", "replace", "shop", allowed, "--yes").code == 0
+    (sent,) = (request.body for request in shop.asked("PUT", PATH))
+    assert sent == {"entries": [ENTRY], "version": PREVIEW["version"]}
+
+
+def test_an_empty_file_opens_nothing_by_itself(shop: FakeApi, cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "none"
+    file.write_text("# nobody\n")
+    words = ("whitelist", "replace", "shop", str(file), "--yes")
+    said = cli(*words)
+    assert (said.code, "--open" in said.err) == (1, True)
+    assert not shop.requests
+    shop.on("POST", f"{PATH}/preview", PREVIEW | {"changes": [], "opens": True})
+    shop.on("PUT", PATH, [])
+    opened = cli(*words, "--open")
+    assert (opened.code, "reached from everywhere" in opened.err) == (0, True)
+    assert shop.asked("PUT", PATH)[0].body["entries"] == []
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_list_that_cannot_be_read_is_named(cli: Cli, tmp_path: Path) -> None:
+    assert "cannot be read from /nowhere" in cli("whitelist", "replace", "shop", "/nowhere").err
+    file = tmp_path / "wrong"
+    file.write_text("192.0.2.0/24\nlocalhost\n")
+    assert "FILE: line 2: is neither" in cli("whitelist", "replace", "shop", str(file), "--yes").err

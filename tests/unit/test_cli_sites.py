@@ -95,6 +95,22 @@ def test_a_file_without_a_key_is_named(cli: Cli) -> None:
     assert "- for standard input" in " ".join(said.split())
 
 
+@pytest.mark.parametrize(
+    ("words", "body"),
+    [
+        (("--most-temperature", "0"), {"most_temperature": 0.0}),
+        (("--requests-per-minute", "0"), {"requests_per_minute": None}),
+        (("--openai-url", ""), {"openai_url": None}),
+    ],
+)
+def test_the_providers_of_a_site_are_changed(
+    shop: FakeApi, cli: Cli, words: tuple[str, ...], body: dict[str, object]
+) -> None:
+    shop.on("PATCH", f"{PATH}/proxy", {"has_openai_key": False})
+    assert cli("cache", "proxy", "shop", *words).code == 0
+    assert [each.body for each in shop.asked("PATCH", f"{PATH}/proxy")] == [body]
+
+
 def test_what_is_of_instances_names_their_option(shop: FakeApi, cli: Cli) -> None:
     ended = cli("db", "create", "--name", "shop", "--memory", "1GB")
     assert (ended.code, "--dedicated" in ended.err) == (2, True)

@@ -72,6 +72,8 @@ SAME = {
     "POST /databases/{}/delete": "DELETE /api/databases/{}",
     "GET /databases/{}/access": "GET /api/databases/{}/whitelist",
     "POST /databases/{}/whitelist": "POST /api/databases/{}/whitelist",
+    "POST /databases/{}/whitelist/preview": "POST /api/databases/{}/whitelist/preview",
+    "POST /databases/{}/whitelist/replace": "PUT /api/databases/{}/whitelist",
     "POST /databases/{}/whitelist/{}/remove": "DELETE /api/databases/{}/whitelist/{}",
     "POST /databases/{}/roles": "POST /api/databases/{}/roles",
     "POST /databases/{}/roles/{}/delete": "DELETE /api/databases/{}/roles/{}",
@@ -194,6 +196,11 @@ SAME = {
     "POST /sites/{}/delete": "DELETE /api/sites/{}",
     "GET /sites/{}": "GET /api/sites/{}/report",
     "POST /sites/{}/hits/{}/judge": "POST /api/sites/{}/hits/{}/feedback",
+    "POST /sites/{}/certify": "POST /api/sites/{}/certify",
+    "GET /sites/{}/keys": "GET /api/sites/{}/keys",
+    "GET /sites/{}/settings": "GET /api/sites/{}/proxy",
+    "POST /sites/{}/settings": "PATCH /api/sites/{}",
+    "POST /sites/{}/proxy": "PATCH /api/sites/{}/proxy",
     "GET /cache-prices": "GET /api/cache-prices",
     "POST /cache-prices": "PUT /api/cache-prices",
     "POST /cache-prices/remove": "PUT /api/cache-prices",
@@ -252,10 +259,11 @@ SHOWN = {
     "GET /api/metrics/latest": "GET /databases",
     "GET /api/metrics/sparklines": "GET /databases/{}",
     "GET /api/operations/{}": "GET /operations",
-    "GET /api/sites/{}": "GET /sites",
+    "GET /api/sites/{}": "GET /sites/{}/settings",
     "GET /api/sites/{}/analytics": "GET /sites/{}",
     "GET /api/sites/{}/hits": "GET /sites/{}",
     "GET /api/sites/{}/semantic": "GET /sites/{}",
+    "GET /api/sites/{}/stats": "GET /sites/{}",
     "GET /api/versions": "GET /databases/new",
 }
 # The rest of the API, which no page has, and why.
@@ -264,13 +272,6 @@ PROGRAMS = {
     "POST /api/auth/mfa": "the console signs in by itself: POST /sign-in/code",
     "POST /api/auth/logout": "the console signs out by itself: POST /sign-out",
     "GET /api/databases/{}/metrics/prometheus": "for Prometheus",
-    "PUT /api/databases/{}/whitelist": "for programs that have the whole list; a page changes it",
-    "GET /api/sites/{}/keys": "tenantry cache keys",
-    "GET /api/sites/{}/proxy": "tenantry cache proxy",
-    "GET /api/sites/{}/stats": "tenantry cache stats",
-    "PATCH /api/sites/{}": "tenantry cache update",
-    "PATCH /api/sites/{}/proxy": "tenantry cache proxy",
-    "POST /api/sites/{}/certify": "tenantry cache certify",
     "GET /ca.crt": "a file, which pages link to",
     "GET /health": "for supervisors",
     "GET /metrics": "for Prometheus",
@@ -749,10 +750,11 @@ def test_only_what_has_an_instance_has_its_page() -> None:
 
 def test_removals_have_their_command() -> None:
     address = {"id": 7, "network": "10.0.0.0/8", "description": None, "expires_at": None}
-    page = rendered("database_access.html", entries=[address], roles=[], address=None)
+    page = rendered("database_access.html", entries=[address], text="", roles=[], address=None)
     assert commands(page) == [
         "<pre>tenantry whitelist add tenant_abcdefghjkmn 203.0.113.7</pre>",
         "<pre>tenantry whitelist remove tenant_abcdefghjkmn 10.0.0.0/8</pre>",
+        "<pre>tenantry whitelist replace tenant_abcdefghjkmn allowed.txt</pre>",
         "<pre>tenantry role create tenant_abcdefghjkmn reporting</pre>",
         "<pre>tenantry role rotate-password tenant_abcdefghjkmn reporting</pre>",
         "<pre>tenantry role delete tenant_abcdefghjkmn reporting</pre>",

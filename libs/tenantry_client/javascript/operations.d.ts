@@ -1011,6 +1011,15 @@ export interface Durations {
   p95_ms: number | null;
 }
 
+/** Open sessions of a login from one address, which would end. */
+export interface EndingSessions {
+  username: string;
+  address: string;
+  /** pooler, or the database's cluster. */
+  endpoint: string;
+  sessions: number;
+}
+
 /** What has changed a database: `mark`, or an action of the audit such as `database.migrate`. */
 export interface Event {
   at: string;
@@ -2073,6 +2082,11 @@ export interface PreviewTable {
   size_bytes: number | null;
 }
 
+/** A whole allowlist; an empty one allows connections from everywhere. */
+export interface PreviewWhitelist {
+  entries: Array<WhitelistEntryInput>;
+}
+
 /** The operator's prices, by model and day. */
 export interface PriceList {
   /** Null if there are no prices. */
@@ -2938,6 +2952,16 @@ export interface Waiting {
 /** A whole allowlist; an empty one allows connections from everywhere. */
 export interface Whitelist {
   entries: Array<WhitelistEntryInput>;
+  /** That of a preview: if the list has changed since, nothing is done. */
+  version?: string | null;
+}
+
+/** An entry that would be added, changed or removed, as it would be, or was if removed. */
+export interface WhitelistChange {
+  action: "add" | "change" | "remove";
+  ip_address: string;
+  description: string | null;
+  expires_at: string | null;
 }
 
 /** An address or a CIDR range to allow; host bits of a range are cut off. */
@@ -2963,6 +2987,17 @@ export interface WhitelistListing {
   next_cursor?: string | null;
   data: Array<WhitelistEntryOutput>;
   caller_address: string | null;
+}
+
+/** What replacing the allowlist would do; ``version`` is that of the list as it is. */
+export interface WhitelistPreview {
+  changes: Array<WhitelistChange>;
+  /** Whether it is the first list: all others would be refused. */
+  closes: boolean;
+  /** Whether no entry is left: all addresses would be admitted. */
+  opens: boolean;
+  ending_sessions: Array<EndingSessions>;
+  version: string;
 }
 
 /**
@@ -3659,6 +3694,8 @@ export interface WhitelistOperations {
   add(identifier: string, body: WhitelistEntryInput, options?: PostOptions): Promise<AddedEntry>;
   /** Replace the whole allowlist; an empty one allows all addresses. */
   replace(identifier: string, body: Whitelist): Promise<Array<WhitelistEntryOutput>>;
+  /** Show what replacing the allowlist would change, and which sessions would end. */
+  preview(identifier: string, body: PreviewWhitelist, options?: PostOptions): Promise<WhitelistPreview>;
   /** Remove an address and end its sessions. Removing the last entry allows all addresses. */
   remove(identifier: string, whitelist_id: string): Promise<RemovedEntry>;
 }

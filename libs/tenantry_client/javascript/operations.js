@@ -1017,6 +1017,10 @@ class Whitelist {
     return this.#send({ method: "PUT", path: `/api/databases/${segment(identifier)}/whitelist`, kind: "data", body, repeatable: true });
   }
 
+  preview(identifier, body, { idempotencyKey = crypto.randomUUID() } = {}) {
+    return this.#send({ method: "POST", path: `/api/databases/${segment(identifier)}/whitelist/preview`, kind: "data", body, idempotencyKey, repeatable: true });
+  }
+
   remove(identifier, whitelist_id) {
     return this.#send({ method: "DELETE", path: `/api/databases/${segment(identifier)}/whitelist/${segment(whitelist_id)}`, kind: "data" });
   }

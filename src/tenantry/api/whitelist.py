@@ -2,7 +2,8 @@
 
 import datetime as dt
 import uuid
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
@@ -13,8 +14,10 @@ from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, DatabaseId, EntryId, allowed, calling
 from tenantry.control.whitelist import EntryRow
 from tenantry.services.access.service import Principal
-from tenantry.services.bodies.databases import Whitelist
-from tenantry.services.bodies.databases import WhitelistEntry as Entry
+from tenantry.services.bodies.allowlists import PreviewWhitelist, Whitelist
+from tenantry.services.bodies.allowlists import WhitelistEntry as Entry
+from tenantry.services.network.plan import Change
+from tenantry.services.network.service import Preview
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}/whitelist", tags=["allowlist"])
@@ -45,6 +48,34 @@ class RemovedEntry(WhitelistEntry):
     ended_sessions: int
 
 
+class WhitelistChange(BaseModel):
+    """An entry that would be added, changed or removed, as it would be, or was if removed."""
+
+    action: Literal["add", "change", "remove"]
+    ip_address: str = Field(examples=["203.0.113.0/24"])
+    description: str | None
+    expires_at: dt.datetime | None
+
+
+class EndingSessions(BaseModel):
+    """Open sessions of a login from one address, which would end."""
+
+    username: str
+    address: str
+    endpoint: str = Field(description="pooler, or the database's cluster.", examples=["pooler"])
+    sessions: int
+
+
+class WhitelistPreview(BaseModel):
+    """What replacing the allowlist would do; ``version`` is that of the list as it is."""
+
+    changes: list[WhitelistChange]
+    closes: bool = Field(description="Whether it is the first list: all others would be refused.")
+    opens: bool = Field(description="Whether no entry is left: all addresses would be admitted.")
+    ending_sessions: list[EndingSessions]
+    version: str = Field(examples=["9f86d081884c7d65"])
+
+
 class WhitelistListing(Listing[WhitelistEntry]):
     """The allowlist; ``caller_address`` is the address of this request as the server sees it."""
 
@@ -58,6 +89,26 @@ def _shown(row: EntryRow) -> WhitelistEntry:
         description=row.description,
         expires_at=row.expires_at,
         created_at=row.created_at,
+    )
+
+
+def _changed(change: Change) -> WhitelistChange:
+    entry = change.entry
+    return WhitelistChange(
+        action=change.action,
+        ip_address=str(entry.network),
+        description=entry.description,
+        expires_at=entry.expires_at,
+    )
+
+
+def _previewed(found: Preview) -> WhitelistPreview:
+    return WhitelistPreview(
+        changes=[_changed(each) for each in found.changes],
+        closes=found.closes,
+        opens=found.opens,
+        ending_sessions=[EndingSessions(**asdict(each)) for each in found.endings],
+        version=found.version,
     )
 
 
@@ -97,6 +148,18 @@ async def add(
     return answers.answer(shown, message=" ".join(said), status=201)
 
 
+@router.post("/preview", response_model=Answer[WhitelistPreview])
+async def preview(
+    body: PreviewWhitelist,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+) -> Response:
+    """Show what replacing the allowlist would change, and which sessions would end."""
+    found = await platform.network.preview(caller.actor, database_id, body.wanted())
+    return answers.answer(_previewed(found))
+
+
 @router.put("", response_model=Listing[WhitelistEntry])
 async def replace(
     body: Whitelist,
@@ -105,8 +168,9 @@ async def replace(
     database_id: DatabaseId,
 ) -> Response:
     """Replace the whole allowlist; an empty one allows all addresses."""
-    wanted = [entry.wanted() for entry in body.entries]
-    entries = await platform.network.replace(caller, database_id, wanted)
+    entries = await platform.network.replace(
+        caller, database_id, body.wanted(), version=body.version
+    )
     return answers.listing([_shown(row) for row in entries])
 
 

@@ -1,14 +1,12 @@
 """``tenantry cache``: the sites of the AI cache."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from tenantry.base.errors import InvalidInput
 from tenantry.base.sizes import readable
-from tenantry.cli import cache_usage, limits, naming, output, times
+from tenantry.cli import cache_usage, limits, naming, output, streams, times
 from tenantry.cli.asking import confirm
 from tenantry.cli.client import Row, connect
 from tenantry.cli.entry_point import Json
@@ -254,6 +252,10 @@ def proxy(
     tokens_per_day: Annotated[
         int | None, typer.Option(min=0, help="The most of a day in UTC; 0: no limit.")
     ] = None,
+    most_temperature: Annotated[
+        float | None,
+        typer.Option(min=0, max=2, help="Requests with a higher one are not cached. At first 1."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the providers behind a site's proxy, or change them.
@@ -277,6 +279,7 @@ def proxy(
         for name, path in (("openai_key", openai_key), ("anthropic_key", anthropic_key))
         if path is not None
     }
+    said |= {} if most_temperature is None else {"most_temperature": most_temperature}
     with connect() as api:
         url = f"/api/sites/{find(api, site)['id']}/proxy"
         found = api.patch(url, said) if said else api.get(url)
@@ -379,15 +382,8 @@ def delete(site: Named, *, yes: Yes = False, as_json: Json = False) -> None:
 
 def _key_in(path: Path) -> str:
     """Return a provider's key: command lines are visible to other users of the machine."""
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
-        raise InvalidInput(
-            f"The key cannot be read from {path}: {why}.",
-            hint="Name a file with the key and nothing else, or - for standard input.",
-        ) from None
-    return text.strip()
+    hint = "Name a file with the key and nothing else, or - for standard input."
+    return streams.text(path, "The key", hint=hint).strip()
 
 
 def _note_embedder(semantic: str | None) -> None:

@@ -8,10 +8,21 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, cast
 
+from tenantry.base.errors import InvalidInput
+
 
 def is_standard(file: Path) -> bool:
     """Whether a path is the hyphen that stands for standard input or output."""
     return str(file) == "-"
+
+
+def text(file: Path, what: str, *, hint: str) -> str:
+    """Return the text of a file, which is ``what``. Raises InvalidInput, with a hint."""
+    try:
+        return sys.stdin.read() if is_standard(file) else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise InvalidInput(f"{what} cannot be read from {file}: {why}.", hint=hint) from None
 
 
 @contextmanager

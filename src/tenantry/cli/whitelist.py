@@ -1,16 +1,20 @@
 """``tenantry whitelist``: the allowlist of a database."""
 
 import contextlib
+import datetime as dt
 import ipaddress
 import sys
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
+from tenantry.base import allowlist_text
 from tenantry.base.errors import InvalidInput, NotFound
 from tenantry.base.networks import parse_network
-from tenantry.cli import output, times
+from tenantry.cli import output, streams, times
+from tenantry.cli.asking import confirm, require_terminal
 from tenantry.cli.client import Page, Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
@@ -25,6 +29,18 @@ _COLUMNS: dict[str, output.Cell] = {
     "DESCRIPTION": "description",
     "EXPIRES": lambda row: times.distance(row["expires_at"]),
     "ID": "id",
+}
+_CHANGES: dict[str, output.Cell] = {
+    "CHANGE": "action",
+    "ADDRESS": "ip_address",
+    "DESCRIPTION": "description",
+    "EXPIRES": lambda row: times.distance(row["expires_at"]),
+}
+_ENDING: dict[str, output.Cell] = {
+    "LOGIN": "username",
+    "FROM": "address",
+    "AT": "endpoint",
+    "SESSIONS THAT END": lambda row: f"{row['sessions']:,}",
 }
 
 
@@ -159,3 +175,79 @@ def remove(
             style="yellow",
         )
     _report_ended(entry)
+
+
+@app.command()
+def replace(
+    database: Named,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The list, in lines; -: standard input.")
+    ],
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
+    ] = False,
+    may_open: Annotated[
+        bool, typer.Option("--open", help="Accept an empty list, which allows all addresses.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    env: In = None,
+    as_json: Json = False,
+) -> None:
+    """Replace the whole allowlist by that of a file.
+
+    Each line has an address or a range, until when if it ends, and a description after #. Shows
+    what changes and whose sessions end. Asks on a terminal; otherwise --yes is required.
+
+    Examples:
+
+        tenantry whitelist replace shop allowed.txt --dry-run
+
+        echo "203.0.113.0/24 # office" | tenantry whitelist replace shop - --yes
+    """
+    wanted = _wanted(file, may_open=may_open)
+    if not (yes or dry_run):
+        require_terminal(as_json=as_json)
+    with connect() as api:
+        row = find(api, database, env)
+        path = f"/api/databases/{row['id']}/whitelist"
+        found = api.post(f"{path}/preview", wanted)
+        if dry_run and as_json:
+            output.as_json(found)
+            return
+        if not as_json:
+            _show_preview(found, title(row))
+        if dry_run:
+            return
+        if not yes:
+            confirm("Replace the allowlist?")
+        entries = api.put(path, wanted | {"version": found["version"]})
+    if as_json:
+        output.as_json(entries)
+        return
+    output.done(f"The allowlist of {title(row)} is replaced")
+
+
+def _wanted(file: Path, *, may_open: bool) -> Row:
+    """Return the list of a file. Raises InvalidInput; also for none, unless it may open."""
+    text = streams.text(
+        file, "The list", hint="Name a file with an address in each line, or - for standard input."
+    )
+    lines = allowlist_text.parse(text, now=dt.datetime.now(dt.UTC))
+    if not (lines or may_open):
+        raise InvalidInput(
+            "The list has no entry: the database would be reached from everywhere.",
+            hint="Add --open if it shall.",
+        )
+    return {"entries": [each.body() for each in lines]}
+
+
+def _show_preview(found: Row, name: str) -> None:
+    output.table(found["changes"], _CHANGES, empty="Nothing would change.")
+    if found["closes"]:
+        output.note(f"It closes {name} to all other addresses.", style="yellow")
+    if found["opens"]:
+        output.note(f"No entry is left: {name} is reached from everywhere.", style="yellow")
+    if found["ending_sessions"]:
+        output.line("")
+        output.table(found["ending_sessions"], _ENDING, empty="")

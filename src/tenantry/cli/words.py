@@ -69,6 +69,7 @@ PARAMETERS = {
     "body": ("file", "path"),
     "customer_email": ("customer",),
     "blueprint": ("blueprint", "selector"),
+    "entries": ("file",),
     "environment": ("new_env", "branch_env", "selector", "env"),
     "expires_at": ("expires",),
     "format": ("kind",),

@@ -1,10 +1,16 @@
 """Who may reach one database: its allowlist and its roles."""
 
+import datetime as dt
+import json
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import Request, Response
 
-from tenantry.services.bodies.databases import CreateRole, UpdateRole, WhitelistEntry
+from tenantry.base import allowlist_text, networks
+from tenantry.control.whitelist import EntryRow, NewEntry
+from tenantry.services.bodies.allowlists import PreviewWhitelist, Whitelist, WhitelistEntry
+from tenantry.services.bodies.databases import CreateRole, UpdateRole
 from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
 from tenantry.services.roles import model
@@ -14,6 +20,7 @@ from tenantry.web.routing import (
     CurrentForm,
     CurrentPlatform,
     DatabaseId,
+    Form,
     calling,
     new_router,
     number,
@@ -44,6 +51,7 @@ async def access(
         "database_access.html",
         tab="/access",
         entries=entries,
+        text=_text(entries),
         roles=await platform.roles.of_database(caller.actor, database_id),
         address=caller.actor.address,
     )
@@ -75,6 +83,65 @@ async def remove(
     entry = parsed(entry_id, "entry on this database's allowlist")
     await platform.network.remove(caller, database_id, entry)
     return pages.go(request, f"/databases/{database_id}/access?done=removed")
+
+
+@router.post(f"{_PATH}/whitelist/preview")
+async def preview(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    form: CurrentForm,
+) -> Response:
+    """Show what another list would change, and whose sessions would end; it changes nothing."""
+    row = await platform.databases.show(caller.actor, database_id)
+    listed = _listed(form)
+    wanted = read(PreviewWhitelist, {}, entries=listed).wanted()
+    address = caller.actor.address
+    return pages.dialog(
+        request,
+        "allowlist_preview.html",
+        row=row,
+        path=f"/databases/{row.id}",
+        preview=await platform.network.preview(caller.actor, database_id, wanted),
+        entries=wanted,
+        text=_text(wanted),
+        body=json.dumps({"entries": listed}),
+        address=address,
+        refused=_refuses(wanted, address),
+    )
+
+
+@router.post(f"{_PATH}/whitelist/replace")
+async def replace(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    form: CurrentForm,
+) -> Response:
+    """Replace the whole list, if it is still the one that the preview was of."""
+    body = read(Whitelist, {}, entries=_listed(form), version=form.get("version", ""))
+    await platform.network.replace(caller, database_id, body.wanted(), version=body.version)
+    return pages.go(request, f"/databases/{database_id}/access?done=list-replaced")
+
+
+def _listed(form: Form) -> list[dict[str, str | None]]:
+    """Return the entries of a form, as the API takes them. Raises InvalidInput."""
+    text = form.get(allowlist_text.FIELD, "")
+    return [each.body() for each in allowlist_text.parse(text, now=dt.datetime.now(dt.UTC))]
+
+
+def _text(entries: Iterable[EntryRow | NewEntry]) -> str:
+    return allowlist_text.render(
+        allowlist_text.Line(each.network, each.description, each.expires_at) for each in entries
+    )
+
+
+def _refuses(wanted: list[NewEntry], address: str | None) -> bool:
+    """Whether a list would refuse a client at this address."""
+    admitted = [each.network for each in wanted]
+    return bool(admitted) and address is not None and not networks.contain(admitted, address)
 
 
 @router.post(f"{_PATH}/roles")

@@ -1,18 +1,26 @@
 """One site of the AI cache: what it answered and saved, hits to be judged; and prices of tokens."""
 
+import asyncio
 import datetime as dt
+import math
 from typing import Annotated, Literal
 
 from fastapi import Query, Request, Response
 
-from tenantry.base.errors import Conflict, Unavailable
-from tenantry.services.bodies.cache_usage import CachePrice, CachePrices, JudgeHit
+from tenantry.base.errors import InvalidInput
+from tenantry.services.bodies.cache_usage import (
+    CachePrice,
+    CachePrices,
+    CertifyThreshold,
+    JudgeHit,
+)
 from tenantry.services.cache_usage.model import PriceTable
-from tenantry.services.caching.judging import Hit
+from tenantry.services.caching.judging import Hit, Threshold
 from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
 from tenantry.services.sites.model import Site
 from tenantry.web import charts, pages
+from tenantry.web.database_pages import attempt
 from tenantry.web.routing import (
     CurrentForm,
     CurrentPlatform,
@@ -31,6 +39,8 @@ Administrator = Annotated[Caller, calling("admin")]
 Days = Literal["1", "7", "30", "90"]
 
 _HITS = 10
+_BY_MEANING = frozenset({"shadow", "on"})
+_ALL = 100  # percent
 _PRICES = "/cache-prices"
 
 
@@ -47,17 +57,23 @@ async def show(
     site = await platform.sites.show(actor, found)
     start = dt.datetime.now(dt.UTC) - dt.timedelta(days=int(days))
     drawn = await platform.cache_usage.series(actor, found, start=start)
+    hits, threshold = await asyncio.gather(
+        _hits(platform, caller, site), _threshold(platform, caller, site)
+    )
     return pages.render(
         request,
         "site.html",
+        tab="",
         site=site,
         report=await platform.cache_usage.report(actor, found, days=int(days)),
         redis=await platform.cache_usage.memory(actor, found),
+        stats=(await platform.sites.stats_of([site])).get(site.id),
         charts=charts.of_site(drawn.series),
         span=drawn.span,
         days=days,
         offered=("1", "7", "30", "90"),
-        hits=await _hits(platform, caller, site),
+        hits=hits,
+        threshold=threshold,
         may_write=caller.principal.may("databases:write"),
         may_read_names=caller.principal.may("data:read"),
     )
@@ -65,12 +81,20 @@ async def show(
 
 async def _hits(platform: Platform, caller: Caller, site: Site) -> list[Hit]:
     """Return hits to be judged; none where the site has none, or the caller may not read them."""
-    if site.semantic not in {"shadow", "on"} or not caller.principal.may("data:read"):
-        return []
-    try:
-        return await platform.judging.hits(caller.actor, site.id, limit=_HITS)
-    except (Conflict, Unavailable):
-        return []
+    found: list[Hit] = []
+    if site.semantic in _BY_MEANING and caller.principal.may("data:read"):
+        with attempt():
+            found = await platform.judging.hits(caller.actor, site.id, limit=_HITS)
+    return found
+
+
+async def _threshold(platform: Platform, caller: Caller, site: Site) -> Threshold | None:
+    """Return the threshold in force; None where the site has none."""
+    found: Threshold | None = None
+    if site.semantic in _BY_MEANING:
+        with attempt():
+            found = await platform.judging.threshold(caller.actor, site.id)
+    return found
 
 
 @router.post("/sites/{site_id}/hits/{hit_id}/judge")
@@ -86,6 +110,32 @@ async def judge(
     found, body = parsed(site_id, "site"), read(JudgeHit, form)
     await platform.judging.judge(caller.actor, found, hit_id, correct=body.correct)
     return pages.go(request, f"/sites/{found}?done=judged")
+
+
+@router.post("/sites/{site_id}/certify")
+async def certify(
+    request: Request, platform: CurrentPlatform, caller: Writer, site_id: str, form: CurrentForm
+) -> Response:
+    """Put the loosest threshold in force that the judged hits certify, and show what they do."""
+    found = parsed(site_id, "site")
+    body = read(CertifyThreshold, {}, budget=_share(form, "budget"))
+    return pages.dialog(
+        request,
+        "site_certificate.html",
+        site=await platform.sites.show(caller.actor, found),
+        found=await platform.judging.certify(caller.actor, found, body.budget),
+    )
+
+
+def _share(form: Form, field: str) -> float:
+    """Return a percentage of a form as a share. Raises InvalidInput."""
+    try:
+        percent = float(form.get(field, ""))
+    except ValueError:
+        percent = math.nan
+    if not 0 < percent < _ALL:
+        raise InvalidInput.of(field, f"must be a number above 0 and below {_ALL}, such as 2")
+    return round(percent / _ALL, 6)
 
 
 @router.get(_PRICES)

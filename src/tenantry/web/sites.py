@@ -1,11 +1,12 @@
 """Sites of the AI cache: what they hold, new ones, and new secrets."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from fastapi import Request, Response
 
 from tenantry.base.secrets import Secret
-from tenantry.services.bodies.sites import CreateSite
+from tenantry.control.sites import Eviction, Mode
+from tenantry.services.bodies.sites import CreateSite, RotateSite
 from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
 from tenantry.services.sites.model import NewSite
@@ -38,6 +39,8 @@ async def index(request: Request, platform: CurrentPlatform, caller: Reader) -> 
         request,
         "sites.html",
         sites=[(site, stats.get(site.id)) for site in found],
+        evictions=get_args(Eviction),
+        modes=get_args(Mode),
         may_write=caller.principal.may("databases:write"),
     )
 
@@ -59,14 +62,14 @@ async def create(
 
 @router.post("/sites/{site_id}/rotate")
 async def rotate(
-    request: Request, platform: CurrentPlatform, caller: Writer, site_id: str
+    request: Request, platform: CurrentPlatform, caller: Writer, site_id: str, form: CurrentForm
 ) -> Response:
-    """Replace a site's secrets, and show them, this once."""
-    found = parsed(site_id, "site")
+    """Replace a site's secrets, both or one, and show the new ones, this once."""
+    found, which = parsed(site_id, "site"), read(RotateSite, form).secrets
     made = await once(
         lambda: caller.idempotent(
             NewSite,
-            lambda tx, secrets: platform.sites.rotate(tx, caller.actor, found, "all", secrets),
+            lambda tx, secrets: platform.sites.rotate(tx, caller.actor, found, which, secrets),
         )
     )
     return _shown(request, platform, made, f"The site {made.site.name} has new secrets")

@@ -2533,6 +2533,23 @@ class Whitelist(_Group):
         answer: builtins.list[models.WhitelistEntryOutput] = exchange.data(response)
         return answer
 
+    async def preview(
+        self,
+        identifier: str,
+        body: models.PreviewWhitelist,
+        *,
+        idempotency_key: str | None = None,
+    ) -> models.WhitelistPreview:
+        """Show what replacing the allowlist would change, and which sessions would end."""
+        request = exchange.post(
+            f"/api/databases/{segment(identifier)}/whitelist/preview",
+            key=idempotency_key,
+            body=body,
+        )
+        response = await self._sender.send(request)
+        answer: models.WhitelistPreview = exchange.data(response)
+        return answer
+
     async def remove(self, identifier: str, whitelist_id: str) -> models.RemovedEntry:
         """Remove an address and end its sessions. Removing the last entry allows all addresses."""
         request = Request(

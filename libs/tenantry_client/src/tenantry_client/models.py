@@ -1001,6 +1001,15 @@ class Durations(TypedDict):
     p95_ms: float | None
 
 
+class EndingSessions(TypedDict):
+    """Open sessions of a login from one address, which would end."""
+
+    username: str
+    address: str
+    endpoint: str
+    sessions: int
+
+
 class Event(TypedDict):
     """What has changed a database: `mark`, or an action of the audit such as `database.migrate`."""
 
@@ -1974,6 +1983,12 @@ class PreviewTable(TypedDict):
     size_bytes: int | None
 
 
+class PreviewWhitelist(TypedDict):
+    """A whole allowlist; an empty one allows connections from everywhere."""
+
+    entries: list[WhitelistEntryInput]
+
+
 class PriceList(TypedDict):
     """The operator's prices, by model and day."""
 
@@ -2743,6 +2758,16 @@ class Whitelist(TypedDict):
     """A whole allowlist; an empty one allows connections from everywhere."""
 
     entries: list[WhitelistEntryInput]
+    version: NotRequired[str | None]
+
+
+class WhitelistChange(TypedDict):
+    """An entry that would be added, changed or removed, as it would be, or was if removed."""
+
+    action: Literal["add", "change", "remove"]
+    ip_address: str
+    description: str | None
+    expires_at: str | None
 
 
 class WhitelistEntryInput(TypedDict):
@@ -2769,6 +2794,16 @@ class WhitelistListing(TypedDict):
     next_cursor: NotRequired[str | None]
     data: list[WhitelistEntryOutput]
     caller_address: str | None
+
+
+class WhitelistPreview(TypedDict):
+    """What replacing the allowlist would do; ``version`` is that of the list as it is."""
+
+    changes: list[WhitelistChange]
+    closes: bool
+    opens: bool
+    ending_sessions: list[EndingSessions]
+    version: str
 
 
 class WholeBlueprint(TypedDict):

@@ -1,4 +1,4 @@
-"""Bodies of databases, their allowlists, roles and extensions."""
+"""Bodies of databases, their roles and extensions."""
 
 import functools
 import re
@@ -7,18 +7,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BeforeValidator,
     Field,
     StringConstraints,
     model_validator,
 )
 
-from tenantry.base.networks import parse_network
 from tenantry.control import attributes, plans
 from tenantry.control.attributes import Attributes, Environment, PoolMode, SuspendedDirect
 from tenantry.control.log_settings import LoggedStatements, LogSettings
-from tenantry.control.whitelist import NewEntry
 from tenantry.pg import sources
 from tenantry.pg.api_roles import SHARED
 from tenantry.pg.drivers import PROCESS
@@ -45,7 +42,6 @@ from tenantry.services.bodies.fields import (
     secret,
 )
 from tenantry.services.databases.model import Changes, NewDatabase, NewInstance
-from tenantry.services.network.service import MOST_ENTRIES
 from tenantry.services.provisioning.model import Contents, FromBlueprint, FromSource
 from tenantry.services.roles.model import LONGEST_NAME, ROLE_NAME, NewRole
 
@@ -334,25 +330,6 @@ class SetParameters(Body):
         return self
 
 
-class WhitelistEntry(Body):
-    """An address or a CIDR range to allow; host bits of a range are cut off."""
-
-    ip_address: Annotated[
-        str, StringConstraints(min_length=2, max_length=50), Field(examples=["203.0.113.0/24"])
-    ]
-    description: Label | None = None
-    expires_at: Annotated[AwareDatetime, AfterValidator(expiry)] | None = None
-
-    def wanted(self) -> NewEntry:
-        """Return the entry to add. Raises InvalidInput if it is not an address or a range."""
-        return NewEntry(
-            parse_network(self.ip_address),
-            self.description,
-            self.expires_at,
-            unsaid=frozenset({"description", "expires_at"} - self.model_fields_set),
-        )
-
-
 class SetLog(Body):
     """Which statements of a database to log; an omitted setting is turned off."""
 
@@ -363,12 +340,6 @@ class SetLog(Body):
 
     def wanted(self) -> LogSettings:
         return LogSettings(self.statements, self.min_duration_ms, self.errors, self.keep_days)
-
-
-class Whitelist(Body):
-    """A whole allowlist; an empty one allows connections from everywhere."""
-
-    entries: Annotated[list[WhitelistEntry], Field(max_length=MOST_ENTRIES)]
 
 
 def _role_name(text: str) -> str:

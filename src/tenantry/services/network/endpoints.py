@@ -18,23 +18,13 @@ from tenantry.pg.catalog import Session
 from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import ADMIN, PLATFORM, PLATFORM_ROLES, connect, fetch_value
 from tenantry.services.network import plan
-from tenantry.services.network.plan import Rulebook
+from tenantry.services.network.plan import OpenSession, Rulebook
 from tenantry.services.pooling.model import PooledClient
 from tenantry.services.pooling.service import Pooler
 
 log = structlog.get_logger()
 
 _RELOAD_SECONDS = 10
-
-
-class OpenSession(Protocol):
-    """A session of a role, with the address that it was opened from."""
-
-    @property
-    def username(self) -> str: ...
-
-    @property
-    def address(self) -> str: ...
 
 
 S = TypeVar("S", bound=OpenSession)

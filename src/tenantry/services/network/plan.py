@@ -6,18 +6,52 @@ nothing. So there is one line for each network, with all roles that are admitted
 role without a list is admitted by membership in one group, by the first line, without being named.
 """
 
-from collections import defaultdict
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from tenantry.base.networks import Network, contain
-from tenantry.control.whitelist import Admission
+from tenantry.control.whitelist import Admission, EntryRow, NewEntry
 from tenantry.pg.connections import PLATFORM_ROLES
 from tenantry.pg.hba import ANYWHERE
 
 # The longest list of names in one line, in characters: the roles of 500 databases. Both
 # parsers read lines of this length.
 LINE_LENGTH = 9_000
+
+
+class OpenSession(Protocol):
+    """A session of a role, with the address that it was opened from."""
+
+    @property
+    def username(self) -> str: ...
+
+    @property
+    def address(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happens to an entry of a list: ``entry`` is the new one, or the one that is removed.
+
+    ``before`` is the one that is changed.
+    """
+
+    action: Literal["add", "change", "remove"]
+    entry: NewEntry | EntryRow
+    before: EntryRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How many open sessions of a role, from one address at one endpoint, would end."""
+
+    username: str
+    address: str
+    endpoint: str
+    sessions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +102,60 @@ def compile_lists(admissions: Iterable[Admission]) -> Rulebook:
         if admission.network is not None:
             admitted.add(admission.network)
     return Rulebook(networks, clusters)
+
+
+def changes(there: Sequence[EntryRow], wanted: Sequence[NewEntry]) -> list[Change]:
+    """Return what differs between a list and one that replaces it, additions first.
+
+    Of two wanted entries for one network the latter counts.
+    """
+    before = {each.network: each for each in there}
+    after = {each.network: each for each in wanted}
+    changed = [
+        Change("change", entry, before[network])
+        for network, entry in after.items()
+        if network in before and _said(entry) != _said(before[network])
+    ]
+    return [
+        *(Change("add", entry) for network, entry in after.items() if network not in before),
+        *changed,
+        *(Change("remove", entry) for network, entry in before.items() if network not in after),
+    ]
+
+
+def _said(entry: NewEntry | EntryRow) -> tuple[object, object]:
+    return entry.description, entry.expires_at
+
+
+def endings(
+    sessions: Mapping[str, Iterable[OpenSession]],
+    usernames: Collection[str],
+    wanted: Sequence[NewEntry],
+) -> list[Ending]:
+    """Return which sessions of these roles a list would end, the most first; none if it is empty.
+
+    ``sessions`` are those of each endpoint, by its name.
+    """
+    if not wanted:
+        return []
+    networks = [each.network for each in wanted]
+    found = Counter(
+        (each.username, each.address, endpoint)
+        for endpoint, its in sessions.items()
+        for each in its
+        if each.username in usernames and not contain(networks, each.address)
+    )
+    rows = [Ending(*where, count) for where, count in found.items()]
+    return sorted(rows, key=lambda each: (-each.sessions, each.username, each.address))
+
+
+def version(there: Iterable[EntryRow]) -> str:
+    """Return what a list is recognised by: it is another one once an entry has changed."""
+    texts = sorted(
+        f"{each.network} {each.expires_at and each.expires_at.timestamp()} {each.description}"
+        for each in there
+    )
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 def in_lines(names: Sequence[str]) -> Iterator[Sequence[str]]:

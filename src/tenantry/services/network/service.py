@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tenantry.base.errors import InvalidInput, NotFound
+from tenantry.base.errors import Conflict, InvalidInput, NotFound
 from tenantry.base.events import SessionsEnded, emit
 from tenantry.base.home import Home
 from tenantry.base.secrets import SecretSource
@@ -18,7 +18,7 @@ from tenantry.control.whitelist import EntryRow, NewEntry
 from tenantry.host import files
 from tenantry.services.databases.service import Databases
 from tenantry.services.network import plan
-from tenantry.services.network.endpoints import AllowlistEndpoint
+from tenantry.services.network.endpoints import AllowlistEndpoint, PoolerEndpoint
 from tenantry.services.requests.service import Caller
 
 MOST_ENTRIES = 200  # of one database
@@ -49,6 +49,27 @@ class Removed:
     entry: EntryRow
     opens: bool
     ended_sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What replacing a list would do. ``closes`` and ``opens``: as of a first and a last entry.
+
+    ``version`` is that of the list as it is.
+    """
+
+    changes: list[plan.Change]
+    closes: bool
+    opens: bool
+    endings: list[plan.Ending]
+    version: str
+
+
+class ListChanged(Conflict):
+    """A list is no longer the one that was looked at."""
+
+    code = "whitelist_changed"
+    title = "The allowlist has changed"
 
 
 class Network:
@@ -94,12 +115,47 @@ class Network:
         added = await caller.idempotent(Added, work)
         return replace(added, ended_sessions=await self._enforce(caller.actor, database_id))
 
+    async def preview(
+        self, actor: Actor, database_id: uuid.UUID, entries: list[NewEntry]
+    ) -> Preview:
+        """Return what ``replace`` would change, and whose sessions would end. Raises NotFound."""
+        row = await self._databases.show(actor, database_id)
+        async with self._store.transaction(actor) as tx:
+            there = await whitelist.of_database(tx, row.id)
+            usernames = await _logins(tx, row)
+        own = {row.cluster, PoolerEndpoint.name}
+        sessions = {
+            each.name: await each.sessions() for each in self._endpoints() if each.name in own
+        }
+        return Preview(
+            changes=plan.changes(there, entries),
+            closes=bool(entries) and not there,
+            opens=bool(there) and not entries,
+            endings=plan.endings(sessions, usernames, entries),
+            version=plan.version(there),
+        )
+
     async def replace(
-        self, caller: Caller, database_id: uuid.UUID, entries: list[NewEntry]
+        self,
+        caller: Caller,
+        database_id: uuid.UUID,
+        entries: list[NewEntry],
+        *,
+        version: str | None = None,
     ) -> list[EntryRow]:
-        """Replace the whole list; an empty one opens the database. Raises as ``add``."""
+        """Replace the whole list; an empty one opens the database.
+
+        Raises as ``add``, and ListChanged if the list is not of this ``version`` of a preview,
+        unless it is what is wanted already.
+        """
         async with caller.transaction() as tx:
             row = await self._databases.lock_active(tx, caller.actor, database_id)
+            there = await whitelist.of_database(tx, row.id)
+            if version not in {None, plan.version(there)} and plan.changes(there, entries):
+                raise ListChanged(
+                    "The allowlist has changed since it was looked at: nothing was done.",
+                    hint="Look at what would change again, and replace it then.",
+                )
             kept = [
                 await whitelist.put(tx, row.id, replace(each, unsaid=_SAID)) for each in entries
             ]
@@ -185,11 +241,15 @@ class Network:
         except NotFound:  # it has been deleted meanwhile
             return 0
         async with self._store.transaction(actor) as tx:
-            additional = await roles.of_database(tx, row.id)
-        return sum(ended[name] for name in (row.username, *(each.username for each in additional)))
+            return sum(ended[name] for name in await _logins(tx, row))
 
     async def keep(self) -> None:
         """Drop expired entries from the rules, and restore rule files that were changed by hand."""
         async with self._store.long_transaction(audit.PLATFORM) as tx:
             await self.apply(tx)
         await self.end_foreign_sessions()
+
+
+async def _logins(tx: Tx, row: DatabaseRow) -> set[str]:
+    """Return the names of a database's logins, to which its allowlist applies."""
+    return {row.username, *(each.username for each in await roles.of_database(tx, row.id))}
