@@ -238,7 +238,8 @@ def test_the_name_is_one_that_kubernetes_takes(
     ],
 )
 def test_a_value_that_yaml_would_read_otherwise_stays_text(text: str) -> None:
-    assert yaml.safe_load("\n".join(kubernetes._yaml({"key": text}))) == {"key": text}
+    lines = kubernetes._yaml({"key": text, "next": ""})
+    assert yaml.safe_load("\n".join(lines)) == {"key": text, "next": ""}
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"])) | st.from_regex(
