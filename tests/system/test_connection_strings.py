@@ -1,4 +1,4 @@
-"""The connection strings of each client, pasted as they are printed, and ``.env`` files.
+"""The connection strings of each client, pasted as they are printed; ``.env``; manifests.
 
 bench/client_strings.py does the same with the clients that take long to install.
 """
@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+import yaml
 from sqlalchemy import create_engine, text
 
 from clients import run
@@ -213,3 +214,41 @@ def test_the_lines_of_others_are_not_replaced(
     assert "Replaced what was set before: DATABASE_URL" in reported.stderr
     assert "mysql" not in env_file.read_text()
     assert env_file.read_text().startswith("KEPT=1\n")
+
+
+# Kubernetes
+
+
+def test_the_variables_of_a_pod_lead_to_the_database(
+    platform: Installation, database: dict[str, Any], meant: str, node: Path, tmp_path: Path
+) -> None:
+    """As envFrom and a volume give them to a container."""
+    ca_file, folder = tmp_path / "mounted" / "ca.crt", tmp_path / "k8s"
+    words = ("db", "env", str(database["id"]), "--kubernetes", f"--ca-file={ca_file}")
+    written = json.loads(
+        platform.tenantry(
+            *(*words, "--pooled", "--password-stdin", f"--write={folder}", "--json"),
+            stdin=database["password"],
+        ).stdout
+    )
+    assert (written["name"], written["password"]) == ("strings-database", "given")
+    config_map = yaml.safe_load(Path(written["config_map_file"]).read_text())
+    secret = yaml.safe_load(Path(written["secret_file"]).read_text())
+    ca_file.parent.mkdir()
+    ca_file.write_text(config_map["data"].pop("ca.crt"))
+    variables = config_map["data"] | secret["stringData"]
+    assert variables["DB_PASSWORD"] == database["password"]
+    pod = ["env", "-i", f"PATH={os.environ['PATH']}", *map("=".join, variables.items())]
+    asked = run(*pod, "psql", "-wAtc", QUERY)
+    by_url = [
+        run(*pod, "psql", "-wAtc", QUERY, variables[name])
+        for name in ("DATABASE_URL", "DIRECT_URL")
+    ]
+    by_node = run(*pod, "node", str(node))
+    assert {each.strip() for each in (asked, *by_url, by_node)} == {meant}
+    again = platform.tenantry(*words, f"--write={folder}", "--json")
+    assert json.loads(again.stdout)["password"] == "kept"
+    assert yaml.safe_load(Path(written["secret_file"]).read_text()) == secret
+    masked = platform.tenantry(*words)
+    assert database["password"] not in masked.stdout
+    assert "do not apply it" in masked.stderr

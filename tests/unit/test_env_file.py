@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tenantry.base.errors import Conflict, InvalidInput
 from tenantry.cli import env_file
-from tenantry.cli.env_file import Wanted, merged, own_lines, stored_password
+from tenantry.cli.env_file import merged, own_lines, stored_password
+from tenantry.cli.variables import Wanted
 
 NAME = "tenant_bcdfghjkmnpq"
 WANTED = Wanted(strings(), "/srv/shop/ca.crt", "***", prefix="DB_")

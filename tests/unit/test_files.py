@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tenantry.base.errors import Conflict, MachineError
 from tenantry.base.sizes import readable
 from tenantry.host import files
 
@@ -139,3 +140,17 @@ def test_a_remembered_file_is_read_again_once_it_changed(tmp_path: Path) -> None
     path.unlink()
     assert remembered.value() == -1
     assert reads == [b"1", b"2", b"3", b"x", b"x"]
+
+
+def test_a_users_file_is_read_unless_it_is_a_link_or_no_text(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    assert files.read_if_no_link(path) == ""
+    path.write_bytes("é=1\r\n".encode())
+    assert files.read_if_no_link(path) == "é=1\r\n"
+    path.write_bytes(b"\xff")
+    with pytest.raises(MachineError, match=r"\.env is no text in UTF-8"):
+        files.read_if_no_link(path)
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Conflict, match="is a link"):
+        files.read_if_no_link(path)

@@ -6,7 +6,6 @@ variable, and reports them. A password in the file may be the only copy: it is p
 another one is given.
 """
 
-import os
 import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,13 +14,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from tenantry.base.connection_strings import CA_FILE, MASK, Login, Style
+from tenantry.base.connection_strings import CA_FILE, MASK, Login
 from tenantry.base.errors import Conflict, InvalidInput, MachineError
-from tenantry.cli import connecting, output
-from tenantry.cli.client import Row, connect
-from tenantry.cli.connecting import parameters, read_password, strings_of
+from tenantry.cli import connecting, kubernetes, output
+from tenantry.cli.client import connect
+from tenantry.cli.connecting import read_password, strings_of
 from tenantry.cli.entry_point import Json
-from tenantry.cli.finding import In, Named, find, title
+from tenantry.cli.finding import In, Named, find, find_role, title
+from tenantry.cli.variables import Wanted
 from tenantry.host import files
 
 _BEGIN, _END = "# begin tenantry", "# end tenantry"
@@ -40,7 +40,7 @@ def env(
     database: Named,
     *,
     write: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write .env and ca.crt into this folder.")
+        Path | None, typer.Option(metavar="DIR", help="Write the files into this folder.")
     ] = None,
     prefix: Annotated[
         str | None, typer.Option(help="Add variables with this prefix: DB_ for DB_HOST, DB_PORT, …")
@@ -51,8 +51,13 @@ def env(
     password_stdin: connecting.PasswordStdin = False,
     role: connecting.AsRole = None,
     replace_lines: Annotated[
-        bool, typer.Option("--replace", help="Replace lines of others that set the same variables.")
+        bool, typer.Option("--replace", help="Replace what others set: lines in .env, or files.")
     ] = False,
+    as_kubernetes: kubernetes.Kubernetes = False,
+    name: kubernetes.Name = None,
+    namespace: kubernetes.Namespace = None,
+    replicas: kubernetes.Replicas = None,
+    ca_file: kubernetes.CaFile = None,
     env: In = None,
     as_json: Json = False,
 ) -> None:
@@ -63,28 +68,47 @@ def env(
         tenantry db env shop --write . --password-stdin < password
 
         tenantry db env shop --write /srv/shop --prefix DB_
+
+        tenantry db env shop --kubernetes --pooled --password-stdin < password | kubectl apply -f -
     """
-    if prefix is not None and not re.fullmatch(_NAME, prefix):
-        raise InvalidInput.of("--prefix", "is letters, digits and underscores, no digit first.")
-    if replace_lines and write is None:
-        raise InvalidInput.of("--replace", "goes with --write.")
+    _check(prefix, write, replace_lines=replace_lines)
+    options = kubernetes.Options(name, namespace, replicas, ca_file)
+    options.check(used=as_kubernetes)
     with connect() as api:
         row = find(api, database, env)
         strings = strings_of(api, row, role)
+        role_row = find_role(api, row, role) if as_kubernetes and role else None
         ca = connecting.authority(api)
         pem = ca.read_text()
-    if write is not None:
-        ca = write.absolute() / CA_FILE
     password = read_password() if password_stdin else MASK
+    if as_kubernetes:
+        place, prefix = ca_file or kubernetes.CA_IN_CONTAINER, prefix or kubernetes.PREFIX
+        wanted = Wanted(strings, place, password, prefix=prefix, pooled=pooled)
+        manifests = kubernetes.Manifests.of(row, role_row, wanted, pem, options)
+        kubernetes.emit(manifests, write, replace_files=replace_lines, as_json=as_json)
+        return
+    ca = ca if write is None else write.absolute() / CA_FILE
     wanted = Wanted(strings, str(ca), password, prefix=prefix or "", pooled=pooled)
     if write is None:
         _print(wanted.variables(), as_json=as_json)
         return
     written = _write(write.absolute(), wanted, title(row), pem, replace_lines=replace_lines)
+    _report(written, title(row), as_json=as_json)
+
+
+def _check(prefix: str | None, write: Path | None, *, replace_lines: bool) -> None:
+    """Raise InvalidInput for options that have no meaning."""
+    if prefix is not None and not re.fullmatch(_NAME, prefix):
+        raise InvalidInput.of("--prefix", "is letters, digits and underscores, no digit first.")
+    if replace_lines and write is None:
+        raise InvalidInput.of("--replace", "goes with --write.")
+
+
+def _report(written: "Written", called: str, *, as_json: bool) -> None:
     if as_json:
         output.as_json(asdict(written))
         return
-    output.done(f"{written.env_file} and {written.ca_file} lead to {title(row)}")
+    output.done(f"{written.env_file} and {written.ca_file} lead to {called}")
     if written.replaced:
         output.note(f"Replaced what was set before: {', '.join(written.replaced)}")
     if note := _NOTES.get(written.password):
@@ -102,54 +126,6 @@ class Written:
     password: Literal["given", "kept", "unknown"]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The values from which the variables are made."""
-
-    strings: Row
-    ca_file: str
-    password: str
-    prefix: str = ""
-    pooled: bool = False
-
-    @property
-    def mark(self) -> str:
-        """Return the word that marks its lines: the database's name, or its additional role's.
-
-        A role's lines never replace the owner role's, with a password that may be the only copy.
-        """
-        return str(self.strings.get("role") or self.strings["database_name"])
-
-    def variables(self) -> dict[str, str]:
-        """Return the variables, in the order in which they are written."""
-        url = Style("psql", verify_full=True, ca_file=self.ca_file).render
-        direct = self._login("connection_string")
-        pooled = self._login("connection_string_pooled")
-        here = pooled if self.pooled else direct
-        variables = {"DATABASE_URL": url(pooled), "DIRECT_URL": url(direct)}
-        if self.strings.get("shadow_database_url"):
-            variables["SHADOW_DATABASE_URL"] = url(self._login("shadow_database_url"))
-        variables |= parameters(here)
-        variables |= {"PGPASSWORD": self.password, "PGSSLROOTCERT": self.ca_file}
-        variables["NODE_EXTRA_CA_CERTS"] = self.ca_file
-        if self.prefix:
-            own = {
-                "TYPE": "postgresql",
-                "HOST": here.host,
-                "PORT": str(here.port),
-                "NAME": here.database,
-                "USER": here.username,
-                "PASSWORD": self.password,
-                "SSLMODE": "verify-full",
-                "SSL_MODE": "verify-full",
-            }
-            variables |= {f"{self.prefix}{name}": value for name, value in own.items()}
-        return variables
-
-    def _login(self, name: str) -> Login:
-        return replace(Login.parse(self.strings[name]), password=self.password)
-
-
 def _print(variables: Mapping[str, str], *, as_json: bool) -> None:
     if as_json:
         output.as_json(variables)
@@ -163,9 +139,10 @@ def _write(folder: Path, wanted: Wanted, called: str, pem: str, *, replace_lines
     try:
         folder.mkdir(parents=True, exist_ok=True)
         env_file, ca_file = folder / ".env", folder / CA_FILE
-        before = _read(env_file)
+        before = files.read_if_no_link(env_file)
         own = own_lines(before, wanted.mark)
-        if ca_file.exists() and not own and not replace_lines and ca_file.read_text() != pem:
+        theirs = ca_file.exists() and ca_file.read_bytes() != pem.encode()
+        if theirs and not own and not replace_lines:
             raise Conflict(
                 f"{ca_file} is another certificate.", hint="Choose another folder, or --replace it."
             )
@@ -173,11 +150,9 @@ def _write(folder: Path, wanted: Wanted, called: str, pem: str, *, replace_lines
         known = stored_password(own, wanted)
         wanted = wanted if given or known is None else replace(wanted, password=known)
         text, replaced = merged(before, wanted, called, replace_lines=replace_lines)
-        owner = _owner(env_file if before else folder)
+        owner = files.owner_as_root(env_file if before else folder)
         files.write_atomically(ca_file, pem, mode=0o644, owner=owner)
         files.write_atomically(env_file, text, owner=owner)
-    except UnicodeDecodeError:
-        raise MachineError(f"{folder / '.env'} is no text in UTF-8.") from None
     except OSError as error:
         raise MachineError(f"{error.filename or folder}: {error.strerror}.") from None
     return Written(
@@ -187,29 +162,6 @@ def _write(folder: Path, wanted: Wanted, called: str, pem: str, *, replace_lines
         replaced=replaced,
         password="given" if given else "unknown" if known is None else "kept",
     )
-
-
-def _read(path: Path) -> str:
-    """Return a file's text, "" if there is none.
-
-    Raises Conflict for a link: root would otherwise disclose the linked file to the link's owner.
-    """
-    if path.is_symlink():
-        raise Conflict(f"{path} is a link.", hint=f"Write to the folder of {path.readlink()}.")
-    try:
-        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return ""
-    with os.fdopen(opened, encoding="utf-8", newline="\n") as file:
-        return file.read()
-
-
-def _owner(path: Path) -> tuple[int, int] | None:
-    """Return the owner and group to give to a file that root writes; None for other users."""
-    if os.geteuid() != 0:
-        return None
-    found = path.stat()
-    return found.st_uid, found.st_gid
 
 
 # ── the file's text ──────────────────────────────────────────────────────────

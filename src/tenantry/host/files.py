@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from tenantry.base.errors import MachineError
+from tenantry.base.errors import Conflict, MachineError
 from tenantry.base.sizes import readable
 
 _LAST_LINES = 8
@@ -83,6 +83,33 @@ def ensure_file(path: Path, data: str, *, mode: int = 0o600) -> bool:
         pass
     write_atomically(path, data, mode=mode)
     return True
+
+
+def read_if_no_link(path: Path) -> str:
+    """Return the text of a file in a user's folder, "" if there is none.
+
+    Raises Conflict for a link: root would otherwise disclose the linked file to the link's owner;
+    and MachineError for what is no text.
+    """
+    if path.is_symlink():
+        raise Conflict(f"{path} is a link.", hint=f"Write to the folder of {path.readlink()}.")
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return ""
+    with os.fdopen(opened, encoding="utf-8", newline="\n") as file:
+        try:
+            return file.read()
+        except UnicodeDecodeError:
+            raise MachineError(f"{path} is no text in UTF-8.") from None
+
+
+def owner_as_root(path: Path) -> tuple[int, int] | None:
+    """Return the owner and group of ``path`` for files that root writes; None for other users."""
+    if os.geteuid() != 0:
+        return None
+    found = path.stat()
+    return found.st_uid, found.st_gid
 
 
 @contextlib.contextmanager
