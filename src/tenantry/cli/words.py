@@ -81,6 +81,7 @@ PARAMETERS = {
     "networks": ("allow",),
     "name": ("new_name", "name", "extension", "role"),
     "output": ("output_price",),
+    "site_memory_mb": ("site_memory",),
     "owner_email": ("owner", "selector"),
     "type": ("kind",),
 }

@@ -135,12 +135,13 @@ class Databases:
             return
         granted = next(each for each in await plans.every(tx) if each.name == before.plan)
         for name in plans.ENFORCED:
-            if getattr(after, name) > max(getattr(before, name), getattr(granted, name)):
-                raise Forbidden(
-                    f"A customer cannot raise {name} above what the plan"
-                    f" {granted.name} grants: {getattr(granted, name):,}.",
-                    hint="Ask whoever runs the platform for another plan.",
-                )
+            plans.require_granted(
+                granted,
+                name,
+                getattr(after, name),
+                getattr(granted, name),
+                had=getattr(before, name),
+            )
 
     async def check_count(
         self, tx: Tx, actor: Actor, customer_id: uuid.UUID | None, *, more: int = 0
