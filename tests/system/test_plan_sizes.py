@@ -29,7 +29,7 @@ def emptied(api: httpx.Client) -> Iterator[None]:
 
 
 def is_size(field: str) -> bool:
-    return field == "max_sites" or field.startswith("site_")
+    return field in {"max_sites", "max_instances"} or field.startswith(("site_", "instance_"))
 
 
 def plans(api: httpx.Client) -> dict[str, Row]:
@@ -119,6 +119,8 @@ def test_an_administrator_changes_the_sizes_of_a_plan(
         ({}, ""),
         ({"site_memory_mb": 7}, "site_memory_mb"),
         ({"max_sites": "3"}, "max_sites"),
+        ({"instance_memory_mb": 127}, "instance_memory_mb"),
+        ({"instance_cpus": 0}, "instance_cpus"),
         ({"site_max_clients": 10_001}, "site_max_clients"),
         ({"max_connections": 5}, "max_connections"),
     ],
@@ -150,6 +152,7 @@ def test_the_console_and_the_command_line_change_plans(
     with visiting(platform, platform.key) as visitor:
         assert "Save hobby" in visitor.page("/plans")
         form = {"max_sites": "", "site_memory_mb": "24", "site_max_clients": "50"}
+        form |= {"max_instances": "2", "instance_cpus": "0.5", "instance_memory_mb": ""}
         assert visitor.http.post("/plans/hobby", data=form).status_code == 303
         refused = visitor.http.post("/plans/hobby", data=form | {"site_memory_mb": "1"})
         assert (refused.status_code, "Memory of a site, MiB" in refused.text) == (422, True)
@@ -158,11 +161,13 @@ def test_the_console_and_the_command_line_change_plans(
         (found,) = data(api.get("/api/customers", params={"email": email}))
         path = f"/customers/{found['id']}/update"
         assert visitor.http.post(path, data={"plan": "hobby"}).status_code == 303
-    assert plans(api)["hobby"]["max_sites"] is None
-    assert plans(api)["hobby"]["site_memory_mb"] == 24
+    hobby = plans(api)["hobby"]
+    assert (hobby["max_sites"], hobby["instance_memory_mb"]) == (None, None)
+    assert (hobby["max_instances"], hobby["instance_cpus"]) == (2, 0.5)
     assert data(customer.post("/api/sites", json={"name": "one"}), 201)["memory_mb"] == 24
     done = platform.tenantry("plan", "update", "hobby", "--max-sites", "1", "--site-memory", "16MB")
     assert "1 of 16 MiB, 50 clients" in done.stdout
     platform.tenantry("customer", "update", email, "--plan", "premium")
     assert "premium" in platform.tenantry("customer", "show", email).stdout
+    assert "10 of 4 GiB, 4 CPUs" in platform.tenantry("plan", "list").stdout
     assert "100 of 256 MiB, 1,000 clients" in platform.tenantry("plan", "list").stdout

@@ -11,7 +11,8 @@ PATH = "/api/plans/standard"
 
 def plan(**changes: Any) -> dict[str, Any]:
     """A row of ``GET /api/plans``."""
-    sizes = {"max_sites": None, "site_memory_mb": 32, "site_max_clients": 1000}
+    sizes = {"max_instances": 3, "instance_cpus": 2.0, "instance_memory_mb": 1024}
+    sizes |= {"max_sites": None, "site_memory_mb": 32, "site_max_clients": 1000}
     return {"name": "standard", **database()["limits"], **sizes, **changes}
 
 
@@ -36,6 +37,11 @@ def test_plans_are_listed_with_what_they_grant(api: FakeApi, cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "body"),
     [
+        (
+            ("--max-instances", "0", "--instance-cpus", "1.5"),
+            {"max_instances": 0, "instance_cpus": 1.5},
+        ),
+        (("--instance-memory", "2GB"), {"instance_memory_mb": 2048}),
         (("--max-sites", "20"), {"max_sites": 20}),
         (("--site-memory", "1GB"), {"site_memory_mb": 1024}),
         (
@@ -51,6 +57,7 @@ def test_a_plan_is_changed(
     api.on("PATCH", PATH, plan())
     ended = cli("plan", "update", "standard", *words)
     assert [each.body for each in api.asked("PATCH", PATH)] == [body]
+    assert "3 of 1 GiB, 2 CPUs" in ended.out
     assert "any of 32 MiB, 1,000 clients" in ended.out
 
 

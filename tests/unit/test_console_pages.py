@@ -679,7 +679,7 @@ def move_page(preview: Preview | None, **values: Any) -> str:
         row=database_row("abcdefghjkmn", **(INSTANCE if kind == "shared" else {})),
         kind=kind,
         preview=preview,
-        choices=Choices([15, 17], 17, 512),
+        choices=Choices([15, 17], 17),
         fragment=True,
         **values,
     )

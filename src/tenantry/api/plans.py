@@ -28,6 +28,17 @@ class Plan(Limits):
     longest_statement_seconds: int = Field(
         description="The longest that one statement of an operation may run.", examples=[14_400]
     )
+    max_instances: int | None = Field(
+        description="The most dedicated instances of one customer.", examples=[3]
+    )
+    instance_cpus: float | None = Field(
+        description="The processors of an instance that asks for none, and the most of one.",
+        examples=[2],
+    )
+    instance_memory_mb: int | None = Field(
+        description="The memory of an instance that asks for none, and the most of one.",
+        examples=[1024],
+    )
     max_sites: int | None = Field(
         description="The most sites of one customer; null: TENANTRY_CUSTOMER_SITES.", examples=[10]
     )

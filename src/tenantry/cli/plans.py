@@ -10,12 +10,15 @@ from tenantry.cli.client import Row, connect
 from tenantry.cli.entry_point import Json
 
 app = typer.Typer(
-    help="Plans: named sets of limits for databases, and sizes for customers' sites.",
+    help="Plans: named sets of limits for databases, and sizes for customers' instances and sites.",
     no_args_is_help=True,
 )
 
 _MIB = 2**20
 _SIZES = {
+    "max-instances": "max_instances",
+    "instance-cpus": "instance_cpus",
+    "instance-memory": "instance_memory_mb",
     "max-sites": "max_sites",
     "site-memory": "site_memory_mb",
     "site-max-clients": "site_max_clients",
@@ -27,6 +30,16 @@ def _field(text: str) -> str:
     if text not in _SIZES:
         raise typer.BadParameter(f"write one of {', '.join(_SIZES)}.")
     return _SIZES[text]
+
+
+def _instances(plan: Row) -> str:
+    """Return how many instances a customer may have, and how large each: ``3 of 1 GiB, 2 CPUs``."""
+    cpus, memory = plan["instance_cpus"], plan["instance_memory_mb"]
+    return _each(
+        plan["max_instances"],
+        None if memory is None else readable(memory * _MIB),
+        None if cpus is None else f"{cpus:g} CPU{'' if cpus == 1 else 's'}",
+    )
 
 
 def _sites(plan: Row) -> str:
@@ -54,6 +67,7 @@ _COLUMNS: dict[str, output.Cell] = {
     "LOCK": lambda plan: limits.time(plan["lock_timeout_ms"]),
     "IDLE IN TRANSACTION": lambda plan: limits.time(plan["idle_in_transaction_session_timeout_ms"]),
     "CPU WEIGHT": "cpu_weight",
+    "INSTANCES": _instances,
     "SITES": _sites,
 }
 
@@ -75,6 +89,18 @@ def list_plans(as_json: Json = False) -> None:
 def update(
     plan: Annotated[str, typer.Argument(metavar="PLAN", help="Its name.", show_default=False)],
     *,
+    max_instances: Annotated[
+        int | None, typer.Option(min=0, help="The most instances of one customer.")
+    ] = None,
+    instance_cpus: Annotated[
+        float | None, typer.Option(help="How many processors an instance may use.")
+    ] = None,
+    instance_memory: Annotated[
+        int | None,
+        typer.Option(
+            parser=limits.parse_mebibytes, metavar="SIZE", help="The memory of an instance: 2GB."
+        ),
+    ] = None,
     max_sites: Annotated[
         int | None, typer.Option(min=0, help="The most sites of one customer.")
     ] = None,
@@ -106,6 +132,9 @@ def update(
         tenantry plan update premium --no-limit max-sites
     """
     said: dict[str, object] = {
+        "max_instances": max_instances,
+        "instance_cpus": instance_cpus,
+        "instance_memory_mb": instance_memory,
         "max_sites": max_sites,
         "site_memory_mb": site_memory,
         "site_max_clients": site_max_clients,
@@ -120,4 +149,4 @@ def update(
         output.as_json(row)
         return
     output.done(f"The plan {row['name']} is changed")
-    output.facts([("sites of a customer", _sites(row))])
+    output.facts([("instances of a customer", _instances(row)), ("sites", _sites(row))])

@@ -74,6 +74,7 @@ PARAMETERS = {
     "format": ("kind",),
     "import_from": ("import_",),
     "input": ("input_price",),
+    "instance_memory_mb": ("instance_memory",),
     "kind": ("dedicated", "to"),
     "max_wait_seconds": ("max_wait",),
     "memory_mb": ("memory",),

@@ -53,11 +53,14 @@ ENFORCED = (
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many sites a customer may have, and how large each. None: the plan has no such limit.
+    """How many instances and sites a customer may have, and how large each. None: no such limit.
 
     What is created without a size has the size of its customer's plan.
     """
 
+    max_instances: int | None
+    instance_cpus: float | None
+    instance_memory_mb: int | None
     max_sites: int | None
     site_memory_mb: int | None
     site_max_clients: int | None

@@ -162,10 +162,13 @@ class CreateDatabase(_Attributes):
         default=None, description="An instance's major version: see GET /api/versions."
     )
     cpus: Cpus | None = Field(
-        default=None, description="How many processors an instance may use; null: all."
+        default=None,
+        description="How many processors an instance may use; null: what its customer's plan"
+        " grants, or else all.",
     )
     memory_mb: InstanceMemory | None = Field(
-        default=None, description="The memory of an instance, in MiB."
+        default=None,
+        description="The memory of an instance, in MiB; null: what its customer's plan grants.",
     )
     driver: Driver | None = Field(default=None, description="What runs an instance.")
     cluster: str | None = Field(

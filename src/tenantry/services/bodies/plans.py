@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from tenantry.control import plans
+from tenantry.services.bodies.databases import Cpus, InstanceMemory
 from tenantry.services.bodies.fields import Body
 from tenantry.services.sites.model import MOST_CLIENTS
 
@@ -12,6 +13,21 @@ from tenantry.services.sites.model import MOST_CLIENTS
 class UpdatePlan(Body):
     """Sizes of a pricing plan; null is no limit of the plan's, an omitted one stays unchanged."""
 
+    max_instances: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
+        default=None,
+        description="The most dedicated instances of one customer.",
+        examples=[3],
+    )
+    instance_cpus: Cpus | None = Field(
+        default=None,
+        description="The processors of an instance that asks for none, and the most of one.",
+        examples=[2],
+    )
+    instance_memory_mb: InstanceMemory | None = Field(
+        default=None,
+        description="The memory of an instance that asks for none, and the most of one, in MiB.",
+        examples=[1024],
+    )
     max_sites: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
         default=None,
         description="The most sites of one customer; null: TENANTRY_CUSTOMER_SITES.",

@@ -245,7 +245,7 @@ def require_another(granted: PlanRow, count: int, *, otherwise: int) -> None:
         whose = "" if granted.max_sites is None else f" with the plan {granted.name}"
         how = " (TENANTRY_CUSTOMER_SITES)" if granted.max_sites is None else " for another plan"
         raise Conflict(
-            f"A customer{whose} may have {most:,} sites.",
+            f"A customer{whose} may have {most:,} site{'' if most == 1 else 's'}.",
             hint=f"Delete one, or ask whoever runs the platform{how}.",
         )
 
