@@ -80,6 +80,6 @@ def database_row(suffix: str | None = None, **differing: Any) -> DatabaseRow:
 
 def plan_row(**sizes: Any) -> PlanRow:
     """A pricing plan with the limits of a database row, and these sizes only."""
-    limits = dataclasses.asdict(database_row("small").limits)
-    given = dict.fromkeys(plans.SIZES) | sizes
-    return PlanRow(name="small", longest_statement_seconds=60, **limits, **given)
+    given: dict[str, Any] = {**dict.fromkeys(plans.SIZES), **sizes}
+    given |= dataclasses.asdict(database_row("small").limits)
+    return PlanRow(name="small", longest_statement_seconds=60, **given)

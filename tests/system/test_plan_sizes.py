@@ -113,6 +113,32 @@ def test_an_administrator_changes_the_sizes_of_a_plan(
     problem(customer.patch(path, json={"max_sites": 100}), 403)
 
 
+def test_a_new_database_has_its_owners_plan(
+    api: httpx.Client, customer: httpx.Client, email: str
+) -> None:
+    def created(client: httpx.Client, **asked: object) -> Row:
+        body = {"friendlyName": "X", "shadow": False, **asked}
+        made: Row = data(client.post("/api/databases", json=body), 201)
+        return made
+
+    assert created(customer)["plan"] == created(api)["plan"] == "standard"
+    give(api, email, "premium")
+    mine = created(customer)
+    assert (mine["plan"], mine["max_connections"]) == ("premium", 100)
+    assert created(api, ownerEmail=email)["plan"] == "premium"
+    assert created(customer, plan="hobby")["plan"] == "hobby"
+    give(api, email, "hobby")
+    small = created(customer)
+    assert (small["plan"], small["max_connections"]) == ("hobby", 10)
+    for asked in ({"plan": "standard"}, {"maxConnections": 11}):
+        body = {"friendlyName": "X", **asked}
+        refused = problem(customer.post("/api/databases", json=body), 403)
+        assert "above what the plan hobby grants" in refused["detail"]
+    assert created(api, ownerEmail=email, plan="premium")["plan"] == "premium"
+    # What it has keeps its plan.
+    assert data(customer.get(f"/api/databases/{mine['id']}"))["plan"] == "premium"
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

@@ -11,9 +11,9 @@ PATH = "/api/plans/standard"
 
 def plan(**changes: Any) -> dict[str, Any]:
     """A row of ``GET /api/plans``."""
-    sizes = {"max_instances": 3, "instance_cpus": 2.0, "instance_memory_mb": 1024}
-    sizes |= {"max_sites": None, "site_memory_mb": 32, "site_max_clients": 1000}
-    return {"name": "standard", **database()["limits"], **sizes, **changes}
+    instances = {"max_instances": 3, "instance_cpus": 2.0, "instance_memory_mb": 1024}
+    sites = {"max_sites": None, "site_memory_mb": 32, "site_max_clients": 1000}
+    return {"name": "standard", **database()["limits"], **instances, **sites, **changes}
 
 
 @pytest.fixture

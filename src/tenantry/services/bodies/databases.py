@@ -178,7 +178,9 @@ class CreateDatabase(_Attributes):
         " most free connections.",
         examples=["shared-1"],
     )
-    plan: PlanName = plans.DEFAULT
+    plan: PlanName | None = Field(
+        default=None, description="One of GET /api/plans; null: its owner's, or else standard."
+    )
     shadow: bool = Field(
         default=True, description="Whether to make a shadow database, for Prisma's migrations."
     )
@@ -226,6 +228,7 @@ class CreateDatabase(_Attributes):
             cluster=self.cluster,
             new_customer=self.new_customer,
             instance=self._instance(),
+            names_plan=self.plan is not None,
         )
 
     def _instance(self) -> NewInstance | None:

@@ -105,7 +105,7 @@ class Instances:
                 verifier=scram_verifier(password),
             )
         row = await self._databases.find(tx, actor, database_id)
-        await self._databases.check_limits(tx, actor, before=before or row, after=row)
+        await self._databases.check_limits(tx, actor, before=before or row, after=row, is_new=True)
         await self._databases.check_count(tx, actor, row.customer_id)
         operation = await self._begin(tx, actor, CREATE, row)
         return Opened(row, password), operation
