@@ -58,7 +58,7 @@ def test_a_plan_is_changed(
     ended = cli("plan", "update", "standard", *words)
     assert [each.body for each in api.asked("PATCH", PATH)] == [body]
     assert "3 of 1 GiB, 2 CPUs" in ended.out
-    assert "any of 32 MiB, 1,000 clients" in ended.out
+    assert "each 32 MiB, 1,000 clients" in ended.out
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ def _field(text: str) -> str:
     return _SIZES[text]
 
 
-def _instances(plan: Row) -> str:
-    """Return how many instances a customer may have, and how large each: ``3 of 1 GiB, 2 CPUs``."""
+def _instances(plan: Row) -> str | None:
+    """Return how many instances a customer may have, and how large each."""
     cpus, memory = plan["instance_cpus"], plan["instance_memory_mb"]
     return _each(
         plan["max_instances"],
@@ -42,8 +42,8 @@ def _instances(plan: Row) -> str:
     )
 
 
-def _sites(plan: Row) -> str:
-    """Return how many sites a customer may have, and how large each: ``10 of 32 MiB, 100``."""
+def _sites(plan: Row) -> str | None:
+    """Return how many sites a customer may have, and how large each."""
     return _each(
         plan["max_sites"],
         None if plan["site_memory_mb"] is None else readable(plan["site_memory_mb"] * _MIB),
@@ -51,9 +51,12 @@ def _sites(plan: Row) -> str:
     )
 
 
-def _each(count: int | None, *sizes: str | None) -> str:
+def _each(count: int | None, *sizes: str | None) -> str | None:
+    """Return a number with the size of each: ``3 of 1 GiB``; without a number ``each 1 GiB``."""
     said = ", ".join(each for each in sizes if each is not None)
-    return f"{'any' if count is None else f'{count:,}'}{f' of {said}' if said else ''}"
+    if count is None:
+        return f"each {said}" if said else None
+    return f"{count:,} of {said}" if said else f"{count:,}"
 
 
 _COLUMNS: dict[str, output.Cell] = {

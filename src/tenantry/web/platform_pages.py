@@ -55,6 +55,7 @@ async def show_plans(request: Request, platform: CurrentPlatform, caller: Reader
         "plans.html",
         plans=await platform.pricing_plans.every(caller.actor),
         default_plan=plans.DEFAULT,
+        default_sites=platform.settings.customer.sites,
         may_write=caller.principal.oversees("admin"),
     )
 
