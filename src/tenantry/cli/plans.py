@@ -1,6 +1,7 @@
 """``tenantry plan``: pricing plans."""
 
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -147,7 +148,7 @@ def update(
     if not wanted:
         raise typer.BadParameter("say what to change: see `tenantry plan update --help`.")
     with connect() as api:
-        row = api.patch(f"/api/plans/{plan}", wanted)
+        row = api.patch(f"/api/plans/{quote(plan, safe='')}", wanted)
     if as_json:
         output.as_json(row)
         return
