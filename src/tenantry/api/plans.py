@@ -22,7 +22,7 @@ Name = Annotated[Storable, Path(max_length=63, examples=["standard"])]
 
 
 class Plan(Limits):
-    """Limits of a database, and the sizes of what a customer creates; null is no limit of its."""
+    """Limits of a database, and sizes of what a customer creates; null: it has no such limit."""
 
     name: str = Field(examples=["standard"])
     longest_statement_seconds: int = Field(

@@ -140,8 +140,8 @@ class Databases:
             )
         if actor.customer_id is None:
             return
-        own = await plans.of_customer(tx, actor.customer_id)
-        name_of_plan = own.name if is_new and own is not None else before.plan
+        own = await plans.of_customer(tx, actor.customer_id) if is_new else None
+        name_of_plan = before.plan if own is None else own.name
         granted = next(each for each in await plans.every(tx) if each.name == name_of_plan)
         for name in plans.ENFORCED:
             plans.require_granted(
