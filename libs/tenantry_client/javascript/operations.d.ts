@@ -1955,7 +1955,7 @@ export interface PhysicalBackup {
   left: boolean;
 }
 
-/** Limits of a database, and the sizes of what a customer creates; null is no limit of its. */
+/** Limits of a database, and sizes of what a customer creates; null: it has no such limit. */
 export interface Plan {
   max_connections: number;
   pool_size: number;

@@ -1869,7 +1869,7 @@ class PhysicalBackup(TypedDict):
 
 
 class Plan(TypedDict):
-    """Limits of a database, and the sizes of what a customer creates; null is no limit of its."""
+    """Limits of a database, and sizes of what a customer creates; null: it has no such limit."""
 
     max_connections: int
     pool_size: int
