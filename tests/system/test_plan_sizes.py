@@ -142,7 +142,7 @@ def test_a_new_database_has_its_owners_plan(
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({}, ""),
+        ({}, "body"),
         ({"site_memory_mb": 7}, "site_memory_mb"),
         ({"max_sites": "3"}, "max_sites"),
         ({"instance_memory_mb": 127}, "instance_memory_mb"),
