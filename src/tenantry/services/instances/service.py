@@ -183,7 +183,7 @@ class Instances:
             version=version,
             address=self._fleet.of(member).address,
             cpus=member.cpus,
-            memory_mb=member.memory_mb,
+            memory_mb=size.memory_mb,
             container_name=container_name,
         )
 
