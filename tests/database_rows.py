@@ -6,7 +6,9 @@ import uuid
 from typing import Any
 
 from tenantry.base.ids import new_suffix
+from tenantry.control import plans
 from tenantry.control.databases import DatabaseRow
+from tenantry.control.plans import PlanRow
 
 NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 
@@ -74,3 +76,10 @@ def database_row(suffix: str | None = None, **differing: Any) -> DatabaseRow:
         updated_at=NOW,
     )
     return dataclasses.replace(usual, **differing)
+
+
+def plan_row(**sizes: Any) -> PlanRow:
+    """A pricing plan with the limits of a database row, and these sizes only."""
+    given: dict[str, Any] = {**dict.fromkeys(plans.SIZES), **sizes}
+    given |= dataclasses.asdict(database_row("small").limits)
+    return PlanRow(name="small", longest_statement_seconds=60, **given)

@@ -380,9 +380,39 @@ def test_what_cannot_be_had_is_refused(platform: Installation, api: httpx.Client
     problem(api.post(f"/api/databases/{platform.create(name='s')['id']}/stop"), 409)
 
 
+def is_limited_by_its_plan(platform: Installation, api: httpx.Client, theirs: Row) -> None:
+    """What the owner of an instance, which has the size of its plan, is refused."""
+    assert (theirs["memory_mb"], theirs["cpus"]) == (128, min(2, len(os.sched_getaffinity(0))))
+    scopes = ["databases:read", "databases:write"]
+    body = {"name": "ann", "scopes": scopes, "customer_email": theirs["owner_email"]}
+    key = data(api.post("/api/api-keys", json=body), 201)["key"]
+    with platform.client(key) as ann:
+        for size, granted in (
+            ({"memory_mb": 129}, "128"),
+            ({"cpus": 3}, "2"),
+            ({"cpus": None}, "2"),
+        ):
+            said = problem(ann.patch(f"/api/databases/{theirs['id']}", json=size), 403)["detail"]
+            assert f"above what the plan standard grants: {granted}" in said
+            if None not in size.values():
+                more = {"name": "other", "kind": "dedicated", **size}
+                assert problem(ann.post("/api/databases", json=more), 403)["detail"] == said
+        data(api.patch("/api/plans/standard", json={"max_instances": 1}))
+        more = {"name": "other", "kind": "dedicated"}
+        full = "A customer with the plan standard may have 1 instance."
+        assert problem(ann.post("/api/databases", json=more), 409)["detail"] == full
+        shared = data(ann.post("/api/databases", json={"name": "small"}), 201)
+        for dry_run in (True, False):
+            moved = {"kind": "dedicated", "dry_run": dry_run}
+            found = problem(ann.post(f"/api/databases/{shared['id']}/move", json=moved), 409)
+            assert found["detail"] == full
+        assert ann.delete(f"/api/databases/{shared['id']}").is_success
+
+
 @pytest.mark.usefixtures("instance")
 def test_one_is_created_in_the_console(platform: Installation, api: httpx.Client) -> None:
-    form = {"kind": "dedicated", "environment": "production", "memory_mb": "128"}
+    form = {"kind": "dedicated", "environment": "production"}
+    data(api.patch("/api/plans/standard", json={"instance_memory_mb": 128}))
     with visiting(platform, platform.key) as visitor:
         wrong = visitor.create("shop", version="99", **form)
         assert (wrong.status_code, "is not installed" in wrong.text) == (422, True)
@@ -399,6 +429,7 @@ def test_one_is_created_in_the_console(platform: Installation, api: httpx.Client
         assert "No port" in problem(api.post("/api/databases", json=more), 503)["detail"]
         (operation,) = data(api.get(f"/api/operations?resource_id={theirs['id']}"))
         succeeded(api, operation["id"])
+        is_limited_by_its_plan(platform, api, theirs)
         found = re.search(r'<textarea id="string"[^>]*>([^<]*)<', made.text)
         assert found
         assert ask(html.unescape(found[1])) == 1

@@ -370,6 +370,8 @@ def test_a_neighbours_row_cannot_be_touched(
         "SELECT FROM procrastinate_jobs",
         "UPDATE clusters SET port = 1",
         "UPDATE plans SET max_connections = 500",
+        "UPDATE plans SET site_memory_mb = 1024",
+        "UPDATE customers SET plan = 'premium'",
         "UPDATE backup_defaults SET every = 'off'",
         "UPDATE backup_attempts SET tries = 1",
         "UPDATE disk_usage SET state = 'ok'",

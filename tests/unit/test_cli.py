@@ -297,13 +297,6 @@ def test_a_limit_without_its_unit_or_of_no_such_name_is_wrong_usage(
     assert cli("db", "update", "shop", *words).code == 2
 
 
-def test_plans_are_listed_with_what_they_grant(api: FakeApi, cli: Cli) -> None:
-    api.on("GET", "/api/plans", [{"name": "standard", **database()["limits"]}], count=1)
-    lines = cli("plan", "list").out.splitlines()
-    assert lines[0].split()[:5] == ["PLAN", "CONNECTIONS", "POOLED", "RESERVE", "DISK"]
-    assert lines[1].split()[:6] == ["standard", "20", "16", "0", "10", "GiB"]
-
-
 def test_update_sends_only_what_was_said(shop: FakeApi, cli: Cli) -> None:
     shop.on("PATCH", f"/api/databases/{SHOP}", database(environment="staging"))
     ended = cli("db", "update", "shop", "--new-name", "boutique", "--new-env", "staging")

@@ -118,6 +118,7 @@ def test_the_answer_names_the_customer_of_a_user(api: FakeApi, cli: Cli) -> None
 CUSTOMER = {
     "id": SHOP,
     "email": "ann@example.com",
+    "plan": "standard",
     "databases": 1,
     "users": 0,
     "api_keys": 2,
@@ -138,6 +139,15 @@ def test_a_customer_is_shown_and_removed_by_its_address(api: FakeApi, cli: Cli) 
     assert [r.query["email"] for r in api.asked("GET", "/api/customers")[1:]] == (
         ["ann@example.com"] * 2
     )
+
+
+def test_a_customer_is_given_a_plan(api: FakeApi, cli: Cli) -> None:
+    api.on("GET", "/api/customers", [CUSTOMER])
+    api.on("PATCH", f"/api/customers/{SHOP}", CUSTOMER | {"plan": "premium"})
+    ended = cli("customer", "update", "ann@example.com", "--plan", "premium")
+    assert [r.body for r in api.asked("PATCH", f"/api/customers/{SHOP}")] == [{"plan": "premium"}]
+    assert "ann@example.com has the plan premium" in ended.err
+    assert cli("customer", "update", "ann@example.com").code == 2
 
 
 def test_a_misspelt_customer_is_not_found_but_suggested(api: FakeApi, cli: Cli) -> None:

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 import tenantry
-from database_rows import NOW, database_row
+from database_rows import NOW, database_row, plan_row
 from tenantry.api import app as api_app
 from tenantry.base import sizes
 from tenantry.base.errors import Conflict, Unavailable
@@ -189,6 +189,7 @@ SAME = {
     "GET /databases/{}/alerts": "GET /api/databases/{}/alerts/settings",
     "POST /databases/{}/alerts": "PUT /api/databases/{}/alerts/settings",
     "GET /plans": "GET /api/plans",
+    "POST /plans/{}": "PATCH /api/plans/{}",
     "GET /sites": "GET /api/sites",
     "POST /sites": "POST /api/sites",
     "POST /sites/{}/rotate": "POST /api/sites/{}/rotate",
@@ -220,6 +221,7 @@ SAME = {
     "POST /users/{}/remove-totp": "POST /api/users/{}/remove-totp",
     "POST /users/{}/delete": "DELETE /api/users/{}",
     "GET /customers": "GET /api/customers",
+    "POST /customers/{}/update": "PATCH /api/customers/{}",
     "POST /customers/{}/remove": "DELETE /api/customers/{}",
     "GET /keys": "GET /api/api-keys",
     "POST /keys": "POST /api/api-keys",
@@ -671,6 +673,30 @@ def test_an_instance_that_runs_has_what_it_takes_and_can_be_stopped() -> None:
     ]
 
 
+@pytest.mark.parametrize("may_write", [True, False])
+def test_the_sizes_of_plans_are_changed_by_administrators(may_write: bool) -> None:
+    plan = plan_row(max_instances=3, instance_cpus=1.5, instance_memory_mb=1024, site_memory_mb=32)
+    page = rendered(
+        "plans.html", plans=[plan], default_plan="small", default_sites=10, may_write=may_write
+    )
+    (row,) = re.findall(r'<tr><th scope="row">small</th>(.*)</tr>', page)
+    cells = ["3", "1.5", "1,024 MiB", "10", "32 MiB", "no limit"]
+    assert re.findall("<td>(.*?)</td>", row) == cells
+    values = dict(re.findall(r'name="(\w+)" type="number" [^>]*value="([^"]*)"', page))
+    assert values == (
+        {
+            "max_instances": "3",
+            "instance_cpus": "1.5",
+            "instance_memory_mb": "1024",
+            "max_sites": "",
+            "site_memory_mb": "32",
+            "site_max_clients": "",
+        }
+        if may_write
+        else {}
+    )
+
+
 def move_page(preview: Preview | None, **values: Any) -> str:
     kind = "shared" if preview is None else preview.kind
     return rendered(
@@ -678,7 +704,7 @@ def move_page(preview: Preview | None, **values: Any) -> str:
         row=database_row("abcdefghjkmn", **(INSTANCE if kind == "shared" else {})),
         kind=kind,
         preview=preview,
-        choices=Choices([15, 17], 17, 512),
+        choices=Choices([15, 17], 17),
         fragment=True,
         **values,
     )

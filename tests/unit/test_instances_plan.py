@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from database_rows import database_row
-from tenantry.base.errors import Conflict, InvalidInput
+from database_rows import database_row, plan_row
+from tenantry.base.errors import Conflict, Forbidden, InvalidInput
 from tenantry.control.attributes import Environment
 from tenantry.services.instances import plan
+from tenantry.services.instances.model import Size
 
 NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?", fullmatch=True)
 ENVIRONMENTS = st.sampled_from(["production", "staging", "development"])
@@ -36,6 +37,38 @@ def test_the_version_is_one_that_is_installed() -> None:
     assert plan.version(15, [15, 17]) == 15
     with pytest.raises(InvalidInput, match="15, 17"):
         plan.version(16, [15, 17])
+
+
+def test_an_instance_without_a_size_has_the_plans() -> None:
+    granted = plan_row(instance_cpus=2, instance_memory_mb=1024)
+    machine = {"processors": 4, "otherwise_mb": 512}
+    assert plan.size(None, None, granted, **machine) == Size(2, 1024)
+    assert plan.size(0.5, 256, granted, **machine) == Size(0.5, 256)
+    # No more processors than there are: containers refuse that.
+    assert plan.size(None, None, granted, processors=1, otherwise_mb=512) == Size(1, 1024)
+    for nothing in (None, plan_row()):
+        assert plan.size(None, None, nothing, **machine) == Size(None, 512)
+
+
+def test_a_customers_instance_is_as_large_as_its_plan_grants_or_as_it_was() -> None:
+    granted = plan_row(instance_cpus=1.5, instance_memory_mb=1024)
+    plan.require_granted(granted, Size(1.5, 1024))
+    for cpus in (None, 1.6):
+        with pytest.raises(Forbidden, match=r"cpus above what the plan small grants: 1\.5"):
+            plan.require_granted(granted, Size(cpus, 256))
+    with pytest.raises(Forbidden, match="memory_mb above what the plan small grants: 1,024"):
+        plan.require_granted(granted, Size(1, 1025))
+    plan.require_granted(granted, Size(None, 2048), had=Size(None, 2048))
+    with pytest.raises(Forbidden, match="cpus"):
+        plan.require_granted(granted, Size(None, 256), had=Size(1, 256))
+    plan.require_granted(plan_row(), Size(None, 4096))
+
+
+def test_a_customer_has_as_many_instances_as_its_plan_grants() -> None:
+    plan.require_another(plan_row(max_instances=2), 1)
+    plan.require_another(plan_row(), 1000)
+    with pytest.raises(Conflict, match="with the plan small may have 2 instances"):
+        plan.require_another(plan_row(max_instances=2), 2)
 
 
 def test_memory_is_given_away_up_to_the_most() -> None:

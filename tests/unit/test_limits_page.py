@@ -43,7 +43,7 @@ def percent(part: float) -> str:
     [
         f"for each database {MOST_MANUAL} manual ones",
         f"`TENANTRY_CUSTOMER_DATABASES`: {HERE.customer.databases} |",
-        f"`TENANTRY_CUSTOMER_SITES`: {HERE.customer.sites} |",
+        f"or else `TENANTRY_CUSTOMER_SITES`: {HERE.customer.sites} |",
         f"connections to all sites | {MOST_CLIENTS:,} |",
         f"`TENANTRY_CUSTOMER_BACKUP_GB`: {HERE.customer.backup_gb} GiB",
         f"{operations._MOST_OF_A_CUSTOMER} unfinished operations",

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantry.base.errors import Conflict, InvalidInput
+from database_rows import plan_row
+from tenantry.base.errors import Conflict, Forbidden, InvalidInput
 from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
 from tenantry.control.sites import Eviction, SiteRow, Taken
@@ -19,6 +20,7 @@ from tenantry.host.redis_engines import RedisVersion
 from tenantry.services.sites import plan
 from tenantry.services.sites.model import (
     Site,
+    Wanted,
     digest,
     key_prefix,
     platform_password,
@@ -197,6 +199,42 @@ def test_a_port_is_the_next_free_one(first: int, taken: set[int]) -> None:
     assert found >= first
     assert found not in taken | busy
     assert all(port in taken | busy for port in range(first, found))
+
+
+def wanted(**changes: Any) -> Wanted:
+    like = {name: getattr(ROW, name) for name in Wanted.__annotations__}
+    return Wanted(**{**like, "memory_mb": None, "max_clients": None, **changes})
+
+
+def test_a_site_without_a_size_has_the_plans() -> None:
+    plan_ = plan_row(site_memory_mb=64, site_max_clients=10)
+    assert plan.sizes(wanted(), plan_) == (64, 10)
+    assert plan.sizes(wanted(memory_mb=8, max_clients=5), plan_) == (8, 5)
+    assert plan.sizes(wanted(isolation="shared"), plan_) == (4, 10)
+    for nothing in (None, plan_row()):
+        assert plan.sizes(wanted(), nothing) == (32, 100)
+        assert plan.sizes(wanted(isolation="shared"), nothing) == (4, 20)
+
+
+def test_a_customers_site_is_as_large_as_its_plan_grants_or_as_it_was() -> None:
+    plan_ = plan_row(site_memory_mb=16, site_max_clients=100)
+    with pytest.raises(Forbidden, match="memory_mb above what the plan small grants: 16"):
+        plan.require_granted(plan_, ROW)
+    plan.require_granted(plan_, replace(ROW, memory_mb=16))
+    plan.require_granted(plan_, replace(ROW, memory_mb=24), had=ROW)  # a smaller one
+    with pytest.raises(Forbidden, match="max_clients above what the plan small grants: 100"):
+        plan.require_granted(plan_, replace(ROW, max_clients=101), had=ROW)
+    plan.require_granted(plan_row(), replace(ROW, memory_mb=4096, max_clients=10_000))
+
+
+def test_a_customer_has_as_many_sites_as_its_plan_or_the_settings_grant() -> None:
+    plan.require_another(plan_row(max_sites=2), 1, otherwise=1)
+    with pytest.raises(Conflict, match="A customer with the plan small may have 2 sites"):
+        plan.require_another(plan_row(max_sites=2), 2, otherwise=10)
+    plan.require_another(plan_row(), 9, otherwise=10)
+    with pytest.raises(Conflict, match="A customer may have 10 sites") as refused:
+        plan.require_another(plan_row(), 10, otherwise=10)
+    assert "TENANTRY_CUSTOMER_SITES" in (refused.value.hint or "")
 
 
 def test_no_port_is_left() -> None:

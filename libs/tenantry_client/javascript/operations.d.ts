@@ -620,16 +620,16 @@ export interface CreateDatabase {
   kind?: "shared" | "dedicated";
   /** An instance's major version: see GET /api/versions. */
   version?: number | null;
-  /** How many processors an instance may use; null: all. */
+  /** How many processors an instance may use; null: what its customer's plan grants, or else all. */
   cpus?: number | null;
-  /** The memory of an instance, in MiB. */
+  /** The memory of an instance, in MiB; null: what its customer's plan grants. */
   memory_mb?: number | null;
   /** What runs an instance. */
   driver?: "process" | "docker" | null;
   /** The shared cluster to create it on; by administrators. By default the one with most free connections. */
   cluster?: string | null;
-  /** One of GET /api/plans. */
-  plan?: string;
+  /** One of GET /api/plans; null: its owner's, or else standard. */
+  plan?: string | null;
   /** Whether to make a shadow database, for Prisma's migrations. */
   shadow?: boolean;
   import_from?: string | null;
@@ -685,9 +685,9 @@ export interface CreateSite {
   name: string;
   /** Whether it has a Redis of its own. The shared one is for tiny sites: they have their own users and keys, and share its memory, eviction and processor. */
   isolation?: "dedicated" | "shared";
-  /** By default 32, and 4 if shared. */
+  /** By default what the customer's plan has, at most 4 if shared; without a customer 32. */
   memory_mb?: number | null;
-  /** By default 100, and 20 if shared. */
+  /** By default what the customer's plan has, at most 20 if shared; without a customer 100. */
   max_clients?: number | null;
   /** What Redis deletes once the memory is full: its maxmemory-policy. */
   eviction?: "volatile-lru" | "volatile-ttl" | "allkeys-lru" | "allkeys-lfu" | "noeviction";
@@ -815,6 +815,8 @@ export interface Creator {
 export interface Customer {
   id: string;
   email: string;
+  /** Its pricing plan, for the sizes of what it creates. */
+  plan: string;
   /** With branches and retained ones. */
   databases: number;
   users: number;
@@ -1559,9 +1561,9 @@ export interface MoveDatabase {
   cluster?: string | null;
   /** The instance's major version: see GET /api/versions. */
   version?: number | null;
-  /** How many processors the instance may use; null: all. */
+  /** How many processors the instance may use; null: what its customer's plan grants, or else all. */
   cpus?: number | null;
-  /** The memory of the instance, in MiB. */
+  /** The memory of the instance, in MiB; null: what its customer's plan grants. */
   memory_mb?: number | null;
   /** What runs the instance. */
   driver?: "process" | "docker" | null;
@@ -1962,6 +1964,7 @@ export interface PhysicalBackup {
   left: boolean;
 }
 
+/** Limits of a database, and sizes of what a customer creates; null: it has no such limit. */
 export interface Plan {
   max_connections: number;
   pool_size: number;
@@ -1975,6 +1978,18 @@ export interface Plan {
   name: string;
   /** The longest that one statement of an operation may run. */
   longest_statement_seconds: number;
+  /** The most dedicated instances of one customer. */
+  max_instances: number | null;
+  /** The processors of an instance that asks for none, and the most of one. */
+  instance_cpus: number | null;
+  /** The memory of an instance that asks for none, and the most of one. */
+  instance_memory_mb: number | null;
+  /** The most sites of one customer; null: TENANTRY_CUSTOMER_SITES. */
+  max_sites: number | null;
+  /** The memory of a site that asks for none, and the most of one. */
+  site_memory_mb: number | null;
+  /** The connections of a site that asks for none, and the most of one. */
+  site_max_clients: number | null;
 }
 
 /**
@@ -2722,6 +2737,12 @@ export interface TotpSecret {
   uri: string;
 }
 
+/** Changes to a customer. */
+export interface UpdateCustomer {
+  /** One of GET /api/plans. */
+  plan: string;
+}
+
 /** Changes to a database; omitted fields stay unchanged. A null limit is the plan's again. */
 export interface UpdateDatabase {
   max_connections?: number | null;
@@ -2762,6 +2783,22 @@ export interface UpdateDatabase {
   memory_mb?: number | null;
   /** Whether to restart the instance if parameters need it, which ends all its sessions. Otherwise these wait for the next restart. */
   restart?: boolean;
+}
+
+/** Sizes of a pricing plan; null is no limit of the plan's, an omitted one stays unchanged. */
+export interface UpdatePlan {
+  /** The most dedicated instances of one customer. */
+  max_instances?: number | null;
+  /** The processors of an instance that asks for none, and the most of one. */
+  instance_cpus?: number | null;
+  /** The memory of an instance that asks for none, and the most of one, in MiB. */
+  instance_memory_mb?: number | null;
+  /** The most sites of one customer; null: TENANTRY_CUSTOMER_SITES. */
+  max_sites?: number | null;
+  /** The memory of a site that asks for none, and the most of one, in MiB. */
+  site_memory_mb?: number | null;
+  /** The connections of a site that asks for none, and the most of one. */
+  site_max_clients?: number | null;
 }
 
 /** Changes to an additional role. */
@@ -3207,6 +3244,8 @@ export interface CustomersOperations {
   list(query?: { email?: string; limit?: number }): AsyncGenerator<Customer>;
   /** Return one customer. */
   show(identifier: string): Promise<Customer>;
+  /** Give a customer another pricing plan; what it has stays as it is. */
+  update(identifier: string, body: UpdateCustomer): Promise<Customer>;
   /** Remove a customer without databases, users, valid API keys, backups, sites and open work. */
   remove(identifier: string): Promise<Customer>;
 }
@@ -3503,6 +3542,8 @@ export interface PastOperations {
 export interface PlansOperations {
   /** List the pricing plans, the smallest first. */
   list(): Promise<Array<Plan>>;
+  /** Change the sizes of a plan, for what its customers create or enlarge from now on. */
+  update(name: string, body: UpdatePlan): Promise<Plan>;
 }
 
 export interface PlatformOperations {

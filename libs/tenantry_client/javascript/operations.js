@@ -326,6 +326,10 @@ class Customers {
     return this.#send({ method: "GET", path: `/api/customers/${segment(identifier)}`, kind: "data", repeatable: true });
   }
 
+  update(identifier, body) {
+    return this.#send({ method: "PATCH", path: `/api/customers/${segment(identifier)}`, kind: "data", body });
+  }
+
   remove(identifier) {
     return this.#send({ method: "DELETE", path: `/api/customers/${segment(identifier)}`, kind: "data" });
   }
@@ -712,6 +716,10 @@ class Plans {
 
   list() {
     return this.#send({ method: "GET", path: `/api/plans`, kind: "data", repeatable: true });
+  }
+
+  update(name, body) {
+    return this.#send({ method: "PATCH", path: `/api/plans/${segment(name)}`, kind: "data", body });
   }
 }
 

@@ -11,6 +11,7 @@ from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, Cursor, CustomerId, Limit, allowed, calling
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.access import UpdateCustomer
 from tenantry.services.bodies.fields import Storable
 from tenantry.services.customers.service import Customer as Found
 from tenantry.services.requests.service import Caller
@@ -26,6 +27,9 @@ class Customer(BaseModel):
 
     id: uuid.UUID
     email: str = Field(examples=["shop@example.com"])
+    plan: str = Field(
+        description="Its pricing plan, for the sizes of what it creates.", examples=["standard"]
+    )
     databases: int = Field(description="With branches and retained ones.")
     users: int
     api_keys: int = Field(description="Those that are neither revoked nor expired.")
@@ -39,6 +43,7 @@ def _customer(found: Found) -> Customer:
     return Customer(
         id=found.row.id,
         email=found.row.email,
+        plan=found.row.plan,
         databases=found.databases,
         users=found.users,
         api_keys=found.api_keys,
@@ -70,6 +75,16 @@ async def index(
 async def show(platform: CurrentPlatform, principal: Reader, customer_id: CustomerId) -> Response:
     """Return one customer."""
     return answers.answer(_customer(await platform.customers.show(principal, customer_id)))
+
+
+@router.patch("/{identifier}", response_model=Answer[Customer])
+async def update(
+    body: UpdateCustomer, platform: CurrentPlatform, caller: Administrator, customer_id: CustomerId
+) -> Response:
+    """Give a customer another pricing plan; what it has stays as it is."""
+    async with caller.transaction() as tx:
+        changed = await platform.customers.update(tx, caller.principal, customer_id, plan=body.plan)
+    return answers.answer(_customer(changed), message="Customer changed.")
 
 
 @router.delete("/{identifier}", response_model=Answer[Customer])

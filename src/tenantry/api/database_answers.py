@@ -16,7 +16,6 @@ from tenantry.control.attributes import SuspendedDirect
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.log_settings import LoggedStatements
 from tenantry.control.pauses import PauseReason
-from tenantry.control.plans import PlanRow
 from tenantry.services.branches import model as branches
 from tenantry.services.databases.model import (
     Opened,
@@ -41,13 +40,6 @@ class Limits(BaseModel):
     lock_timeout_ms: int = Field(examples=[300_000])
     idle_in_transaction_session_timeout_ms: int = Field(examples=[600_000])
     cpu_weight: int = Field(examples=[100])
-
-
-class Plan(Limits):
-    name: str = Field(examples=["standard"])
-    longest_statement_seconds: int = Field(
-        description="The longest that one statement of an operation may run.", examples=[14_400]
-    )
 
 
 class Disk(BaseModel):
@@ -413,10 +405,6 @@ def opened_role(settings: Settings, opened: roles.OpenedRole) -> OpenedRole:
     return OpenedRole.model_validate(
         _of_role(settings, opened.role, password) | {"password": password}
     )
-
-
-def plan(row: PlanRow) -> Plan:
-    return Plan.model_validate(row, from_attributes=True)
 
 
 def branch(settings: Settings, made: branches.OpenedBranch) -> JSONResponse:

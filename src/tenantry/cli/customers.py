@@ -14,7 +14,7 @@ from tenantry.cli.client import Api, ApiError, Row, connect
 from tenantry.cli.entry_point import Json
 
 app = typer.Typer(
-    help="Customers: list, show, remove. For administrators. One is created with the first"
+    help="Customers: list, show, update, remove. For administrators. One is created with the first"
     " database, user or key that names it.",
     no_args_is_help=True,
 )
@@ -31,6 +31,7 @@ NewCustomer = Annotated[
 
 _COLUMNS: dict[str, output.Cell] = {
     "E-MAIL": "email",
+    "PLAN": "plan",
     "DATABASES": "databases",
     "USERS": "users",
     "KEYS": "api_keys",
@@ -101,6 +102,7 @@ def show(customer: Whose, as_json: Json = False) -> None:
         [
             ("id", row["id"]),
             ("e-mail", row["email"]),
+            ("plan", row["plan"]),
             ("databases", row["databases"]),
             ("users", row["users"]),
             ("API keys", row["api_keys"]),
@@ -110,6 +112,29 @@ def show(customer: Whose, as_json: Json = False) -> None:
             ("since", row["created_at"]),
         ]
     )
+
+
+@app.command()
+def update(
+    customer: Whose,
+    *,
+    plan: Annotated[
+        str, typer.Option(help="Its plan, for the sizes of what it creates from now on.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Give a customer another pricing plan; what it has stays as it is.
+
+    Example:
+
+        tenantry customer update ann@example.com --plan premium
+    """
+    with connect() as api:
+        row = api.patch(f"/api/customers/{_find(api, customer)['id']}", {"plan": plan})
+    if as_json:
+        output.as_json(row)
+        return
+    output.done(f"The customer {row['email']} has the plan {row['plan']}")
 
 
 @app.command()

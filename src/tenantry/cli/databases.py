@@ -106,7 +106,7 @@ Version = Annotated[
 Cpus = Annotated[float | None, typer.Option(help="How many processors an instance may use.")]
 Memory = Annotated[
     int | None,
-    typer.Option(parser=instances.mebibytes, metavar="SIZE", help="An instance's memory: 1GB."),
+    typer.Option(parser=limits.parse_mebibytes, metavar="SIZE", help="An instance's memory: 1GB."),
 ]
 Driver = Annotated[
     str | None, typer.Option(metavar="DRIVER", help="What runs an instance: process, docker.")

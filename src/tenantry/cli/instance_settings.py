@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from tenantry.cli import output
+from tenantry.cli import limits, output
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
-from tenantry.cli.instances import facts, mebibytes
+from tenantry.cli.instances import facts
 from tenantry.cli.operations import Wait, follow
 
 _COLUMNS: dict[str, output.Cell] = {
@@ -78,7 +78,8 @@ def resize(
         str | None, typer.Option(metavar="NUMBER|all", help="How many processors it may use.")
     ] = None,
     memory: Annotated[
-        int | None, typer.Option(parser=mebibytes, metavar="SIZE", help="Its memory: 2GB.")
+        int | None,
+        typer.Option(parser=limits.parse_mebibytes, metavar="SIZE", help="Its memory: 2GB."),
     ] = None,
     restart: Restart = False,
     env: In = None,

@@ -4,20 +4,13 @@ from typing import Annotated
 
 import typer
 
-from tenantry.cli import limits, operations, output
+from tenantry.cli import operations, output
 from tenantry.cli.asking import confirm
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.connecting import show_opened
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
 from tenantry.cli.operations import follow
-
-_MIB = 1 << 20
-
-
-def mebibytes(text: str) -> int:
-    """Parse ``1GB`` into MiB."""
-    return limits.parse_size(text) // _MIB
 
 
 def show_created(api: Api, row: Row, *, in_json: bool) -> None:

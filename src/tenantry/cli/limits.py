@@ -1,4 +1,4 @@
-"""Limits: how they are written and shown, and ``tenantry plan``."""
+"""Limits: how they are written and shown."""
 
 import re
 from typing import Annotated, Any
@@ -6,14 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from tenantry.base.sizes import readable
-from tenantry.cli import output, times
-from tenantry.cli.client import Row, connect
-from tenantry.cli.entry_point import Json
-
-app = typer.Typer(help="Plans: named sets of limits for databases.", no_args_is_help=True)
+from tenantry.cli import times
+from tenantry.cli.client import Row
 
 _BYTES = {"kB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}  # PostgreSQL's units
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_MIB = 2**20
 _MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _FIELDS = {
     "max-connections": "max_connections",
@@ -42,6 +40,12 @@ def _parsed(text: str, units: dict[str, int], example: str) -> int:
 def parse_size(text: str) -> int:
     """Parse ``512MB`` into bytes; a unit is 1,024 of the one before, as in PostgreSQL."""
     return _parsed(text, _BYTES, "512MB, 10GB")
+
+
+def parse_mebibytes(text: str) -> int:
+    """Parse ``1GB`` into MiB; a number without a unit is one of MiB."""
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdigit() else parse_size(text) // _MIB
 
 
 def parse_time(text: str) -> int:
@@ -171,34 +175,3 @@ def facts(row: Row) -> list[tuple[str, object]]:
         ("idle in transaction", time(limits["idle_in_transaction_session_timeout_ms"])),
         ("CPU weight", limits["cpu_weight"]),
     ]
-
-
-@app.command("list")
-def list_plans(as_json: Json = False) -> None:
-    """List the pricing plans and their limits.
-
-    Example:
-
-        tenantry plan list --json | jq -r '.[].name'
-    """
-    with connect() as api:
-        page = api.rows("/api/plans")
-    output.listing(
-        page,
-        {
-            "PLAN": "name",
-            "CONNECTIONS": "max_connections",
-            "POOLED": "pool_size",
-            "RESERVE": "reserve_pool_size",
-            "DISK": lambda plan: readable(plan["disk_quota_bytes"]),
-            "TEMP FILES": lambda plan: readable(plan["temp_file_limit_bytes"]),
-            "STATEMENT": lambda plan: time(plan["statement_timeout_ms"]),
-            "LOCK": lambda plan: time(plan["lock_timeout_ms"]),
-            "IDLE IN TRANSACTION": lambda plan: time(
-                plan["idle_in_transaction_session_timeout_ms"]
-            ),
-            "CPU WEIGHT": "cpu_weight",
-        },
-        empty="There is no plan.",
-        in_json=as_json,
-    )

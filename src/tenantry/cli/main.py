@@ -30,7 +30,7 @@ TOPICS = {
         "role": "roles:app",
         "extension": "extensions:app",
         "data-api": "data_api:app",
-        "plan": "limits:app",
+        "plan": "plans:app",
         "versions": "instances:versions",
         "pool": "pool:app",
     },

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from tenantry.base.sizes import readable
-from tenantry.cli import instances, operations, output
+from tenantry.cli import limits, operations, output
 from tenantry.cli.asking import confirm, require_terminal
 from tenantry.cli.client import Row, connect
 from tenantry.cli.entry_point import Json
@@ -22,7 +22,7 @@ Version = Annotated[
 Cpus = Annotated[float | None, typer.Option(help="The instance's processors.")]
 Memory = Annotated[
     int | None,
-    typer.Option(parser=instances.mebibytes, metavar="SIZE", help="An instance's memory: 1GB."),
+    typer.Option(parser=limits.parse_mebibytes, metavar="SIZE", help="An instance's memory: 1GB."),
 ]
 Driver = Annotated[str | None, typer.Option(help="What runs the instance.")]
 MaxWait = Annotated[

@@ -26,20 +26,16 @@ app.command("certify")(cache_usage.certify)
 app.add_typer(cache_usage.prices, name="prices")
 
 
-def _mebibytes(text: str) -> int:
-    """Parse ``64`` or ``64MB`` into MiB."""
-    text = text.strip()
-    return int(text) if text.isascii() and text.isdigit() else limits.parse_size(text) // _MIB
-
-
 Memory = Annotated[
     int | None,
     typer.Option(
-        parser=_mebibytes, metavar="SIZE", help="The most memory: 64MB. At first 32MB, shared 4MB."
+        parser=limits.parse_mebibytes,
+        metavar="SIZE",
+        help="The most memory: 64MB. Default: the plan's, shared at most 4MB.",
     ),
 ]
 MaxClients = Annotated[
-    int | None, typer.Option(help="The most connections. At first 100, shared 20.")
+    int | None, typer.Option(help="The most connections. Default: the plan's, shared at most 20.")
 ]
 Evicts = Annotated[
     str | None, typer.Option(help="What goes when it is full. At first volatile-lru.")

@@ -75,6 +75,7 @@ PARAMETERS = {
     "format": ("kind",),
     "import_from": ("import_",),
     "input": ("input_price",),
+    "instance_memory_mb": ("instance_memory",),
     "kind": ("dedicated", "to"),
     "max_wait_seconds": ("max_wait",),
     "memory_mb": ("memory",),
@@ -82,6 +83,7 @@ PARAMETERS = {
     "networks": ("allow",),
     "name": ("new_name", "name", "extension", "role"),
     "output": ("output_price",),
+    "site_memory_mb": ("site_memory",),
     "owner_email": ("owner", "selector"),
     "type": ("kind",),
 }

@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 from tenantry.base.errors import FieldError, InvalidInput
 from tenantry.base.ids import new_id
 from tenantry.base.suggestions import did_you_mean
+from tenantry.control import plans
 from tenantry.control.pages import Key
 from tenantry.control.store import Tx
 
@@ -18,10 +19,11 @@ _COMPARED = 1000  # addresses, with one that no customer has
 
 @dataclass(frozen=True, slots=True)
 class CustomerRow:
-    """A customer."""
+    """A customer, and its pricing plan."""
 
     id: uuid.UUID
     email: str
+    plan: str
     created_at: dt.datetime
 
 
@@ -91,7 +93,7 @@ async def _similar(tx: Tx, email: str) -> list[str]:
     return [str(row[0]) for row in await rows.fetchall()]
 
 
-_SELECT = "SELECT id, email, created_at FROM customers "
+_SELECT = "SELECT id, email, plan, created_at FROM customers "
 
 
 async def page(tx: Tx, *, email: str | None, after: Key, limit: int) -> list[CustomerRow]:
@@ -120,6 +122,12 @@ async def lock(tx: Tx, customer_id: uuid.UUID) -> CustomerRow | None:
     async with tx.cursor(row_factory=class_row(CustomerRow)) as cursor:
         await cursor.execute(_SELECT + "WHERE id = %s FOR UPDATE", (customer_id,))
         return await cursor.fetchone()
+
+
+async def set_plan(tx: Tx, customer_id: uuid.UUID, plan: str) -> None:
+    """Give a customer another pricing plan. Raises InvalidInput if there is none of this name."""
+    await plans.require(tx, plan)
+    await tx.execute("UPDATE customers SET plan = %s WHERE id = %s", (plan, customer_id))
 
 
 async def belongings(tx: Tx, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Belongings]:

@@ -23,6 +23,19 @@ async def count_of_customer(tx: Tx, customer_id: uuid.UUID) -> int:
     return int(row[0]) if row else 0
 
 
+async def count_instances(tx: Tx, customer_id: uuid.UUID) -> int:
+    """Return how many instances a customer has, without those retained after a move."""
+    cursor = await tx.execute(
+        """
+        SELECT count(DISTINCT c.id) FROM databases d JOIN clusters c ON c.id = d.cluster_id
+        WHERE d.customer_id = %s AND c.kind = 'dedicated'
+        """,
+        (customer_id,),
+    )
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
 async def count_warm(tx: Tx, cluster: str | None = None) -> int:
     """Return how many databases, of this cluster if any, are warm or being created."""
     row = await (

@@ -17,6 +17,7 @@ from tenantry.services.caching.judging import Judging
 from tenantry.services.customers.service import Customers
 from tenantry.services.local_parts import LocalParts
 from tenantry.services.people.service import People, SessionRules
+from tenantry.services.pricing_plans import PricingPlans
 from tenantry.services.requests.limits import Limits
 from tenantry.services.requests.service import Requests
 from tenantry.services.sites.service import Sites
@@ -63,6 +64,10 @@ class CentralParts(LocalParts):
     @cached_property
     def customers(self) -> Customers:
         return Customers(self.store)
+
+    @cached_property
+    def pricing_plans(self) -> PricingPlans:
+        return PricingPlans(self.store)
 
     # ── alerts ───────────────────────────────────────────────────────────────
 

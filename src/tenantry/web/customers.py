@@ -4,15 +4,18 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
+from tenantry.services.bodies.access import UpdateCustomer
 from tenantry.services.bodies.fields import Storable
 from tenantry.services.requests.service import Caller
 from tenantry.web import pages
 from tenantry.web.routing import (
+    CurrentForm,
     CurrentPlatform,
     Cursor,
     calling,
     new_router,
     parsed,
+    read,
 )
 
 router = new_router()
@@ -38,9 +41,25 @@ async def index(
         request,
         "customers.html",
         customers=page.rows,
+        plans=[each.name for each in await platform.pricing_plans.every(caller.actor)],
         email=email,
         following=pages.following(request, page.next_cursor),
     )
+
+
+@router.post("/customers/{customer_id}/update")
+async def update(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Administrator,
+    customer_id: str,
+    form: CurrentForm,
+) -> Response:
+    """Give a customer another pricing plan."""
+    found, body = parsed(customer_id, "customer"), read(UpdateCustomer, form)
+    async with caller.transaction() as tx:
+        await platform.customers.update(tx, caller.principal, found, plan=body.plan)
+    return pages.go(request, "/customers?done=customer-changed")
 
 
 @router.post("/customers/{customer_id}/remove")

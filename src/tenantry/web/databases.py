@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from fastapi import Query, Request, Response
 
 from tenantry.base.errors import InvalidInput
-from tenantry.control import alerts, plans
+from tenantry.control import alerts
 from tenantry.control.attributes import Environment
 from tenantry.control.database_lists import Filter
 from tenantry.services.bodies.databases import CreateDatabase
@@ -81,13 +81,10 @@ async def index(
 @router.get("/databases/new")
 async def new(request: Request, platform: CurrentPlatform, caller: Writer) -> Response:
     """Show the form of a new database."""
-    async with platform.store.transaction(caller.actor) as tx:
-        offered = await plans.every(tx)
     return pages.dialog(
         request,
         "database_new.html",
-        plans=offered,
-        default_plan=plans.DEFAULT,
+        plans=await platform.pricing_plans.every(caller.actor),
         choices=platform.instances.choices(),
         names_owner=caller.actor.customer_id is None,
     )

@@ -3,13 +3,15 @@
 import uuid
 from typing import Annotated
 
-from fastapi import Request, Response
+from fastapi import Path, Request, Response
 
 from tenantry.base.errors import NotFound
 from tenantry.control import plans
 from tenantry.control.clusters import ClusterRow
 from tenantry.services import health
 from tenantry.services.bodies.copies import AddCluster, BackUpCluster, RestoreCluster
+from tenantry.services.bodies.fields import Storable
+from tenantry.services.bodies.plans import UpdatePlan
 from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
 from tenantry.web import pages
@@ -48,9 +50,30 @@ async def state(request: Request, platform: CurrentPlatform, caller: Watcher) ->
 @router.get("/plans")
 async def show_plans(request: Request, platform: CurrentPlatform, caller: Reader) -> Response:
     """Show the pricing plans, the smallest first."""
-    async with platform.store.transaction(caller.actor) as tx:
-        offered = await plans.every(tx)
-    return pages.render(request, "plans.html", plans=offered, default_plan=plans.DEFAULT)
+    return pages.render(
+        request,
+        "plans.html",
+        plans=await platform.pricing_plans.every(caller.actor),
+        default_plan=plans.DEFAULT,
+        default_sites=platform.settings.customer.sites,
+        may_write=caller.principal.oversees("admin"),
+    )
+
+
+@router.post("/plans/{name}")
+async def resize_plan(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Administrator,
+    name: Annotated[Storable, Path(max_length=63)],
+    form: CurrentForm,
+) -> Response:
+    """Change the sizes of a plan; an empty field is no limit."""
+    none = {field: None for field in plans.SIZES if not form.get(field, "").strip()}
+    body = read(UpdatePlan, form, **none)
+    async with caller.transaction() as tx:
+        await platform.pricing_plans.resize(tx, caller.principal, name, body.sizes())
+    return pages.go(request, "/plans?done=plan-changed")
 
 
 # ── clusters ─────────────────────────────────────────────────────────────────

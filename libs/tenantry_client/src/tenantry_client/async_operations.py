@@ -806,6 +806,13 @@ class Customers(_Group):
         answer: models.Customer = exchange.data(response)
         return answer
 
+    async def update(self, identifier: str, body: models.UpdateCustomer) -> models.Customer:
+        """Give a customer another pricing plan; what it has stays as it is."""
+        request = Request("PATCH", f"/api/customers/{segment(identifier)}", body=body)
+        response = await self._sender.send(request)
+        answer: models.Customer = exchange.data(response)
+        return answer
+
     async def remove(self, identifier: str) -> models.Customer:
         """Remove a customer without databases, users, valid API keys, backups, sites and open
         work.
@@ -1874,6 +1881,13 @@ class Plans(_Group):
         request = Request("GET", "/api/plans", repeatable=True)
         response = await self._sender.send(request)
         answer: builtins.list[models.Plan] = exchange.data(response)
+        return answer
+
+    async def update(self, name: str, body: models.UpdatePlan) -> models.Plan:
+        """Change the sizes of a plan, for what its customers create or enlarge from now on."""
+        request = Request("PATCH", f"/api/plans/{segment(name)}", body=body)
+        response = await self._sender.send(request)
+        answer: models.Plan = exchange.data(response)
         return answer
 
 

@@ -681,7 +681,7 @@ class CreateDatabase(TypedDict):
     memory_mb: NotRequired[int | None]
     driver: NotRequired[Literal["process", "docker"] | None]
     cluster: NotRequired[str | None]
-    plan: NotRequired[str]
+    plan: NotRequired[str | None]
     shadow: NotRequired[bool]
     import_from: NotRequired[str | None]
     blueprint: NotRequired[str | None]
@@ -829,6 +829,7 @@ class Customer(TypedDict):
 
     id: str
     email: str
+    plan: str
     databases: int
     users: int
     api_keys: int
@@ -1877,6 +1878,8 @@ class PhysicalBackup(TypedDict):
 
 
 class Plan(TypedDict):
+    """Limits of a database, and sizes of what a customer creates; null: it has no such limit."""
+
     max_connections: int
     pool_size: int
     reserve_pool_size: int
@@ -1888,6 +1891,12 @@ class Plan(TypedDict):
     cpu_weight: int
     name: str
     longest_statement_seconds: int
+    max_instances: int | None
+    instance_cpus: float | None
+    instance_memory_mb: int | None
+    max_sites: int | None
+    site_memory_mb: int | None
+    site_max_clients: int | None
 
 
 class PoolCounters(TypedDict):
@@ -2573,6 +2582,12 @@ class TotpSecret(TypedDict):
     uri: str
 
 
+class UpdateCustomer(TypedDict):
+    """Changes to a customer."""
+
+    plan: str
+
+
 class UpdateDatabase(TypedDict):
     """Changes to a database; omitted fields stay unchanged. A null limit is the plan's again."""
 
@@ -2600,6 +2615,17 @@ class UpdateDatabase(TypedDict):
     cpus: NotRequired[float | None]
     memory_mb: NotRequired[int | None]
     restart: NotRequired[bool]
+
+
+class UpdatePlan(TypedDict):
+    """Sizes of a pricing plan; null is no limit of the plan's, an omitted one stays unchanged."""
+
+    max_instances: NotRequired[int | None]
+    instance_cpus: NotRequired[float | None]
+    instance_memory_mb: NotRequired[int | None]
+    max_sites: NotRequired[int | None]
+    site_memory_mb: NotRequired[int | None]
+    site_max_clients: NotRequired[int | None]
 
 
 class UpdateRole(TypedDict):

@@ -20,6 +20,7 @@ from tenantry.services.bodies.fields import (
     Moment,
     NewCustomer,
     Password,
+    PlanName,
     Scope,
     Token,
     expiry,
@@ -137,3 +138,9 @@ class UpdateUser(Body):
         if not self.model_fields_set:
             raise ValueError("names nothing to change")
         return self
+
+
+class UpdateCustomer(Body):
+    """Changes to a customer."""
+
+    plan: PlanName

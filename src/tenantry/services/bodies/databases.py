@@ -158,10 +158,13 @@ class CreateDatabase(_Attributes):
         default=None, description="An instance's major version: see GET /api/versions."
     )
     cpus: Cpus | None = Field(
-        default=None, description="How many processors an instance may use; null: all."
+        default=None,
+        description="How many processors an instance may use; null: what its customer's plan"
+        " grants, or else all.",
     )
     memory_mb: InstanceMemory | None = Field(
-        default=None, description="The memory of an instance, in MiB."
+        default=None,
+        description="The memory of an instance, in MiB; null: what its customer's plan grants.",
     )
     driver: Driver | None = Field(default=None, description="What runs an instance.")
     cluster: str | None = Field(
@@ -171,7 +174,9 @@ class CreateDatabase(_Attributes):
         " most free connections.",
         examples=["shared-1"],
     )
-    plan: PlanName = plans.DEFAULT
+    plan: PlanName | None = Field(
+        default=None, description="One of GET /api/plans; null: its owner's, or else standard."
+    )
     shadow: bool = Field(
         default=True, description="Whether to make a shadow database, for Prisma's migrations."
     )
@@ -219,6 +224,7 @@ class CreateDatabase(_Attributes):
             cluster=self.cluster,
             new_customer=self.new_customer,
             instance=self._instance(),
+            names_plan=self.plan is not None,
         )
 
     def _instance(self) -> NewInstance | None:

@@ -28,10 +28,13 @@ class MoveDatabase(Body):
         default=None, description="The instance's major version: see GET /api/versions."
     )
     cpus: Annotated[float, Field(ge=0.1, le=1024)] | None = Field(
-        default=None, description="How many processors the instance may use; null: all."
+        default=None,
+        description="How many processors the instance may use; null: what its customer's plan"
+        " grants, or else all.",
     )
     memory_mb: Annotated[int, Field(ge=128, le=16_777_216)] | None = Field(
-        default=None, description="The memory of the instance, in MiB."
+        default=None,
+        description="The memory of the instance, in MiB; null: what its customer's plan grants.",
     )
     driver: Driver | None = Field(default=None, description="What runs the instance.")
     max_wait_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(

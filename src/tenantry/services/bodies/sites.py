@@ -55,10 +55,14 @@ class CreateSite(Body):
     name: Slug
     isolation: Isolation = Field(default="dedicated", description=_ISOLATION)
     memory_mb: Memory | None = Field(
-        default=None, description=f"By default {MEMORY_MB}, and {SHARED_MEMORY_MB} if shared."
+        default=None,
+        description="By default what the customer's plan has, at most"
+        f" {SHARED_MEMORY_MB} if shared; without a customer {MEMORY_MB}.",
     )
     max_clients: Clients | None = Field(
-        default=None, description=f"By default {MAX_CLIENTS}, and {SHARED_MAX_CLIENTS} if shared."
+        default=None,
+        description="By default what the customer's plan has, at most"
+        f" {SHARED_MAX_CLIENTS} if shared; without a customer {MAX_CLIENTS}.",
     )
     eviction: Eviction = Field(default="volatile-lru", description=_EVICTION)
     persistence: Persistence = Field(default="none", description=_PERSISTENCE)
@@ -66,13 +70,8 @@ class CreateSite(Body):
     networks: Networks = Field(default=[])
 
     def wanted(self) -> Wanted:
-        is_shared = self.isolation == "shared"
-        memory_mb = SHARED_MEMORY_MB if is_shared else MEMORY_MB
-        max_clients = SHARED_MAX_CLIENTS if is_shared else MAX_CLIENTS
         return Wanted(
-            **self.model_dump(exclude={"networks", "memory_mb", "max_clients"}),
-            memory_mb=memory_mb if self.memory_mb is None else self.memory_mb,
-            max_clients=max_clients if self.max_clients is None else self.max_clients,
+            **self.model_dump(exclude={"networks"}),
             networks=[parse_network(each) for each in dict.fromkeys(self.networks)],
         )
 

@@ -1,11 +1,11 @@
-"""List customers, and remove those that have nothing.
+"""List customers, give them plans, and remove those that have nothing.
 
 A customer is created with the first database, user or key that names it.
 """
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenantry.base.errors import Conflict, Forbidden, NotFound
 from tenantry.control import audit, customers, grants, pages
@@ -65,6 +65,28 @@ class Customers:
         _administrators_only(principal)
         async with self._store.transaction(principal.actor) as tx:
             return await _found(tx, await customers.find(tx, customer_id))
+
+    async def update(
+        self, tx: Tx, principal: Principal, customer_id: uuid.UUID, *, plan: str
+    ) -> Customer:
+        """Give a customer another pricing plan; what it has stays as it is.
+
+        Raises NotFound, InvalidInput if there is no such plan.
+        """
+        _administrators_only(principal)
+        before = await _found(tx, await customers.lock(tx, customer_id))
+        await customers.set_plan(tx, customer_id, plan)
+        after = replace(before, row=replace(before.row, plan=plan))
+        await audit.record(
+            tx,
+            principal.actor,
+            "customer.update",
+            resource_kind="customer",
+            resource_id=customer_id,
+            resource_name=before.row.email,
+            details=audit.differences(before.row, after.row, ("plan",)),
+        )
+        return after
 
     async def remove(self, tx: Tx, principal: Principal, customer_id: uuid.UUID) -> Customer:
         """Remove a customer that has nothing, with its revoked and expired keys.

@@ -28,7 +28,8 @@ class NewDatabase:
 
     ``cluster`` is the name of the shared cluster to create it on; by default the platform chooses.
     ``new_customer`` is whether ``owner_email`` may be a new customer's. ``instance`` is the cluster
-    of its own that it is to have, if any.
+    of its own that it is to have, if any. ``names_plan`` is whether its pricing plan was asked for;
+    otherwise it is to have its owner's.
     """
 
     attributes: Attributes
@@ -37,6 +38,7 @@ class NewDatabase:
     cluster: str | None = None
     new_customer: bool = True
     instance: NewInstance | None = None
+    names_plan: bool = True
 
 
 @dataclass(frozen=True, slots=True)

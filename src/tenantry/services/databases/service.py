@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -94,7 +95,7 @@ class Databases:
             tx, warm.id, wanted.attributes, customer_id=customer_id, limits=wanted.limits
         )
         row = await self._locked(tx, warm.id)
-        await self.check_limits(tx, actor, before=warm, after=row)
+        await self.check_limits(tx, actor, before=warm, after=row, is_new=True)
         await self.check_count(tx, actor, row.customer_id)
         emit(StepDone("create", "labelled", row.database_name))
         async with self._clusters.connection(row.cluster_id) as server:
@@ -117,12 +118,18 @@ class Databases:
         return Opened(row, password)
 
     async def check_limits(
-        self, tx: Tx, actor: Actor, *, before: DatabaseRow, after: DatabaseRow
+        self,
+        tx: Tx,
+        actor: Actor,
+        *,
+        before: DatabaseRow,
+        after: DatabaseRow,
+        is_new: bool = False,
     ) -> None:
         """Raise InvalidInput or Forbidden for limits that cannot or may not be set.
 
         InvalidInput: this machine cannot provide them. Forbidden: a customer may lower limits, and
-        raise them up to what its plan grants, but no further.
+        raise them up to what the database's plan grants, of a new one the customer's.
         """
         most = self._fleet.sizing_for(after.memory_mb).per_database
         if before.max_connections != after.max_connections > most:
@@ -133,14 +140,17 @@ class Databases:
             )
         if actor.customer_id is None:
             return
-        granted = next(each for each in await plans.every(tx) if each.name == before.plan)
+        own = await plans.of_customer(tx, actor.customer_id) if is_new else None
+        name_of_plan = before.plan if own is None else own.name
+        granted = next(each for each in await plans.every(tx) if each.name == name_of_plan)
         for name in plans.ENFORCED:
-            if getattr(after, name) > max(getattr(before, name), getattr(granted, name)):
-                raise Forbidden(
-                    f"A customer cannot raise {name} above what the plan"
-                    f" {granted.name} grants: {getattr(granted, name):,}.",
-                    hint="Ask whoever runs the platform for another plan.",
-                )
+            plans.require_granted(
+                granted,
+                name,
+                getattr(after, name),
+                getattr(granted, name),
+                had=0 if is_new else getattr(before, name),
+            )
 
     async def check_count(
         self, tx: Tx, actor: Actor, customer_id: uuid.UUID | None, *, more: int = 0
@@ -160,6 +170,19 @@ class Databases:
                 " retained databases.",
                 hint="Delete some, or ask whoever runs the platform (TENANTRY_CUSTOMER_DATABASES).",
             )
+
+    async def planned(self, tx: Tx, actor: Actor, wanted: NewDatabase) -> NewDatabase:
+        """Return a request with the pricing plan of its owner, unless it names one.
+
+        Raises Forbidden.
+        """
+        if wanted.names_plan:
+            return wanted
+        owner = await plans.of_customer(tx, await self.owner(tx, actor, wanted))
+        name = plans.DEFAULT if owner is None else owner.name
+        return replace(
+            wanted, attributes=wanted.attributes.changed({"plan": name}), names_plan=True
+        )
 
     async def owner(self, tx: Tx, actor: Actor, wanted: NewDatabase | Changes) -> uuid.UUID | None:
         """Return the customer who is to own a database, None for nobody. Raises Forbidden."""

@@ -17,7 +17,7 @@ from tenantry.base.errors import Conflict, Deferred, InvalidInput, MachineError,
 from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.control import audit
+from tenantry.control import audit, plans
 from tenantry.control import clusters as rows
 from tenantry.control.audit import Actor
 from tenantry.control.clusters import ClusterRow
@@ -34,7 +34,7 @@ from tenantry.services.clusters.pools import instance_stopped
 from tenantry.services.databases.model import Changes
 from tenantry.services.databases.service import Databases
 from tenantry.services.instances import plan, starting
-from tenantry.services.instances.model import Configured, Setting
+from tenantry.services.instances.model import Configured, Setting, Size
 from tenantry.services.instances.service import Instances, require_instance
 from tenantry.services.requests.service import Caller
 
@@ -135,8 +135,9 @@ class Configuring:
         """Change the size of an instance. Return its restart, if parameters need one that may be.
 
         Otherwise the limits are in force once ``tx`` is committed, and so are the parameters that
-        follow the memory, but for those that wait for a restart. Raises NotFound; Conflict if
-        there is not so much memory, or the instance needs more while it runs; InvalidInput.
+        follow the memory, but for those that wait for a restart. Raises NotFound; Forbidden for
+        more than a customer's plan grants; Conflict if there is not so much memory, or the instance
+        needs more while it runs; InvalidInput.
         """
         row = await self._databases.lock_active(tx, actor, database_id)
         require_instance(row)
@@ -145,6 +146,8 @@ class Configuring:
             known = await rows.every(tx)
             before = next(each for each in known if each.id == row.cluster_id)
             after = _resized(before, changes)
+            if (granted := await plans.of_customer(tx, actor.customer_id)) is not None:
+                plan.require_granted(granted, _size(after), had=_size(before))
             if (memory_mb := after.memory_mb or 0) > (before.memory_mb or 0):
                 self._instances.require_memory(
                     memory_mb, (each for each in known if each.id != before.id)
@@ -279,6 +282,10 @@ async def _cluster_row(tx: Tx, row: DatabaseRow) -> ClusterRow:
     if found is None:
         raise Conflict("The instance has been deleted meanwhile.")
     return found
+
+
+def _size(row: ClusterRow) -> Size:
+    return Size(row.cpus, row.memory_mb or 0)
 
 
 def _resized(row: ClusterRow, changes: Changes) -> ClusterRow:

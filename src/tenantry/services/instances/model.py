@@ -25,13 +25,17 @@ RESTART = Kind("instance.restart", Params, Progress)
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What a new instance can have: the installed major versions, the oldest first, and defaults.
-
-    ``memory_mb`` is the memory of one that asks for none, in MiB.
-    """
+    """The major versions that a new instance can have, the oldest first, and the default."""
 
     versions: list[int]
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The size of an instance; ``cpus`` of None is all processors."""
+
+    cpus: float | None
     memory_mb: int
 
 

@@ -4,10 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 
 from tenantry.base.errors import Conflict, FieldError, InvalidInput
 from tenantry.base.suggestions import did_you_mean
+from tenantry.control import plans
 from tenantry.control.attributes import Environment
+from tenantry.control.plans import PlanRow
 from tenantry.pg import names
 from tenantry.pg.parameters import MIB
 from tenantry.pg.settable import Parameter, amount
+from tenantry.services.instances.model import Size
 
 _LONGEST = 63  # of a DNS label
 _LETTERS = 4
@@ -47,6 +50,44 @@ def version(wanted: int | None, installed: Sequence[int]) -> int:
         there = ", ".join(map(str, installed))
         raise InvalidInput.of("version", f"is not installed; GET /api/versions: {there}")
     return wanted
+
+
+def size(
+    cpus: float | None,
+    memory_mb: int | None,
+    granted: PlanRow | None,
+    *,
+    processors: int,
+    otherwise_mb: int,
+) -> Size:
+    """Return the size of a new instance: what is asked for, or else what the plan grants.
+
+    That is no more processors than the machine has. Without it, memory is ``otherwise_mb``.
+    """
+    if granted is not None:
+        memory_mb = memory_mb or granted.instance_memory_mb
+        if cpus is None and (most := granted.instance_cpus) is not None:
+            cpus = min(most, float(processors))
+    return Size(cpus, memory_mb or otherwise_mb)
+
+
+def require_granted(granted: PlanRow, wanted: Size, *, had: Size | None = None) -> None:
+    """Raise Forbidden if a customer's instance is larger than its plan grants, and than it was."""
+    before = Size(0, 0) if had is None else had
+    plans.require_granted(granted, "cpus", wanted.cpus, granted.instance_cpus, had=before.cpus)
+    plans.require_granted(
+        granted, "memory_mb", wanted.memory_mb, granted.instance_memory_mb, had=before.memory_mb
+    )
+
+
+def require_another(granted: PlanRow, count: int) -> None:
+    """Raise Conflict if a customer has as many instances as its plan grants."""
+    if (most := granted.max_instances) is not None and count >= most:
+        raise Conflict(
+            f"A customer with the plan {granted.name} may have {most:,}"
+            f" instance{'' if most == 1 else 's'}.",
+            hint="Delete one, or ask whoever runs the platform for another plan.",
+        )
 
 
 def require_memory(asked: int, *, given: int, most: int) -> None:

@@ -8,7 +8,7 @@ from tenantry.base.errors import Conflict, InvalidInput, Unavailable
 from tenantry.base.ids import new_suffix
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.base.settings import Settings
-from tenantry.control import audit, databases
+from tenantry.control import audit, database_counts, databases, plans
 from tenantry.control import clusters as rows
 from tenantry.control.attributes import Attributes
 from tenantry.control.audit import Actor
@@ -36,6 +36,7 @@ from tenantry.services.instances.model import (
     InstanceStatus,
     InstanceUse,
     Progress,
+    Size,
 )
 from tenantry.services.operations.model import Kind, Params
 from tenantry.services.operations.service import Operations
@@ -66,7 +67,7 @@ class Instances:
         """Return what can be asked for of a new instance, and what it has otherwise."""
         own = self._settings.instance
         installed = [each.version for each in installed_servers()]
-        return Choices(installed, own.version or installed[-1], own.memory_mb)
+        return Choices(installed, own.version or installed[-1])
 
     async def require_driver(self, driver: str) -> None:
         """Raise EngineUnavailable if this machine cannot run instances by the driver."""
@@ -78,15 +79,21 @@ class Instances:
     ) -> tuple[Opened, OperationRow]:
         """Begin to create an instance. Its strings are valid when the operation has succeeded.
 
-        Raises as ``Databases.create``; InvalidInput for a name or version that cannot be had,
-        Conflict if not enough memory is left, Unavailable if no port is free.
+        Raises as ``Databases.create`` and ``add``; InvalidInput for a name that cannot be had.
         """
         if wanted.attributes.name is None:
             raise InvalidInput.of("name", "is needed for an instance, which is named by it")
         customer_id = await self._databases.owner(tx, actor, wanted)
         async with as_platform(tx):
             suffix = new_suffix()
-            cluster_id = await self.add(tx, wanted.attributes, asked, names.main(suffix))
+            cluster_id = await self.add(
+                tx,
+                actor,
+                wanted.attributes,
+                asked,
+                customer_id=customer_id,
+                database_name=names.main(suffix),
+            )
             database_id = await databases.insert_creating(tx, cluster_id=cluster_id, suffix=suffix)
             before = await databases.lock(tx, database_id, wait=True)
             await databases.promise(
@@ -98,7 +105,7 @@ class Instances:
                 verifier=scram_verifier(password),
             )
         row = await self._databases.find(tx, actor, database_id)
-        await self._databases.check_limits(tx, actor, before=before or row, after=row)
+        await self._databases.check_limits(tx, actor, before=before or row, after=row, is_new=True)
         await self._databases.check_count(tx, actor, row.customer_id)
         operation = await self._begin(tx, actor, CREATE, row)
         return Opened(row, password), operation
@@ -110,22 +117,48 @@ class Instances:
             [each.version for each in installed_servers()],
         )
 
-    def memory_mb(self, asked: NewInstance) -> int:
-        """Return the memory of a new instance, in MiB."""
-        return asked.memory_mb or self._settings.instance.memory_mb
+    async def size(
+        self, tx: Tx, actor: Actor, customer_id: uuid.UUID | None, asked: NewInstance
+    ) -> Size:
+        """Return the size of a new instance of a customer's, or of nobody's.
+
+        Raises Forbidden if a customer asks for more than its plan grants, Conflict for one more
+        instance than that.
+        """
+        granted = await plans.of_customer(tx, customer_id)
+        found = plan.size(
+            asked.cpus,
+            asked.memory_mb,
+            granted,
+            processors=Machine.this().cores,
+            otherwise_mb=self._settings.instance.memory_mb,
+        )
+        if actor.customer_id is not None and granted is not None:
+            plan.require_granted(granted, found)
+            plan.require_another(
+                granted, await database_counts.count_instances(tx, actor.customer_id)
+            )
+        return found
 
     async def add(
-        self, tx: Tx, attributes: Attributes, asked: NewInstance, database_name: str
+        self,
+        tx: Tx,
+        actor: Actor,
+        attributes: Attributes,
+        asked: NewInstance,
+        *,
+        customer_id: uuid.UUID | None,
+        database_name: str,
     ) -> uuid.UUID:
         """Insert the row of a new instance for a database, for an operation that creates it.
 
-        Raises InvalidInput for a name or version that cannot be had, Conflict if not enough memory
-        is left or the database has its two instances, Unavailable if no port is free.
+        Raises as ``size``; InvalidInput for a name or version that cannot be had, Conflict if not
+        enough memory is left or the database has its two instances, Unavailable if no port is free.
         """
         await rows.lock_additions(tx)
         known = await rows.every(tx)
-        memory_mb = self.memory_mb(asked)
-        self.require_memory(memory_mb, known)
+        size = await self.size(tx, actor, customer_id, asked)
+        self.require_memory(size.memory_mb, known)
         version = self.version(asked)
         container_name = plan.container_name(
             attributes.name or "",
@@ -139,8 +172,8 @@ class Instances:
             port=self._fleet.free_port(each.port for each in known),
             kind="dedicated",
             version=version,
-            cpus=asked.cpus,
-            memory_mb=memory_mb,
+            cpus=size.cpus,
+            memory_mb=size.memory_mb,
             container_name=container_name,
         )
         return await rows.insert_instance(
@@ -150,7 +183,7 @@ class Instances:
             version=version,
             address=self._fleet.of(member).address,
             cpus=member.cpus,
-            memory_mb=memory_mb,
+            memory_mb=size.memory_mb,
             container_name=container_name,
         )
 

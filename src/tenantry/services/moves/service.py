@@ -54,8 +54,8 @@ class Moves:
         """Return what a move would do, without beginning it.
 
         Raises NotFound; Conflict and InvalidInput where it is not possible, Forbidden for a
-        customer that names a cluster, Unavailable if no cluster has room or a server does not
-        answer.
+        customer that names a cluster or asks for more than its plan grants, Unavailable if no
+        cluster has room or a server does not answer.
         """
         row = await self._databases.active(actor, database_id)
         if row.wanted == "stopped":
@@ -74,7 +74,9 @@ class Moves:
             await self._instances.require_driver(wanted.instance.driver)
             version = self._instances.version(wanted.instance)
             port = self._fleet.free_port(each.port for each in await self._clusters.every())
-            memory_mb = self._instances.memory_mb(wanted.instance)
+            async with self._store.transaction(audit.PLATFORM) as tx:
+                its = await self._instances.size(tx, actor, row.customer_id, wanted.instance)
+            memory_mb = its.memory_mb
             there = extensions_of(version)
         plan.require_target(
             row,
@@ -129,7 +131,14 @@ class Moves:
             if wanted.instance is None:
                 target_id = (await self._shared(actor, row, wanted.cluster)).id
             else:
-                target_id = await self._instances.add(tx, row, wanted.instance, row.database_name)
+                target_id = await self._instances.add(
+                    tx,
+                    actor,
+                    row,
+                    wanted.instance,
+                    customer_id=row.customer_id,
+                    database_name=row.database_name,
+                )
         await self._databases.check_count(tx, actor, row.customer_id, more=1)  # it is retained
         operation = await self._operations.begin(
             tx,

@@ -120,6 +120,7 @@ class Provisioning:
         secrets: SecretSource,
     ) -> Provisioned:
         actor = caller.actor
+        wanted = await self._databases.planned(tx, actor, wanted)
         if wanted.instance is not None:
             made, operation = await self._instances.create(
                 tx, actor, wanted, wanted.instance, secrets.password()

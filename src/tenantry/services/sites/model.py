@@ -19,8 +19,8 @@ Which = Literal["all", "password", "api_key"]  # secrets to rotate
 SHARED = "shared"  # the name of the process that tiny sites have together
 PLATFORM_USER = "platform"  # of each Redis; it may do everything
 TENANT_USER = "site"
-MEMORY_MB, MAX_CLIENTS = 32, 100  # unless the owner decides otherwise
-SHARED_MEMORY_MB, SHARED_MAX_CLIENTS = 4, 20  # of a site in the shared process
+MEMORY_MB, MAX_CLIENTS = 32, 100  # unless its owner, or the owner's plan, decides otherwise
+SHARED_MEMORY_MB, SHARED_MAX_CLIENTS = 4, 20  # the same in the shared process, at most
 MOST_CLIENTS = 10_000  # of all sites together
 
 
@@ -138,11 +138,11 @@ class NewSite:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A site to be created."""
+    """A site to be created. A size of None is the default."""
 
     name: str
-    memory_mb: int
-    max_clients: int
+    memory_mb: int | None
+    max_clients: int | None
     eviction: Eviction
     persistence: Persistence
     semantic: Mode

@@ -7,11 +7,18 @@ from pathlib import Path
 
 from tenantry.base.errors import Conflict, FieldError, InvalidInput
 from tenantry.base.networks import Network
+from tenantry.control import plans
+from tenantry.control.plans import PlanRow
 from tenantry.control.sites import SiteRow, Taken
 from tenantry.host.redis_engines import RedisVersion
 from tenantry.services.sites.model import (
+    MAX_CLIENTS,
+    MEMORY_MB,
     MOST_CLIENTS,
     PLATFORM_USER,
+    SHARED_MAX_CLIENTS,
+    SHARED_MEMORY_MB,
+    Wanted,
     cache_prefix,
     cache_user,
     key_prefix,
@@ -207,6 +214,39 @@ def require_possible(row: SiteRow) -> None:
     if fields:
         raise InvalidInput(
             " ".join(f"{each.field}: {each.message}." for each in fields), fields=fields
+        )
+
+
+def sizes(wanted: Wanted, granted: PlanRow | None) -> tuple[int, int]:
+    """Return the memory and the connections of a new site: its own, or those of the plan."""
+    memory_mb, clients = MEMORY_MB, MAX_CLIENTS
+    if granted is not None:
+        memory_mb = granted.site_memory_mb or memory_mb
+        clients = granted.site_max_clients or clients
+    if wanted.isolation == "shared":
+        memory_mb, clients = min(memory_mb, SHARED_MEMORY_MB), min(clients, SHARED_MAX_CLIENTS)
+    return wanted.memory_mb or memory_mb, wanted.max_clients or clients
+
+
+def require_granted(granted: PlanRow, row: SiteRow, *, had: SiteRow | None = None) -> None:
+    """Raise Forbidden if a customer's site is larger than its plan grants, and than it was."""
+    for field, most in (
+        ("memory_mb", granted.site_memory_mb),
+        ("max_clients", granted.site_max_clients),
+    ):
+        before = 0 if had is None else getattr(had, field)
+        plans.require_granted(granted, field, getattr(row, field), most, had=before)
+
+
+def require_another(granted: PlanRow, count: int, *, otherwise: int) -> None:
+    """Raise Conflict if a customer has as many sites as its plan, or else the settings, grant."""
+    most = otherwise if granted.max_sites is None else granted.max_sites
+    if count >= most:
+        whose = "" if granted.max_sites is None else f" with the plan {granted.name}"
+        how = " (TENANTRY_CUSTOMER_SITES)" if granted.max_sites is None else " for another plan"
+        raise Conflict(
+            f"A customer{whose} may have {most:,} site{'' if most == 1 else 's'}.",
+            hint=f"Delete one, or ask whoever runs the platform{how}.",
         )
 
 

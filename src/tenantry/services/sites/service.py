@@ -18,7 +18,7 @@ from tenantry.base.home import Home
 from tenantry.base.ids import new_id
 from tenantry.base.secrets import SecretSource
 from tenantry.base.settings import Settings
-from tenantry.control import audit, sites
+from tenantry.control import audit, plans, sites
 from tenantry.control.audit import Actor
 from tenantry.control.sites import SiteRow
 from tenantry.control.store import ControlStore, Tx, as_platform
@@ -58,15 +58,15 @@ class Sites:
     async def create(self, tx: Tx, actor: Actor, wanted: Wanted, source: SecretSource) -> NewSite:
         """Create a site, which answers when ``tx`` has ended.
 
-        Raises NameTaken, InvalidInput for what a shared Redis cannot do, Conflict if there is no
-        room for it, and MachineError without Redis.
+        Raises NameTaken, InvalidInput for what a shared Redis cannot do, Forbidden for more than
+        the customer's plan grants, Conflict if there is no room, and MachineError without Redis.
         """
         await find_redis()
         await sites.lock_budget(tx)
+        granted = await plans.of_customer(tx, actor.customer_id)
+        memory_mb, max_clients = plan.sizes(wanted, granted)
         async with as_platform(tx):
             taken = await sites.taken(tx)
-        self._require_room(taken, wanted.memory_mb, wanted.max_clients)
-        await self._require_own_room(tx, actor)
         password, key, now = source.password(), source.site_key(), dt.datetime.now(dt.UTC)
         port = taken.shared_port if wanted.isolation == "shared" else None
         if port is None:
@@ -77,8 +77,8 @@ class Sites:
             name=wanted.name,
             status="active",
             port=port,
-            memory_mb=wanted.memory_mb,
-            max_clients=wanted.max_clients,
+            memory_mb=memory_mb,
+            max_clients=max_clients,
             eviction=wanted.eviction,
             persistence=wanted.persistence,
             semantic=wanted.semantic,
@@ -91,6 +91,11 @@ class Sites:
             updated_at=now,
         )
         plan.require_possible(row)
+        if granted is not None:
+            plan.require_granted(granted, row)
+            count = (await sites.taken(tx)).sites
+            plan.require_another(granted, count, otherwise=self._settings.customer.sites)
+        self._require_room(taken, memory_mb, max_clients)
         await sites.insert(tx, row)
         said = {"memory_mb": row.memory_mb, "isolation": row.isolation}
         await _record(tx, actor, "site.create", row, {**said})
@@ -108,12 +113,14 @@ class Sites:
             return Site.of(_there(await sites.find(tx, site_id)))
 
     async def update(self, tx: Tx, actor: Actor, site_id: uuid.UUID, changes: Changes) -> Site:
-        """Change a site; its process goes on. Raises NotFound, NameTaken, Conflict."""
+        """Change a site; its process goes on. Raises NotFound, and as ``create``."""
         await sites.lock_budget(tx)
         row = _active(await sites.lock(tx, site_id))
         wanted = changes.given()
         new = replace(row, **wanted)
         plan.require_possible(new)
+        if (granted := await plans.of_customer(tx, actor.customer_id)) is not None:
+            plan.require_granted(granted, new, had=row)
         async with as_platform(tx):
             taken = await sites.taken(tx)
         self._require_room(taken, new.memory_mb - row.memory_mb, new.max_clients - row.max_clients)
@@ -378,14 +385,6 @@ class Sites:
                     f"The {holder} holds {used // plan.MIB:,} MiB, more than {most:,}.",
                     hint="Delete keys first, or choose eviction allkeys-lru.",
                 )
-
-    async def _require_own_room(self, tx: Tx, actor: Actor) -> None:
-        most = self._settings.customer.sites
-        if actor.customer_id is not None and (await sites.taken(tx)).sites >= most:
-            raise Conflict(
-                f"A customer may have {most:,} sites.",
-                hint="Delete one, or ask whoever runs the platform (TENANTRY_CUSTOMER_SITES).",
-            )
 
     def _port(self, taken: list[int]) -> int:
         here = self._settings
