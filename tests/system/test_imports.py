@@ -69,7 +69,7 @@ def test_a_database_that_has_tables_is_left_alone(
     assert "already" in reported["detail"]
 
 
-def there(platform: Installation, api: httpx.Client) -> set[str]:
+def databases(platform: Installation, api: httpx.Client) -> set[str]:
     """The databases that there are, but for the warm pool, which is refilled meanwhile."""
     rows = [row for row in platform.rows() if row["status"] not in {"creating", "warm"}]
     return {row["id"] for row in (*rows, *data(api.get("/api/databases")))}
@@ -94,14 +94,14 @@ def test_a_source_that_does_not_answer_is_reported_and_nothing_is_made(
     user, password = change.get("user", url.username), change.get("password", url.password)
     database = change.get("dbname", url.path.strip("/"))
     there = f"postgresql://{user}:{password}@localhost:{change.get('port', url.port)}/{database}"
-    before = there(platform, api)
+    before = databases(platform, api)
     reported = problem(
         api.post("/api/databases", json={"friendlyName": "No", "import_from": there}), 422
     )
     assert reported["code"] == "source_error"
     assert re.search(said, reported["detail"]), reported
     assert str(url.password) not in str(reported)
-    assert there(platform, api) <= before
+    assert databases(platform, api) <= before
 
 
 def test_a_customer_cannot_have_this_machine_connected_to(
