@@ -73,9 +73,9 @@ class Moves:
         else:
             await self._instances.require_driver(wanted.instance.driver)
             version = self._instances.version(wanted.instance)
-            port = self._fleet.free_port(each.port for each in await self._clusters.every())
             async with self._store.transaction(audit.PLATFORM) as tx:
                 its = await self._instances.size(tx, actor, row.customer_id, wanted.instance)
+            port = self._fleet.free_port(each.port for each in await self._clusters.every())
             memory_mb = its.memory_mb
             there = extensions_of(version)
         plan.require_target(
