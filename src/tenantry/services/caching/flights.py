@@ -142,8 +142,8 @@ class _Held:
         return sum(self._sizes.values()) <= _MOST_BYTES_OF_SITE
 
 
-class Begun:
-    """How many requests of one name have begun, since the first who look for its answer now."""
+class Starts:
+    """How many requests of one name have started, since the first who look for its answer now."""
 
     count = 0
 
@@ -153,7 +153,7 @@ class Flights:
 
     def __init__(self) -> None:
         self._found: dict[object, Flight] = {}
-        self._begun: WeakValueDictionary[object, Begun] = WeakValueDictionary()
+        self._starts: WeakValueDictionary[object, Starts] = WeakValueDictionary()
         self._of_site: dict[object, int] = {}
         self._held: WeakValueDictionary[object, _Held] = WeakValueDictionary()  # by site
 
@@ -162,12 +162,12 @@ class Flights:
         found = self._found.get((site, name))
         return None if found is None or found.abandoned else found
 
-    def begun(self, site: object, name: str) -> Begun:
-        """Return what counts those of a name that begin while the caller holds it.
+    def starts(self, site: object, name: str) -> Starts:
+        """Return what counts those of a name that start while the caller holds it.
 
-        One that begins and ends during a look-up is not found afterwards, nor its answer.
+        One that starts and ends during a look-up is not found afterwards, nor its answer.
         """
-        return self._begun.setdefault((site, name), Begun())
+        return self._starts.setdefault((site, name), Starts())
 
     def begin(
         self, site: object, name: str | None, work: Callable[[Flight], Coroutine[Any, Any, None]]
@@ -183,8 +183,8 @@ class Flights:
         self._of_site[site] = self._of_site.get(site, 0) + 1
         if name is not None:
             self._found[site, name] = flight
-            if (begun := self._begun.get((site, name))) is not None:
-                begun.count += 1
+            if (starts := self._starts.get((site, name))) is not None:
+                starts.count += 1
 
         def ended() -> None:
             self._of_site[site] -= 1

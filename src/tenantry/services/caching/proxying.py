@@ -259,9 +259,9 @@ class Proxy:
     ) -> Reply | None:
         """Answer from the cache, or by a request on its way. None: the caller has to ask."""
         named = served.site.id, question.entry_id
-        begun, seen = self._flights.begun(*named), -1
-        while seen != begun.count:
-            seen = begun.count
+        starts, seen = self._flights.starts(*named), -1
+        while seen != starts.count:
+            seen = starts.count
             # Before the look-up: one that ends meanwhile stores its answer too late for that.
             if flight := self._flights.find(*named):
                 return await _of_shared(served, model, flight)
