@@ -585,6 +585,8 @@ def test_methods_that_are_not_there_are_reported_of_those_that_are(
     for path, there in (
         ("/api/databases", {"GET", "POST"}),
         (f"/api/databases/{one['id']}", {"GET", "PATCH", "DELETE"}),
+        # Beside the paths of entries, which can be deleted.
+        (f"/api/databases/{one['id']}/whitelist/preview", {"POST"}),
         ("/api/api-keys", {"GET", "POST"}),
         ("/health", {"GET"}),
     ):

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from answers import data, problem
 from browsing import TABS, faults, visiting
@@ -203,7 +203,18 @@ def test_its_page_is_live_and_asks_before_it_stops(
     assert faults(page) == []
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    asked: list[Route] = []
+
+    def hold(route: Route) -> None:
+        asked.append(route)
+
+    page.route("**/stop", hold)
     page.get_by_role("button", name="Stop…").click()
+    for _ in range(2):  # the page renews itself while its form waits for an answer
+        with page.expect_response("**/instance"):
+            pass
+    asked[0].continue_()
+    page.unroute("**/stop")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("reports")
     expect(page.locator("form.htmx-request")).to_have_count(0)  # its button is grey

@@ -93,12 +93,21 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods(request: Request) -> list[str]:
-    """Return the methods of this path. A route knows only its own, and several may share a path."""
+    """Return the methods of this path. A route knows only its own, and several may share a path.
+
+    One whose name is fixed has its own only, not those of the items beside it (OpenAPI 3.1, 4.8.8).
+    """
+    found = _matching(request, request.url.path)
+    items = _matching(request, request.url.path.rpartition("/")[0] + "/-")
+    return [method for method in found if method not in items] or found
+
+
+def _matching(request: Request, path: str) -> list[str]:
     return [
         method
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
         if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            route.matches({**request.scope, "method": method, "path": path})[0] is Match.FULL
             for route in request.app.routes
         )
     ]

@@ -75,9 +75,13 @@ function age(isOld) {
   seen.toggle("old", isOld);
 }
 
+// htmx drops the answer to a form that has been replaced meanwhile; the next renewal comes soon.
+const isWaitedIn = (part, live) => [...part.querySelectorAll(".htmx-request")].some((each) => each !== live);
+
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
-  if (!isLive(detail.requestConfig.elt)) return;
-  if (detail.xhr.status >= 400) detail.shouldSwap = false;
+  const live = detail.requestConfig.elt;
+  if (!isLive(live)) return;
+  if (detail.xhr.status >= 400 || isWaitedIn(detail.target, live)) detail.shouldSwap = false;
   age(detail.xhr.status >= 400);
 });
 document.addEventListener("htmx:sendError", ({ detail }) => {
