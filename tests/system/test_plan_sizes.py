@@ -139,6 +139,25 @@ def test_a_new_database_has_its_owners_plan(
     assert data(customer.get(f"/api/databases/{mine['id']}"))["plan"] == "premium"
 
 
+def test_no_plan_is_had_by_way_of_own_limits(api: httpx.Client, customer: httpx.Client) -> None:
+    """Limits that hide for now what a larger plan grants do not let a customer choose it."""
+    body = {"friendlyName": "X", "shadow": False}
+    made = data(customer.post("/api/databases", json=body), 201)
+    path, low = f"/api/databases/{made['id']}", {"plan": "premium", **made["limits"]}
+    for refused in (
+        problem(customer.post("/api/databases", json=body | low), 403),
+        problem(customer.patch(path, json=low), 403),
+    ):
+        assert "by the plan premium above what the plan standard grants" in refused["detail"]
+    assert [each["id"] for each in data(customer.get("/api/databases"))] == [made["id"]]
+    after = data(customer.patch(path, json=dict.fromkeys(made["limits"])))
+    assert (after["plan"], after["max_connections"]) == ("standard", 50)
+    # What an administrator has given the database its owner may have, though its plan is smaller.
+    data(api.patch(path, json={"plan": "premium", "max_connections": 5}))
+    after = data(customer.patch(path, json={"max_connections": None}))
+    assert (after["plan"], after["max_connections"]) == ("premium", 100)
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

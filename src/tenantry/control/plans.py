@@ -49,6 +49,7 @@ ENFORCED = (
     "temp_file_limit_bytes",
     "cpu_weight",
 )
+GRANTED = (*ENFORCED, "longest_statement_seconds")  # what a customer may not exceed
 
 
 @dataclass(frozen=True)
