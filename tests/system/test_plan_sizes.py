@@ -8,6 +8,7 @@ import pytest
 
 from answers import data, problem
 from browsing import visiting
+from clients import succeeded
 from harness import Installation
 from persons import some_email
 
@@ -156,6 +157,21 @@ def test_no_plan_is_had_by_way_of_own_limits(api: httpx.Client, customer: httpx.
     data(api.patch(path, json={"plan": "premium", "max_connections": 5}))
     after = data(customer.patch(path, json={"max_connections": None}))
     assert (after["plan"], after["max_connections"]) == ("premium", 100)
+
+
+def test_a_restored_copy_has_no_more_than_its_customers_plan(
+    api: httpx.Client, customer: httpx.Client, email: str
+) -> None:
+    body = {"friendlyName": "X", "shadow": False, "ownerEmail": email, "plan": "premium"}
+    original = data(api.post("/api/databases", json=body | {"pool_size": 3}), 201)
+    path = f"/api/databases/{original['id']}"
+    backup = succeeded(api, data(api.post(f"{path}/backups", json={}), 202)["id"])
+    for client, plan, connections in ((customer, "standard", 50), (api, "premium", 100)):
+        asked = {"to": backup["result"]["backup_id"]}
+        restored = succeeded(client, data(client.post(f"{path}/restore", json=asked), 202)["id"])
+        copy = data(api.get(f"/api/databases/{restored['result']['database_id']}"))
+        assert (copy["plan"], copy["max_connections"]) == (plan, connections)
+        assert (copy["limits"]["pool_size"], copy["owner_email"]) == (3, email)
 
 
 @pytest.mark.parametrize(
