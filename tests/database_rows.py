@@ -78,8 +78,8 @@ def database_row(suffix: str | None = None, **differing: Any) -> DatabaseRow:
     return dataclasses.replace(usual, **differing)
 
 
-def plan_row(**sizes: Any) -> PlanRow:
-    """A pricing plan with the limits of a database row, and these sizes only."""
-    given: dict[str, Any] = {**dict.fromkeys(plans.SIZES), **sizes}
-    given |= dataclasses.asdict(database_row("small").limits)
-    return PlanRow(name="small", longest_statement_seconds=60, **given)
+def plan_row(name: str = "small", **differing: Any) -> PlanRow:
+    """A pricing plan with the limits of a database row but for what differs, and no other sizes."""
+    usual: dict[str, Any] = {**dict.fromkeys(plans.SIZES), "longest_statement_seconds": 60}
+    usual |= dataclasses.asdict(database_row("small").limits)
+    return PlanRow(name=name, **(usual | differing))

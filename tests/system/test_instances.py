@@ -410,7 +410,10 @@ def is_limited_by_its_plan(platform: Installation, api: httpx.Client, theirs: Ro
                 assert problem(ann.post("/api/databases", json=more), 403)["detail"] == said
         data(api.patch("/api/plans/standard", json={"max_instances": 1}))
         more = {"name": "other", "kind": "dedicated"}
-        full = "A customer with the plan standard may have 1 instance."
+        full = (
+            "A customer with the plan standard may have 1 instance, with those that are retained"
+            " after a move."
+        )
         assert problem(ann.post("/api/databases", json=more), 409)["detail"] == full
         shared = data(ann.post("/api/databases", json={"name": "small"}), 201)
         for dry_run in (True, False):

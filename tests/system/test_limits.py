@@ -205,7 +205,10 @@ def test_a_customer_takes_no_more_than_its_plan_grants(
         problem(customer.patch(path, json={"plan": "premium"}), 403)
         problem(customer.patch(path, json={"max_connections": 51}), 403)
         assert data(customer.patch(path, json={"max_connections": None}))["max_connections"] == 50
-        assert data(customer.patch(path, json={"plan": "hobby"}))["plan"] == "hobby"
+        for plan in ("hobby", "standard", "hobby"):
+            assert data(customer.patch(path, json={"plan": plan}))["plan"] == plan
+        (found,) = data(api.get("/api/customers", params={"email": "limits@example.com"}))
+        data(api.patch(f"/api/customers/{found['id']}", json={"plan": "hobby"}))
         problem(customer.patch(path, json={"plan": "standard"}), 403)
         granted = plans(api)["hobby"]
         raised = ("max_connections", "pool_size", "disk_quota_bytes", "temp_file_limit_bytes")

@@ -8,6 +8,7 @@ import pytest
 
 from answers import data, problem
 from browsing import visiting
+from clients import succeeded
 from harness import Installation
 from persons import some_email
 
@@ -137,6 +138,40 @@ def test_a_new_database_has_its_owners_plan(
     assert created(api, ownerEmail=email, plan="premium")["plan"] == "premium"
     # What it has keeps its plan.
     assert data(customer.get(f"/api/databases/{mine['id']}"))["plan"] == "premium"
+
+
+def test_no_plan_is_had_by_way_of_own_limits(api: httpx.Client, customer: httpx.Client) -> None:
+    """Limits that hide for now what a larger plan grants do not let a customer choose it."""
+    body = {"friendlyName": "X", "shadow": False}
+    made = data(customer.post("/api/databases", json=body), 201)
+    path, low = f"/api/databases/{made['id']}", {"plan": "premium", **made["limits"]}
+    for refused in (
+        problem(customer.post("/api/databases", json=body | low), 403),
+        problem(customer.patch(path, json=low), 403),
+    ):
+        assert "by the plan premium above what the plan standard grants" in refused["detail"]
+    assert [each["id"] for each in data(customer.get("/api/databases"))] == [made["id"]]
+    after = data(customer.patch(path, json=dict.fromkeys(made["limits"])))
+    assert (after["plan"], after["max_connections"]) == ("standard", 50)
+    # What an administrator has given the database its owner may have, though its plan is smaller.
+    data(api.patch(path, json={"plan": "premium", "max_connections": 5}))
+    after = data(customer.patch(path, json={"max_connections": None}))
+    assert (after["plan"], after["max_connections"]) == ("premium", 100)
+
+
+def test_a_restored_copy_has_no_more_than_its_customers_plan(
+    api: httpx.Client, customer: httpx.Client, email: str
+) -> None:
+    body = {"friendlyName": "X", "shadow": False, "ownerEmail": email, "plan": "premium"}
+    original = data(api.post("/api/databases", json=body | {"pool_size": 3}), 201)
+    path = f"/api/databases/{original['id']}"
+    backup = succeeded(api, data(api.post(f"{path}/backups", json={}), 202)["id"])
+    for client, plan, connections in ((customer, "standard", 50), (api, "premium", 100)):
+        asked = {"to": backup["result"]["backup_id"]}
+        restored = succeeded(client, data(client.post(f"{path}/restore", json=asked), 202)["id"])
+        copy = data(api.get(f"/api/databases/{restored['result']['database_id']}"))
+        assert (copy["plan"], copy["max_connections"]) == (plan, connections)
+        assert (copy["limits"]["pool_size"], copy["owner_email"]) == (3, email)
 
 
 @pytest.mark.parametrize(

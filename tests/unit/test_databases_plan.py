@@ -4,12 +4,17 @@ import dataclasses
 import datetime as dt
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from database_rows import NOW, database_row
+from database_rows import NOW, database_row, plan_row
+from tenantry.base.errors import Forbidden
+from tenantry.control import plans
 from tenantry.control.databases import DatabaseRow, QuotaState, Status
+from tenantry.control.plans import PlanRow
 from tenantry.pg import names
 from tenantry.pg.catalog import MANAGED, DatabaseState, RoleState
 from tenantry.services.databases import plan
@@ -230,3 +235,78 @@ def test_a_branch_that_is_being_made_is_left_to_its_operation(model: Model) -> N
     for action in model.differences():
         assert getattr(action, "database_id", None) not in making
         assert getattr(action, "username", None) not in named
+
+
+HOBBY = plan_row("hobby", max_connections=10, pool_size=5)
+STANDARD = plan_row("standard", max_connections=50, longest_statement_seconds=14_400)
+PREMIUM = plan_row(
+    "premium", max_connections=100, reserve_pool_size=5, longest_statement_seconds=86_400
+)
+PLANS = [HOBBY, STANDARD, PREMIUM]
+
+
+def limited_by(its: PlanRow, **own: Any) -> DatabaseRow:
+    """A database with the limits of a plan but for its own."""
+    limits = {name: getattr(its, name) for name in (*plans.NAMES, "longest_statement_seconds")}
+    return database_row("aaa", plan=its.name, **(limits | own))
+
+
+def test_a_customer_gives_a_new_database_no_more_than_its_plan_grants() -> None:
+    def give(after: DatabaseRow) -> None:
+        plan.require_granted(limited_by(PREMIUM), after, STANDARD, PLANS, is_new=True)
+
+    for fine in (limited_by(HOBBY), limited_by(STANDARD), limited_by(HOBBY, max_connections=50)):
+        give(fine)
+    with pytest.raises(Forbidden, match="max_connections above what the plan standard grants: 50"):
+        give(limited_by(STANDARD, max_connections=51))
+    # Its own limits hide for now what the plan grants.
+    hidden = limited_by(PREMIUM, max_connections=50, reserve_pool_size=0)
+    with pytest.raises(Forbidden, match="max_connections by the plan premium above what the plan"):
+        give(hidden)
+
+
+def test_each_limit_of_another_plan_has_to_be_granted() -> None:
+    for name in plans.GRANTED:
+        larger = plan_row("larger", **{name: getattr(STANDARD, name) + 1})
+        before = limited_by(STANDARD)
+        after = dataclasses.replace(before, plan="larger")
+        with pytest.raises(Forbidden, match=f"{name} "):
+            plan.require_granted(before, after, STANDARD, [STANDARD, larger], is_new=False)
+
+
+def test_a_customer_keeps_what_its_database_was_given() -> None:
+    def change(before: DatabaseRow, after: DatabaseRow) -> None:
+        plan.require_granted(before, after, STANDARD, PLANS, is_new=False)
+
+    # Up to its own plan, and up to the one that an administrator has given the database.
+    change(limited_by(HOBBY), limited_by(STANDARD))
+    change(limited_by(PREMIUM, max_connections=5), limited_by(PREMIUM))
+    change(limited_by(PREMIUM), limited_by(STANDARD, max_connections=100))
+    change(limited_by(STANDARD, max_connections=200), limited_by(STANDARD, max_connections=150))
+    for before, after in (
+        (limited_by(STANDARD), limited_by(PREMIUM)),
+        (limited_by(HOBBY), limited_by(PREMIUM, max_connections=10, reserve_pool_size=0)),
+        (limited_by(STANDARD, max_connections=150), limited_by(STANDARD, max_connections=200)),
+    ):
+        with pytest.raises(Forbidden, match="plan standard grants"):
+            change(before, after)
+
+
+def test_a_copy_has_no_more_than_the_plan_of_the_customer_that_asks_for_it() -> None:
+    row = limited_by(STANDARD, max_connections=70, cpu_weight=40, lock_timeout_ms=9)
+    own = {"max_connections": 70, "cpu_weight": 40, "lock_timeout_ms": 9}
+    assert plan.limits_of_copy(row, own, STANDARD, None) == ("standard", own)
+    assert plan.limits_of_copy(row, own, STANDARD, PREMIUM) == ("standard", own)
+    lowered = own | {"max_connections": 50}
+    assert plan.limits_of_copy(row, own, STANDARD, STANDARD) == ("standard", lowered)
+    # Without its own limits it would have those of the larger plan.
+    row = limited_by(PREMIUM, pool_size=7)
+    assert plan.limits_of_copy(row, {"pool_size": 7}, PREMIUM, STANDARD) == (
+        "standard",
+        {"pool_size": 7},
+    )
+    row = limited_by(STANDARD, max_connections=3)
+    assert plan.limits_of_copy(row, {"max_connections": 3}, STANDARD, HOBBY) == (
+        "hobby",
+        {"max_connections": 3},
+    )

@@ -67,8 +67,9 @@ def test_a_customers_instance_is_as_large_as_its_plan_grants_or_as_it_was() -> N
 def test_a_customer_has_as_many_instances_as_its_plan_grants() -> None:
     plan.require_another(plan_row(max_instances=2), 1)
     plan.require_another(plan_row(), 1000)
-    with pytest.raises(Conflict, match="with the plan small may have 2 instances"):
+    with pytest.raises(Conflict, match="with the plan small may have 2 instances, with") as refused:
         plan.require_another(plan_row(max_instances=2), 2)
+    assert "GET /api/databases/{id}/replaced shows when" in (refused.value.hint or "")
 
 
 def test_memory_is_given_away_up_to_the_most() -> None:

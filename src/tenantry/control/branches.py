@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from collections.abc import Mapping
 
 import psycopg
 
@@ -13,12 +14,7 @@ from tenantry.control.store import Tx, as_platform
 from tenantry.pg import names
 
 _COLUMNS = ", ".join((*attributes.NAMES, *plans.NAMES))
-_VALUES = ", ".join(
-    (
-        *(f"%({name})s" for name in attributes.NAMES),
-        *(f"CASE WHEN %(has_limits)s THEN {name} END" for name in plans.NAMES),
-    )
-)
+_VALUES = ", ".join(f"%({name})s" for name in (*attributes.NAMES, *plans.NAMES))
 
 
 async def insert(
@@ -27,10 +23,10 @@ async def insert(
     wanted: Attributes,
     *,
     suffix: str,
-    has_limits: bool,
+    limits: Mapping[str, int | None],
     verifier: str,
 ) -> uuid.UUID:
-    """Insert a branch to be made; with its parent's own limits if it ``has_limits``.
+    """Insert a branch to be made. ``limits`` are those that differ from its pricing plan.
 
     Raises NameTaken, and InvalidInput if the pricing plan does not exist.
     """
@@ -51,8 +47,9 @@ async def insert(
                     "database_name": names.main(suffix),
                     "username": names.owner(suffix),
                     "parent_id": parent.id,
-                    "has_limits": has_limits,
                     **wanted.values(),
+                    **dict.fromkeys(plans.NAMES),
+                    **limits,
                 },
             )
             await tx.execute(

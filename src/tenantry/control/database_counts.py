@@ -24,13 +24,25 @@ async def count_of_customer(tx: Tx, customer_id: uuid.UUID) -> int:
 
 
 async def count_instances(tx: Tx, customer_id: uuid.UUID) -> int:
-    """Return how many instances a customer has, without those retained after a move."""
+    """Return how many instances a customer has.
+
+    Those that its databases are being moved to, and those retained after a move, count, too.
+    """
     cursor = await tx.execute(
         """
-        SELECT count(DISTINCT c.id) FROM databases d JOIN clusters c ON c.id = d.cluster_id
-        WHERE d.customer_id = %s AND c.kind = 'dedicated'
+        SELECT count(*) FROM clusters WHERE kind = 'dedicated' AND id::text IN (
+            SELECT cluster_id::text FROM databases WHERE customer_id = %(customer_id)s
+            UNION ALL
+            SELECT r.cluster_id::text
+            FROM replaced_databases r JOIN databases d ON d.id = r.database_id
+            WHERE d.customer_id = %(customer_id)s
+            UNION ALL
+            SELECT params ->> 'target_id' FROM operations
+            WHERE customer_id = %(customer_id)s AND kind = 'database.move'
+                AND status IN ('queued', 'running')
+        )
         """,
-        (customer_id,),
+        {"customer_id": customer_id},
     )
     row = await cursor.fetchone()
     return int(row[0]) if row else 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from psycopg import sql
 from psycopg.rows import class_row
 
-from tenantry.base.errors import Forbidden, InvalidInput
+from tenantry.base.errors import Forbidden, InvalidInput, NotFound
 from tenantry.base.suggestions import did_you_mean
 from tenantry.control.store import Tx
 
@@ -49,6 +49,7 @@ ENFORCED = (
     "temp_file_limit_bytes",
     "cpu_weight",
 )
+GRANTED = (*ENFORCED, "longest_statement_seconds")  # what a customer may not exceed
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,20 @@ async def every(tx: Tx) -> list[PlanRow]:
 
 
 async def of_customer(tx: Tx, customer_id: uuid.UUID | None) -> PlanRow | None:
-    """Return the pricing plan of a customer; None for nobody."""
+    """Return the pricing plan of a customer; None for nobody.
+
+    Raises NotFound for a customer that is gone, which nothing would limit otherwise.
+    """
+    if customer_id is None:
+        return None
     async with tx.cursor(row_factory=class_row(PlanRow)) as cursor:
         await cursor.execute(
             f"SELECT {_COLUMNS} FROM plans p JOIN customers c ON c.plan = p.name WHERE c.id = %s",
             (customer_id,),
         )
-        return await cursor.fetchone()
+        if (found := await cursor.fetchone()) is None:
+            raise NotFound("There is no such customer.", hint="GET /api/customers lists them.")
+        return found
 
 
 async def lock(tx: Tx, name: str) -> PlanRow | None:

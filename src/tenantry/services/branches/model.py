@@ -53,8 +53,8 @@ BranchRun = Run[BranchParams, BranchState]
 class NewBranch:
     """A request for a branch.
 
-    Without ``plan`` it has its parent's limits; if ``masked`` is None, it is masked if its parent
-    has a masking; ``at`` of None is now.
+    Without ``plan`` it has its parent's limits, for a customer up to those of its own plan; if
+    ``masked`` is None, it is masked if its parent has a masking; ``at`` of None is now.
     """
 
     name: str
@@ -66,14 +66,14 @@ class NewBranch:
     at: dt.datetime | None
     expires_at: dt.datetime | None
 
-    def attributes_from(self, parent: Attributes) -> Attributes:
-        """Return the parent's attributes, with the requested ones replaced."""
+    def attributes_from(self, parent: Attributes, plan: str) -> Attributes:
+        """Return the parent's attributes, with ``plan`` and the requested ones replaced."""
         return replace(
             parent.copied(),
             name=self.name,
             friendly_name=self.friendly_name,
             environment=self.environment,
-            plan=self.plan or parent.plan,
+            plan=plan,
             has_shadow=self.shadow,
             expires_at=self.expires_at,
         )

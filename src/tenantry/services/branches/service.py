@@ -32,6 +32,7 @@ from tenantry.services.branches.model import (
     OpenedBranch,
 )
 from tenantry.services.branches.plan import require_beside
+from tenantry.services.databases import steps
 from tenantry.services.databases.model import Opened
 from tenantry.services.databases.service import Databases
 from tenantry.services.operations.model import Kind
@@ -74,16 +75,17 @@ class Branches:
                 hint="Delete one that nobody uses.",
             )
         has_masking = await self._check(tx, parent, masked=wanted.masked, at=wanted.at)
+        plan, limits = await steps.granted_to_copy(tx, actor, parent)
         branch_id = await rows.insert(
             tx,
             parent,
-            wanted.attributes_from(parent),
+            wanted.attributes_from(parent, wanted.plan or plan),
             suffix=new_suffix(),
-            has_limits=wanted.plan is None,
+            limits=limits if wanted.plan is None else {},
             verifier=scram_verifier(password),
         )
         branch = await self._find(tx, branch_id)
-        await self._databases.check_limits(tx, actor, before=parent, after=branch)
+        await self._databases.check_limits(tx, actor, before=parent, after=branch, is_new=True)
         await self._databases.check_count(tx, actor, branch.customer_id)
         await whitelist.copy(tx, parent.id, branch.id)
         masked = has_masking if wanted.masked is None else wanted.masked

@@ -6,11 +6,14 @@ may have been restored from a backup older than that database.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from uuid import UUID
 
 from tenantry.base.errors import InvalidInput
+from tenantry.control import plans
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.log_settings import LogSettings
+from tenantry.control.plans import PlanRow
 from tenantry.pg import names
 from tenantry.pg.catalog import DatabaseState, RoleState
 
@@ -96,6 +99,54 @@ def statement_seconds(
             f"is more than the plan {least.plan} grants: {least.longest_statement_seconds:,}",
         )
     return min(usual, least.longest_statement_seconds) if wanted is None else wanted
+
+
+def require_granted(
+    before: DatabaseRow,
+    after: DatabaseRow,
+    of_customer: PlanRow,
+    known: Iterable[PlanRow],
+    *,
+    is_new: bool,
+) -> None:
+    """Raise Forbidden if a customer gives a database more than is granted, by limits or by plan.
+
+    Granted is what the customer's plan does; unless the database ``is_new``, also what it has, and
+    what the plan that it has grants: an administrator may have given it these. ``known`` are all
+    pricing plans.
+    """
+    by_name = {each.name: each for each in known}
+    asked = by_name[after.plan]
+    granting = [of_customer] if is_new else [of_customer, by_name[before.plan]]
+    for name in plans.GRANTED:
+        larger = max(granting, key=attrgetter(name))
+        most = getattr(larger, name)
+        had = 0 if is_new else getattr(before, name)
+        plans.require_granted(larger, name, getattr(after, name), most, had=had)
+        # Its own limits may be lower for now; without them it has the plan's.
+        by_plan = f"{name} by the plan {asked.name}"
+        plans.require_granted(larger, by_plan, getattr(asked, name), most)
+
+
+def limits_of_copy(
+    row: DatabaseRow, own: Mapping[str, int | None], its: PlanRow, of_customer: PlanRow | None
+) -> tuple[str, dict[str, int | None]]:
+    """Return the pricing plan and the own limits of a copy of a database.
+
+    They are those of the database, ``its`` plan and ``own``. Where a customer asks for the copy, no
+    limit is higher than in the customer's plan, which is the copy's if the other one grants more.
+    """
+    if of_customer is None:
+        return its.name, {**own}
+    exceeds = any(getattr(its, name) > getattr(of_customer, name) for name in plans.GRANTED)
+    granting = of_customer if exceeds else its
+    most = {name: min(getattr(row, name), getattr(of_customer, name)) for name in plans.ENFORCED}
+    lowered = {
+        name: value
+        for name, value in most.items()
+        if name in own or value != getattr(granting, name)
+    }
+    return granting.name, {**own, **lowered}
 
 
 def wanted_state(row: DatabaseRow) -> DatabaseState:

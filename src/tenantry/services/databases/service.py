@@ -129,7 +129,7 @@ class Databases:
         """Raise InvalidInput or Forbidden for limits that cannot or may not be set.
 
         InvalidInput: this machine cannot provide them. Forbidden: a customer may lower limits, and
-        raise them up to what the database's plan grants, of a new one the customer's.
+        raise them up to what its plan grants or, unless it ``is_new``, the database's.
         """
         most = self._fleet.sizing_for(after.memory_mb).per_database
         if before.max_connections != after.max_connections > most:
@@ -138,19 +138,8 @@ class Databases:
                 f"this server gives one database at most {most} connections,"
                 " so that there are some for the others",
             )
-        if actor.customer_id is None:
-            return
-        own = await plans.of_customer(tx, actor.customer_id) if is_new else None
-        name_of_plan = before.plan if own is None else own.name
-        granted = next(each for each in await plans.every(tx) if each.name == name_of_plan)
-        for name in plans.ENFORCED:
-            plans.require_granted(
-                granted,
-                name,
-                getattr(after, name),
-                getattr(granted, name),
-                had=0 if is_new else getattr(before, name),
-            )
+        if (own := await plans.of_customer(tx, actor.customer_id)) is not None:
+            plan.require_granted(before, after, own, await plans.every(tx), is_new=is_new)
 
     async def check_count(
         self, tx: Tx, actor: Actor, customer_id: uuid.UUID | None, *, more: int = 0

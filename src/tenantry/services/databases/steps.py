@@ -14,7 +14,7 @@ from psycopg.rows import TupleRow
 
 from tenantry.base.errors import TenantryError
 from tenantry.base.events import StepDone, emit
-from tenantry.control import audit, operations
+from tenantry.control import audit, operations, plans
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
@@ -23,7 +23,7 @@ from tenantry.control.store import ControlStore, Tx
 from tenantry.pg import catalog, logins, names, objects, session_ending
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import Address
-from tenantry.services.databases.plan import wanted_state
+from tenantry.services.databases.plan import limits_of_copy, wanted_state
 from tenantry.services.pooling.service import Pooler
 
 Server = AsyncConnection[TupleRow]
@@ -38,6 +38,15 @@ async def holding(
     """Open a transaction that locks a row; the row is None if it is gone or locked elsewhere."""
     async with store.long_transaction(audit.PLATFORM) as tx:
         yield tx, await rows.lock(tx, database_id, wait=False)
+
+
+async def granted_to_copy(
+    tx: Tx, actor: Actor, row: DatabaseRow
+) -> tuple[str, dict[str, int | None]]:
+    """Return the pricing plan and the own limits of a copy of a database that ``actor`` makes."""
+    of_customer = await plans.of_customer(tx, actor.customer_id)
+    its = next(each for each in await plans.every(tx) if each.name == row.plan)
+    return limits_of_copy(row, await rows.own_limits(tx, row.id), its, of_customer)
 
 
 async def build(server: Server, address: Address, row: DatabaseRow) -> None:

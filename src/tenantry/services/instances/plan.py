@@ -85,8 +85,9 @@ def require_another(granted: PlanRow, count: int) -> None:
     if (most := granted.max_instances) is not None and count >= most:
         raise Conflict(
             f"A customer with the plan {granted.name} may have {most:,}"
-            f" instance{'' if most == 1 else 's'}.",
-            hint="Delete one, or ask whoever runs the platform for another plan.",
+            f" instance{'' if most == 1 else 's'}, with those that are retained after a move.",
+            hint="Delete one, wait until a retained one expires (GET /api/databases/{id}/replaced"
+            " shows when), or ask whoever runs the platform for another plan.",
         )
 
 

@@ -312,13 +312,14 @@ class RestoreFlow:
         await rows.insert_creating(
             tx, cluster_id=row.cluster_id, suffix=suffix, database_id=database_id
         )
+        plan, limits = await database_steps.granted_to_copy(tx, run.actor, row)
         name = run.params.name
         wanted = replace(
             row.copied(),
+            plan=plan,
             name=name,
             friendly_name=run.params.friendly_name or name or f"{row.friendly_name} (restored)",
         )
-        limits = await rows.own_limits(tx, row.id)
 
         async def activate(attributes: Attributes) -> None:
             await rows.activate(
