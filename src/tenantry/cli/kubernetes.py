@@ -258,8 +258,7 @@ def _write(folder: Path, manifests: Manifests, *, replace_files: bool) -> Writte
             secret_file: (manifests.secret_text(), 0o600),
         }
         for path, (text, mode) in texts.items():
-            owner = files.owner_as_root(path if before[path] else folder)
-            files.write_atomically(path, text, mode=mode, owner=owner)
+            files.write_atomically(path, text, mode=mode, owner=files.owner_as_root(path))
     except OSError as error:
         raise MachineError(f"{error.filename or folder}: {error.strerror}.") from None
     return Written(
