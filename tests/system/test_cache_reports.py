@@ -212,7 +212,8 @@ def test_the_console_changes_a_site(platform: Installation, api: httpx.Client, s
         assert data(api.get(f"/api{path}/proxy")) == wanted
         shown = visitor.page(f"{path}/settings")
         assert ("sk-other" in shown, "sk-x" in shown, "1000000" in shown) == (False, False, True)
-        assert saved(send("proxy", **same, openai_forget="yes"))
+        emptied = {"was_tokens_per_day": "1000000"}
+        assert saved(send("proxy", **same, **emptied, openai_forget="yes"))
         wanted = proxy | {"has_openai_key": False, "has_anthropic_key": True}
         assert data(api.get(f"/api{path}/proxy")) == wanted
         assert send("proxy", openai_url="ftp://x").status_code == 422
