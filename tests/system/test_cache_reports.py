@@ -199,6 +199,8 @@ def test_the_console_changes_a_site(platform: Installation, api: httpx.Client, s
         assert 'value="203.0.113.7/32"' in shown
         del form["networks"]  # a field without a value is not sent
         assert saved(send("settings", **form))
+        assert data(api.get(f"/api{path}"))["networks"] == ["203.0.113.7/32"]
+        assert saved(send("settings", **form, was_networks="203.0.113.7/32"))
         assert data(api.get(f"/api{path}"))["networks"] == []
         refused = send("settings", **form | {"memory_mb": "2"})
         assert (refused.status_code, "Memory, MiB: is at least 8" in refused.text) == (422, True)
@@ -210,7 +212,8 @@ def test_the_console_changes_a_site(platform: Installation, api: httpx.Client, s
         assert data(api.get(f"/api{path}/proxy")) == wanted
         shown = visitor.page(f"{path}/settings")
         assert ("sk-other" in shown, "sk-x" in shown, "1000000" in shown) == (False, False, True)
-        assert saved(send("proxy", **same, openai_forget="yes"))
+        emptied = {"was_tokens_per_day": "1000000"}
+        assert saved(send("proxy", **same, **emptied, openai_forget="yes"))
         wanted = proxy | {"has_openai_key": False, "has_anthropic_key": True}
         assert data(api.get(f"/api{path}/proxy")) == wanted
         assert send("proxy", openai_url="ftp://x").status_code == 422

@@ -320,7 +320,8 @@ def test_limits_and_names_are_changed(
 ) -> None:
     made = platform.create(name=some_name(), environment="staging")
     path, name = f"/databases/{made['id']}", some_name()
-    form = {"name": made["name"], "environment": "staging", "once": "1"}
+    shown = {"name": made["name"], "environment": "staging"}
+    form = shown | {f"was_{field}": value for field, value in shown.items()} | {"once": "1"}
     refused = admin.http.post(f"{path}/settings", data=form)
     assert (refused.status_code, "names nothing to change" in refused.text) == (422, True)
     form |= {"name": name, "disk_gib": "7", "once": "2"}

@@ -214,6 +214,8 @@ def test_the_console_and_the_command_line_change_plans(
         assert "Save hobby" in visitor.page("/plans")
         form = {"max_sites": "", "site_memory_mb": "24", "site_max_clients": "50"}
         form |= {"max_instances": "2", "instance_cpus": "0.5", "instance_memory_mb": ""}
+        shown = plans(api)["hobby"]
+        form |= {f"was_{field}": str(shown[field]) for field in form}
         assert visitor.http.post("/plans/hobby", data=form).status_code == 303
         refused = visitor.http.post("/plans/hobby", data=form | {"site_memory_mb": "1"})
         assert (refused.status_code, "Memory of a site, MiB" in refused.text) == (422, True)

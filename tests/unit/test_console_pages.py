@@ -47,11 +47,12 @@ from tenantry.web import (
     database_pages,
     navigation,
     pages,
+    platform_pages,
     second_factor,
     strings,
     words,
 )
-from tenantry.web.routing import CrossSite, require_same_origin
+from tenantry.web.routing import CrossSite, is_changed, require_same_origin
 
 TEMPLATES = Path(pages.__file__).parent / "templates"
 HOUR = dt.timedelta(hours=1)
@@ -695,6 +696,32 @@ def test_the_sizes_of_plans_are_changed_by_administrators(may_write: bool) -> No
         if may_write
         else {}
     )
+
+
+def test_only_the_sizes_that_were_changed_in_the_form_are_changed() -> None:
+    plan = plan_row(max_instances=3, site_memory_mb=32, site_max_clients=100)
+    page = rendered(
+        "plans.html", plans=[plan], default_plan="small", default_sites=10, may_write=True
+    )
+    fields = re.findall(r'<input [^>]*?name="(\w+)"[^>]* value="([^"]*)"', page)
+    sent = {name: value for name, value in fields if value}
+    assert {"was_max_instances": "3", "max_instances": "3"}.items() <= sent.items()
+    assert platform_pages._sizes(sent) == {}
+    del sent["site_max_clients"]
+    assert platform_pages._sizes(sent | {"max_sites": "7"}) == {
+        "max_sites": "7",
+        "site_max_clients": None,
+    }
+
+
+def test_the_settings_of_a_database_are_sent_with_what_they_were() -> None:
+    page = rendered("database_settings.html", plans=["small", "standard"])
+    shown = dict(re.findall(r'<input type="hidden" name="was_(\w+)" value="([^"]*)">', page))
+    assert shown == {"name": "", "environment": "production", "plan": "standard"}
+    form = {"environment": "staging", "was_environment": "staging", "plan": "small"}
+    assert not is_changed(form, "environment")  # others have changed it since then
+    assert is_changed(form | {"was_plan": "standard"}, "plan")
+    assert is_changed({"was_name": "shop"}, "name")
 
 
 def move_page(preview: Preview | None, **values: Any) -> str:

@@ -36,9 +36,7 @@ SITE = Site(
     created_at=NOW,
     updated_at=NOW,
 )
-# What the page's form sends if nothing is typed.
-FORM = {
-    "once": "x",
+SHOWN = {
     "name": "shop",
     "memory_mb": "32",
     "max_clients": "100",
@@ -47,6 +45,8 @@ FORM = {
     "semantic": "exact",
     "networks": "203.0.113.7/32",
 }
+# What the page's form sends if nothing is typed.
+FORM = {"once": "x"} | SHOWN | {f"was_{name}": value for name, value in SHOWN.items()}
 PROXY = ProxySettings(
     {
         "openai": Upstream("openai", "https://llm.example.com", Secret("sk-x"), trusted=True),
@@ -54,11 +54,12 @@ PROXY = ProxySettings(
     },
     Limits(requests_per_minute=600, most_temperature=0.5),
 )
-PROXY_FORM = {
+PROXY_SHOWN = {
     "openai_url": "https://llm.example.com",
     "requests_per_minute": "600",
     "most_temperature": "0.5",
 }
+PROXY_FORM = PROXY_SHOWN | {f"was_{name}": value for name, value in PROXY_SHOWN.items()}
 
 
 def rendered(template: str, **values: object) -> str:
@@ -93,10 +94,11 @@ def settings_page(site: Site = SITE, **values: object) -> str:
     )
 
 
-def test_only_what_differs_of_a_site_is_changed() -> None:
-    assert site_settings._changes(SITE, FORM) == {}
+def test_only_what_was_changed_in_the_form_of_a_site_is_changed() -> None:
+    """What others have changed since the form was loaded stays, whatever it shows."""
+    assert site_settings._changes(FORM) == {}
     typed = FORM | {"memory_mb": "64", "semantic": "shadow", "networks": "203.0.113.7/32, ::1"}
-    changes = site_settings._changes(SITE, typed)
+    changes = site_settings._changes(typed)
     assert changes == {
         "memory_mb": "64",
         "semantic": "shadow",
@@ -105,25 +107,35 @@ def test_only_what_differs_of_a_site_is_changed() -> None:
     body = read(UpdateSite, {}, **changes)
     assert (body.memory_mb, body.networks) == (64, ["203.0.113.7/32", "::1/128"])
     emptied = {name: value for name, value in FORM.items() if name != "networks"}
-    assert site_settings._changes(SITE, emptied) == {"networks": []}
-    assert site_settings._changes(replace(SITE, networks=[]), emptied) == {}
+    assert site_settings._changes(emptied) == {"networks": []}
+    # The site had no allowlist when the form was loaded.
+    del emptied["was_networks"]
+    assert site_settings._changes(emptied | {"memory_mb": "64"}) == {"memory_mb": "64"}
 
 
 def test_a_key_of_a_provider_stays_unless_one_is_given_or_it_is_removed() -> None:
     changes = site_settings._proxy_changes
-    assert changes(PROXY, PROXY_FORM) == {}
+    assert changes(PROXY_FORM) == {}
     found = changes(
-        PROXY, PROXY_FORM | {"anthropic_key": "sk-y", "openai_forget": "yes", "tokens_per_day": "9"}
+        PROXY_FORM | {"anthropic_key": "sk-y", "openai_forget": "yes", "tokens_per_day": "9"}
     )
-    assert found == {"openai_key": None, "anthropic_key": "sk-y", "tokens_per_day": "9"}
+    # The given key is for the URL that the form shows, which is the default.
+    assert found == {
+        "openai_key": None,
+        "anthropic_url": None,
+        "anthropic_key": "sk-y",
+        "tokens_per_day": "9",
+    }
     body = read(UpdateSiteProxy, {}, **found)
-    assert body.values() == {"tokens_per_day": 9}
+    assert body.values() == {"anthropic_url": None, "tokens_per_day": 9}
     given = body.keys()["anthropic"]
     assert given is not None
     assert (body.keys()["openai"], given.reveal()) == (None, "sk-y")
     # Emptied fields are the defaults; the default's own address is the same.
-    assert changes(PROXY, {"anthropic_url": PROVIDERS["anthropic"] + "/"}) == {
+    emptied = {name: value for name, value in PROXY_FORM.items() if name.startswith("was_")}
+    assert changes(emptied | {"anthropic_url": PROVIDERS["anthropic"] + "/"}) == {
         "openai_url": None,
+        "anthropic_url": None,
         "requests_per_minute": None,
         "most_temperature": None,
     }
@@ -140,9 +152,11 @@ def test_a_sites_settings_have_their_forms_and_commands() -> None:
     for name, options in selects:
         chosen = re.search(r'<option (?:value="(\w+)" )?selected>([^<]*)', options)
         fields |= {name: chosen[1] or chosen[2]} if chosen else {}
-    assert site_settings._changes(SITE, fields) == {}
     sent = {name: value for name, value in fields.items() if value}
-    assert site_settings._proxy_changes(PROXY, sent) == {}
+    assert FORM.items() <= (sent | {"once": "x"}).items()
+    assert PROXY_FORM.items() <= sent.items()
+    assert site_settings._changes(sent) == {}
+    assert site_settings._proxy_changes(sent) == {}
     assert "sk-x" not in page
     assert page.count('type="password"') == 2
     found = [line for line in html.unescape(page).splitlines() if line.startswith("<pre>tenantry")]

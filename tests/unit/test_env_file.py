@@ -1,5 +1,6 @@
 """``.env``: its own lines are replaced, others are kept, and every reader reads the same."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -152,6 +153,8 @@ def test_anothers_certificate_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(Conflict, match="another certificate"):
         env_file._write(tmp_path, KNOWN, "shop", "pem", replace_lines=False)
     env_file._write(tmp_path, KNOWN, "shop", "pem", replace_lines=True)
+    (tmp_path / "ca.crt").unlink()
+    os.mkfifo(tmp_path / "ca.crt")  # its reader would wait for somebody who writes
     renewed = env_file._write(tmp_path, WANTED, "shop", "new pem", replace_lines=False)
     assert (tmp_path / "ca.crt").read_text() == "new pem"
     assert renewed.password == "kept"

@@ -154,3 +154,22 @@ def test_a_users_file_is_read_unless_it_is_a_link_or_no_text(tmp_path: Path) -> 
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Conflict, match="is a link"):
         files.read_if_no_link(path)
+    path.unlink()
+    os.mkfifo(path)  # its reader would wait for somebody who writes
+    with pytest.raises(Conflict, match="is no regular file"):
+        files.read_if_no_link(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_root_writes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> None:
+    owner, group, other = 65534, 65533, 65532
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    os.chown(folder, owner, group)
+    path = folder / ".env"
+    assert files.owner_as_root(path) == (owner, group)
+    path.touch()
+    os.chown(path, owner, other)
+    assert files.owner_as_root(path) == (owner, other)
+    os.chown(path, other, other)  # who may be let into the folder, but owns nothing else there
+    assert files.owner_as_root(path) == (owner, group)

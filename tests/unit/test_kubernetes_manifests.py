@@ -9,7 +9,17 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from cli_support import MASK, SHOP, Cli, FakeApi, database, installed, strings
+from cli_support import (
+    MASK,
+    SHOP,
+    Cli,
+    Ended,
+    FakeApi,
+    database,
+    installed,
+    on_a_terminal,
+    strings,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,11 +66,20 @@ def manifests(password: str = MASK, pem: str = PEM, **changes: Any) -> Manifests
     return Manifests(wanted, pem, **(values | changes))
 
 
+PASSWORD = "p@ss: #1"
+
+
+def piped(cli: Cli, *options: str) -> Ended:
+    """What the command prints, with a password, into a pipe."""
+    cli.monkeypatch.setattr("sys.stdin", _Stdin(f"{PASSWORD}\n"))
+    ended = cli("db", "env", "shop", "--kubernetes", "--password-stdin", *options)
+    assert ended.code == 0, ended.err
+    return ended
+
+
 def printed(cli: Cli, *options: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The ConfigMap and the Secret that the command prints, which Kubernetes accepts."""
-    ended = cli("db", "env", "shop", "--kubernetes", *options)
-    assert ended.code == 0, ended.err
-    config_map, secret = yaml.safe_load_all(ended.out)
+    config_map, secret = yaml.safe_load_all(piped(cli, *options).out)
     for each in (config_map, secret):
         for version in VERSIONS:
             kubernetes_validate.validate(each, version, strict=True)
@@ -101,11 +120,8 @@ def test_the_config_map_has_all_that_is_no_secret(cli: Cli) -> None:
 
 
 @pytest.mark.usefixtures("api")
-def test_the_secret_has_the_password_and_the_urls(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stdin", _Stdin("p@ss: #1\n"))
-    _, secret = printed(cli, "--password-stdin", "--ca-file", "/ca.pem")
+def test_the_secret_has_the_password_and_the_urls(cli: Cli) -> None:
+    _, secret = printed(cli, "--ca-file", "/ca.pem")
     login = "postgresql://user_bcdfghjkmnpq:p%40ss%3A%20%231@db.example.com"
     query = "?sslmode=verify-full&sslrootcert=/ca.pem"
     assert secret == {
@@ -117,8 +133,8 @@ def test_the_secret_has_the_password_and_the_urls(
             "DATABASE_URL": f"{login}:6432/{NAME}{query}",
             "DIRECT_URL": f"{login}:5432/{NAME}{query}",
             "SHADOW_DATABASE_URL": f"{login}:5432/{NAME}_shadow{query}",
-            "PGPASSWORD": "p@ss: #1",
-            "DB_PASSWORD": "p@ss: #1",
+            "PGPASSWORD": PASSWORD,
+            "DB_PASSWORD": PASSWORD,
         },
     }
 
@@ -137,26 +153,38 @@ class _Stdin:
 
 
 @pytest.mark.usefixtures("api")
-def test_an_unknown_password_is_reported_on_standard_error(cli: Cli) -> None:
-    ended = cli("db", "env", "shop", "--kubernetes")
-    assert f'PGPASSWORD: "{MASK}"' in ended.out
-    assert f"# The password is not known: {MASK} stands in its place." in ended.out
-    assert "do not apply it. --password-stdin puts the password in." in ended.err
-    listed = cli("db", "env", "shop", "--kubernetes", "--json")
-    assert "do not apply it." in listed.err
-    found = json.loads(listed.out)
+def test_both_objects_are_a_list_in_json(cli: Cli) -> None:
+    found = json.loads(piped(cli, "--json").out)
     assert found["kind"] == "List"
-    assert found["items"] == list(yaml.safe_load_all(ended.out))
+    assert found["items"] == list(printed(cli))
+
+
+@pytest.mark.usefixtures("api")
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_without_the_password_nothing_is_piped(cli: Cli, options: tuple[str, ...]) -> None:
+    """kubectl would replace a working Secret."""
+    refused = cli("db", "env", "shop", "--kubernetes", *options)
+    assert (refused.code, refused.out) == (1, "")
+    assert f"would have {MASK} in place of the password" in " ".join(refused.err.split())
+    assert "Add --password-stdin, or --write" in " ".join(refused.err.split())
+
+
+@pytest.mark.usefixtures("api")
+def test_an_unknown_password_is_reported_on_a_terminal() -> None:
+    code, seen = on_a_terminal("db", "env", "shop", "--kubernetes", columns=200)
+    assert code == 0
+    assert f'PGPASSWORD: "{MASK}"' in seen
+    assert f"# The password is not known: {MASK} stands in its place." in seen
+    assert "do not apply it. --password-stdin puts the password in." in seen
 
 
 def test_a_host_that_is_the_pod_is_reported(cli: Cli, api: FakeApi) -> None:
-    assert "TENANTRY_DOMAIN" not in cli("db", "env", "shop", "--kubernetes").err
+    assert "TENANTRY_DOMAIN" not in piped(cli).err
     local = json.loads(json.dumps(strings()).replace("db.example.com", "localhost"))
     api.scripts["GET", f"/api/databases/{SHOP}/connection-strings"].clear()
     api.on("GET", f"/api/databases/{SHOP}/connection-strings", local)
-    assert "in a pod is the pod itself: set TENANTRY_DOMAIN" in " ".join(
-        cli("db", "env", "shop", "--kubernetes").err.split()
-    )
+    said = " ".join(piped(cli).err.split())
+    assert "in a pod is the pod itself: set TENANTRY_DOMAIN" in said
 
 
 @pytest.mark.usefixtures("api")
@@ -201,6 +229,12 @@ def test_more_pods_than_connections_are_refused(cli: Cli) -> None:
         ({"name": "Shop_EU 2"}, None, "shop-eu-2-database"),
         ({"name": "日本"}, None, "tenant-bcdfghjkmnpq-database"),
         ({"name": "shop"}, {"name": "read_only", "max_connections": 10}, "shop-read-only-database"),
+        ({"name": "shop", "environment": "staging"}, None, "shop-database-staging"),
+        (
+            {"name": "shop", "environment": "development"},
+            {"name": "staging", "max_connections": 10},
+            "shop-staging-database-development",
+        ),
     ],
 )
 def test_the_name_is_one_that_kubernetes_takes(

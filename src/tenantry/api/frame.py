@@ -45,6 +45,7 @@ _SINGLE = frozenset(
         b"x-request-id",
     )
 )
+_READS = frozenset({"GET", "HEAD"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,100}")
 
 
@@ -138,6 +139,8 @@ class Frame:
             if (lost := of_lost_session(error)) is not None:
                 log.warning("request.lost_session", path=scope["path"], exc_info=True)
                 answer = problems.of_error(call.request_id, scope["path"], lost)
+                if scope["method"] not in _READS:  # it may be done: nobody just repeats it
+                    del answer.headers["Retry-After"]
             else:
                 log.exception("request.crashed", method=scope["method"], path=scope["path"])
                 answer = problems.internal_error(call.request_id, scope["path"])

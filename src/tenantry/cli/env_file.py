@@ -141,8 +141,7 @@ def _write(folder: Path, wanted: Wanted, called: str, pem: str, *, replace_lines
         env_file, ca_file = folder / ".env", folder / CA_FILE
         before = files.read_if_no_link(env_file)
         own = own_lines(before, wanted.mark)
-        theirs = ca_file.exists() and ca_file.read_bytes() != pem.encode()
-        if theirs and not own and not replace_lines:
+        if not (own or replace_lines) and files.read_if_no_link(ca_file) not in {"", pem}:
             raise Conflict(
                 f"{ca_file} is another certificate.", hint="Choose another folder, or --replace it."
             )
@@ -150,7 +149,7 @@ def _write(folder: Path, wanted: Wanted, called: str, pem: str, *, replace_lines
         known = stored_password(own, wanted)
         wanted = wanted if given or known is None else replace(wanted, password=known)
         text, replaced = merged(before, wanted, called, replace_lines=replace_lines)
-        owner = files.owner_as_root(env_file if before else folder)
+        owner = files.owner_as_root(env_file)
         files.write_atomically(ca_file, pem, mode=0o644, owner=owner)
         files.write_atomically(env_file, text, owner=owner)
     except OSError as error:

@@ -8,6 +8,7 @@ refuses: all values are quoted.
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -180,7 +181,17 @@ class Manifests:
 
 
 def emit(manifests: Manifests, folder: Path | None, *, replace_files: bool, as_json: bool) -> None:
-    """Print the manifests, or write them into ``folder``, and report what does not work yet."""
+    """Print the manifests, or write them into ``folder``, and report what does not work yet.
+
+    Raises InvalidInput if kubectl would replace a Secret by one without the password.
+    """
+    unknown = manifests.wanted.password == MASK
+    if folder is None and unknown and not sys.stdout.isatty():
+        raise InvalidInput(
+            f"The Secret would have {MASK} in place of the password, which is not known, and may"
+            " replace one that works.",
+            hint="Add --password-stdin, or --write the files into a folder.",
+        )
     host = manifests.wanted.variables()["PGHOST"]
     if host in _POD_ITSELF:
         output.note(
@@ -190,7 +201,6 @@ def emit(manifests: Manifests, folder: Path | None, *, replace_files: bool, as_j
         )
     if folder is None:
         _print(manifests, as_json=as_json)
-        unknown = manifests.wanted.password == MASK
         _note("unknown" if unknown else "given")
         return
     written = _write(folder.absolute(), manifests, replace_files=replace_files)
@@ -248,8 +258,7 @@ def _write(folder: Path, manifests: Manifests, *, replace_files: bool) -> Writte
             secret_file: (manifests.secret_text(), 0o600),
         }
         for path, (text, mode) in texts.items():
-            owner = files.owner_as_root(path if before[path] else folder)
-            files.write_atomically(path, text, mode=mode, owner=owner)
+            files.write_atomically(path, text, mode=mode, owner=files.owner_as_root(path))
     except OSError as error:
         raise MachineError(f"{error.filename or folder}: {error.strerror}.") from None
     return Written(
@@ -285,12 +294,13 @@ def _is_secret(name: str) -> bool:
 
 
 def _default_name(row: Row, role: Row | None) -> str:
-    """Return the objects' name for a database: shop-database, or shop-reporting-database."""
+    """Return the objects' name: shop-database, shop-reporting-database, shop-database-staging."""
     parts = [title(row), *([] if role is None else [str(role["name"])])]
     words = [re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts]
     if not words[0]:
         words[0] = str(row["database_name"]).replace("_", "-")
-    return "-".join([*words, "database"])
+    environment = str(row["environment"])
+    return "-".join([*words, "database", *([] if environment == "production" else [environment])])
 
 
 def _pool_max(row: Row, role: Row | None, *, replicas: int, pooled: bool) -> int:

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,14 +90,18 @@ def read_if_no_link(path: Path) -> str:
     """Return the text of a file in a user's folder, "" if there is none.
 
     Raises Conflict for a link: root would otherwise disclose the linked file to the link's owner;
-    and MachineError for what is no text.
+    for what is no regular file, as reading a pipe waits for its writer; and MachineError for what
+    is no text.
     """
     if path.is_symlink():
         raise Conflict(f"{path} is a link.", hint=f"Write to the folder of {path.readlink()}.")
     try:
-        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return ""
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise Conflict(f"{path} is no regular file.", hint="Remove it, or choose another folder.")
     with os.fdopen(opened, encoding="utf-8", newline="\n") as file:
         try:
             return file.read()
@@ -105,11 +110,19 @@ def read_if_no_link(path: Path) -> str:
 
 
 def owner_as_root(path: Path) -> tuple[int, int] | None:
-    """Return the owner and group of ``path`` for files that root writes; None for other users."""
+    """Return the owner and group for a file that root writes at ``path``; None for other users.
+
+    They are those of the file there if its owner is the folder's, else the folder's: whoever could
+    put a file into a folder of others does not get what is written.
+    """
     if os.geteuid() != 0:
         return None
-    found = path.stat()
-    return found.st_uid, found.st_gid
+    folder = path.parent.stat()
+    with contextlib.suppress(FileNotFoundError):
+        there = path.lstat()
+        if there.st_uid == folder.st_uid:
+            return there.st_uid, there.st_gid
+    return folder.st_uid, folder.st_gid
 
 
 @contextlib.contextmanager

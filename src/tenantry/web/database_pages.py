@@ -25,6 +25,7 @@ from tenantry.web.routing import (
     DatabaseId,
     Form,
     calling,
+    is_changed,
     new_router,
     number,
     once,
@@ -266,12 +267,11 @@ async def change_settings(
     database_id: DatabaseId,
     form: CurrentForm,
 ) -> Response:
-    """Change what differs from what the database is; limits that are given become its own."""
-    row = await platform.databases.show(caller.actor, database_id)
+    """Change what was changed in the form; limits that are given become the database's own."""
     changed: Form = {
         name: form[name]
         for name in ("name", "environment", "plan")
-        if name in form and form[name] != getattr(row, name)
+        if name in form and is_changed(form, name)
     }
     disk, connections = number(form, "disk_gib"), number(form, "max_connections")
     own = {

@@ -19,7 +19,9 @@ from tenantry.web.database_pages import attempt, require_word
 from tenantry.web.routing import (
     CurrentForm,
     CurrentPlatform,
+    Form,
     calling,
+    is_changed,
     moment,
     new_router,
     once,
@@ -68,12 +70,21 @@ async def resize_plan(
     name: Annotated[Storable, Path(max_length=63)],
     form: CurrentForm,
 ) -> Response:
-    """Change the sizes of a plan; an empty field is no limit."""
-    none = {field: None for field in plans.SIZES if not form.get(field, "").strip()}
-    body = read(UpdatePlan, form, **none)
-    async with caller.transaction() as tx:
-        await platform.pricing_plans.resize(tx, caller.principal, name, body.sizes())
+    """Change the sizes of a plan that were changed in the form; an empty field is no limit."""
+    caller.principal.require_unbound()
+    if changes := _sizes(form):
+        body = read(UpdatePlan, {}, **changes)
+        async with caller.transaction() as tx:
+            await platform.pricing_plans.resize(tx, caller.principal, name, body.sizes())
     return pages.go(request, "/plans?done=plan-changed")
+
+
+def _sizes(form: Form) -> dict[str, str | None]:
+    return {
+        field: form.get(field, "").strip() or None
+        for field in plans.SIZES
+        if is_changed(form, field)
+    }
 
 
 # ── clusters ─────────────────────────────────────────────────────────────────

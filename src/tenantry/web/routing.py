@@ -204,6 +204,14 @@ def chosen(form: Form, name: str) -> list[str]:
     return [field.partition(":")[2] for field in form if field.partition(":")[0] == name]
 
 
+def is_changed(form: Form, field: str) -> bool:
+    """Whether a field is not what its form showed, which the macro ``was`` has it send.
+
+    So what others have changed since then stays.
+    """
+    return form.get(field, "").strip() != form.get(f"was_{field}", "").strip()
+
+
 def words(form: Form, field: str) -> list[str]:
     """Return the words of a field, which commas or white space separate."""
     return form.get(field, "").replace(",", " ").split()

@@ -7,15 +7,15 @@ from fastapi import Request, Response
 from tenantry.control.sites import Eviction, Mode
 from tenantry.services.bodies.site_proxies import UpdateSiteProxy
 from tenantry.services.bodies.sites import UpdateSite
-from tenantry.services.caching.upstreams import PROVIDERS, ProxySettings
+from tenantry.services.caching.upstreams import PROVIDERS
 from tenantry.services.requests.service import Caller
-from tenantry.services.sites.model import Site
 from tenantry.web import pages
 from tenantry.web.routing import (
     CurrentForm,
     CurrentPlatform,
     Form,
     calling,
+    is_changed,
     new_router,
     parsed,
     read,
@@ -57,25 +57,22 @@ async def settings(
 async def update(
     request: Request, platform: CurrentPlatform, caller: Writer, site_id: str, form: CurrentForm
 ) -> Response:
-    """Change what differs from what the site is."""
+    """Change what was changed in the form."""
     found = parsed(site_id, "site")
-    changes = _changes(await platform.sites.show(caller.actor, found), form)
-    if changes:
+    if changes := _changes(form):
         body = read(UpdateSite, {}, **changes)
         async with caller.transaction() as tx:
             await platform.sites.update(tx, caller.actor, found, body.changes())
     return _done(request, site_id)
 
 
-def _changes(site: Site, form: Form) -> dict[str, object]:
-    """Return the fields of a form that differ from a site's; no address removes its allowlist."""
+def _changes(form: Form) -> dict[str, object]:
+    """Return the fields that were changed in a form; an emptied allowlist is removed."""
     changes: dict[str, object] = {
-        name: form[name].strip()
-        for name in _FIELDS
-        if name in form and form[name].strip() != str(getattr(site, name))
+        name: form[name].strip() for name in _FIELDS if name in form and is_changed(form, name)
     }
     networks = words(form, "networks")
-    if networks != [str(each) for each in site.networks]:
+    if networks != words(form, "was_networks"):
         changes["networks"] = networks
     return changes
 
@@ -84,31 +81,31 @@ def _changes(site: Site, form: Form) -> dict[str, object]:
 async def update_proxy(
     request: Request, platform: CurrentPlatform, caller: Writer, site_id: str, form: CurrentForm
 ) -> Response:
-    """Change what differs from how the proxy is configured; an empty field is the default."""
+    """Change what was changed in the form; an emptied field is the default."""
     found = parsed(site_id, "site")
-    changes = _proxy_changes(await platform.proxies.show(caller.actor, found), form)
-    if changes:
+    if changes := _proxy_changes(form):
         body = read(UpdateSiteProxy, {}, **changes)
         async with caller.transaction() as tx:
             await platform.proxies.update(tx, caller.actor, found, body.values(), body.keys())
     return _done(request, site_id)
 
 
-def _proxy_changes(proxy: ProxySettings, form: Form) -> dict[str, object]:
-    """Return the fields of a form that differ from a proxy's; a key stays unless one is given."""
+def _proxy_changes(form: Form) -> dict[str, object]:
+    """Return the fields that were changed in a form; a key stays unless one is given.
+
+    A key brings its URL: it would otherwise go to another one that was set since then.
+    """
     changes: dict[str, object] = {}
     for provider, default in PROVIDERS.items():
-        url = form.get(f"{provider}_url", "").strip().rstrip("/") or default
-        if url != proxy.upstreams[provider].url:
-            changes[f"{provider}_url"] = None if url == default else url
         key = form.get(f"{provider}_key", "").strip()
+        if key or is_changed(form, f"{provider}_url"):
+            url = form.get(f"{provider}_url", "").strip().rstrip("/")
+            changes[f"{provider}_url"] = None if url in {"", default} else url
         if key or form.get(f"{provider}_forget") == "yes":
             changes[f"{provider}_key"] = key or None
     for name in _LIMITS:
-        present = getattr(proxy.limits, name)
-        given = form.get(name, "").strip()
-        if given != ("" if present is None else str(present)):
-            changes[name] = given or None
+        if is_changed(form, name):
+            changes[name] = form.get(name, "").strip() or None
     return changes
 
 

@@ -16,7 +16,14 @@ from tenantry.host import files
 from tenantry.pg import catalog, hba, names, objects, session_ending
 from tenantry.pg.catalog import Session
 from tenantry.pg.clusters import Cluster
-from tenantry.pg.connections import ADMIN, PLATFORM, PLATFORM_ROLES, connect, fetch_value
+from tenantry.pg.connections import (
+    ADMIN,
+    PLATFORM,
+    PLATFORM_ROLES,
+    connect,
+    fetch_value,
+    is_lost,
+)
 from tenantry.services.network import plan
 from tenantry.services.network.plan import OpenSession, Rulebook
 from tenantry.services.pooling.model import PooledClient
@@ -186,7 +193,10 @@ async def divide(server: AsyncConnection[TupleRow], rulebook: Rulebook) -> None:
 
 @contextlib.contextmanager
 def _though_it_is_down(endpoint: str) -> Iterator[None]:
+    """Report that a server does not answer, or ends our session: its rules are in force already."""
     try:
         yield
-    except TenantryError as error:
+    except (TenantryError, psycopg.OperationalError) as error:
+        if not (isinstance(error, TenantryError) or is_lost(error)):
+            raise
         log.warning("sessions.check_skipped", endpoint=endpoint, error=str(error))

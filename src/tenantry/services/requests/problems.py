@@ -89,12 +89,15 @@ def invalid_json(request_id: str, path: str) -> dict[str, object]:
 
 
 def of_lost_session(error: Exception) -> Unavailable | None:
-    """Return the error for a session that a server has ended amid a request; None for others."""
+    """Return the error for a session that a server has ended amid a request; None for others.
+
+    What was requested may have been done: a COMMIT may be what was not answered.
+    """
     if not is_lost(error):
         return None
     return Unavailable(
         "A PostgreSQL server ended a session that this request needs: it is stopped or restarted.",
-        hint="Look whether anything has changed, and try again in a few seconds.",
+        hint="Look whether anything has changed before you try again, in a few seconds.",
     )
 
 
