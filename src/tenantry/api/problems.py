@@ -97,8 +97,9 @@ def _methods(request: Request) -> list[str]:
 
     One whose name is fixed has its own only, not those of the items beside it (OpenAPI 3.1, 4.8.8).
     """
-    found = _matching(request, request.url.path)
-    items = _matching(request, request.url.path.rpartition("/")[0] + "/-")
+    path = request.scope["path"]
+    found = _matching(request, path)
+    items = _matching(request, path.rpartition("/")[0] + "/-")
     return [method for method in found if method not in items] or found
 
 
