@@ -21,8 +21,12 @@ CHECKS = (
     "missing_required_header,unsupported_method,allow_header_conformance,use_after_free,"
     "ignored_auth"
 )
-# 413 besides those that it expects: a text that is too long may make a body that is.
+# 413 besides those that it expects: a text that is too long may make a body that is. And 503: an
+# operation that it has begun may end the session of a request.
 REFUSALS = """
+[checks.not_a_server_error]
+expected-statuses = ["2xx", "3xx", "4xx", 503]
+
 [checks.negative_data_rejection]
 expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429, "5xx"]
 """
