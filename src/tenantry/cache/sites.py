@@ -15,6 +15,7 @@ from starlette.types import Scope
 from tenantry.base.errors import Conflict, Forbidden, NotFound, Unauthenticated, Unavailable
 from tenantry.base.ids import parse_id
 from tenantry.base.secrets import Secret
+from tenantry.control.sites import BY_MEANING
 from tenantry.host import environment
 from tenantry.services.cache_usage.counting import Counts
 from tenantry.services.caching.lookups import Lookups
@@ -106,7 +107,7 @@ class Sites:
 
         Raises Conflict if the embedder is not installed, Unavailable if it does not answer.
         """
-        if served.site.mode not in {"shadow", "on"}:
+        if served.site.mode not in BY_MEANING:
             return None
         if served.semantic is None and self._lookups is not None:
             await self._lookups.ready()

@@ -18,6 +18,7 @@ Eviction = Literal["volatile-lru", "volatile-ttl", "allkeys-lru", "allkeys-lfu",
 Persistence = Literal["none", "aof"]
 Mode = Literal["off", "exact", "shadow", "on"]
 Isolation = Literal["dedicated", "shared"]
+BY_MEANING = frozenset[Mode]({"shadow", "on"})  # the modes in which questions are compared
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import Query, Request, Response
 
 from tenantry.base.errors import InvalidInput
+from tenantry.control.sites import BY_MEANING
 from tenantry.services.bodies.cache_usage import (
     CachePrice,
     CachePrices,
@@ -39,7 +40,6 @@ Administrator = Annotated[Caller, calling("admin")]
 Days = Literal["1", "7", "30", "90"]
 
 _HITS = 10
-_BY_MEANING = frozenset({"shadow", "on"})
 _ALL = 100  # percent
 _PRICES = "/cache-prices"
 
@@ -82,7 +82,7 @@ async def show(
 async def _hits(platform: Platform, caller: Caller, site: Site) -> list[Hit]:
     """Return hits to be judged; none where the site has none, or the caller may not read them."""
     found: list[Hit] = []
-    if site.semantic in _BY_MEANING and caller.principal.may("data:read"):
+    if site.semantic in BY_MEANING and caller.principal.may("data:read"):
         with attempt():
             found = await platform.judging.hits(caller.actor, site.id, limit=_HITS)
     return found
@@ -91,7 +91,7 @@ async def _hits(platform: Platform, caller: Caller, site: Site) -> list[Hit]:
 async def _threshold(platform: Platform, caller: Caller, site: Site) -> Threshold | None:
     """Return the threshold in force; None where the site has none."""
     found: Threshold | None = None
-    if site.semantic in _BY_MEANING:
+    if site.semantic in BY_MEANING:
         with attempt():
             found = await platform.judging.threshold(caller.actor, site.id)
     return found

@@ -16,7 +16,7 @@ import structlog
 
 from tenantry.base.errors import Conflict, Unavailable
 from tenantry.base.settings import Settings
-from tenantry.control.sites import Mode
+from tenantry.control.sites import BY_MEANING, Mode
 from tenantry.host import environment
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _AGAIN_SECONDS = 5.0
-_OPEN_SECONDS, _LOOK_SECONDS = 15.0, 0.1  # for an embedder to start, and between two looks
+OPEN_SECONDS = 15.0  # for an embedder to start
+_LOOK_SECONDS = 0.1  # between two looks for it
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ class Lookups:
         It finds what was stored before as soon as that is read.
         """
         there = self._opened.get(site_id)
-        if there is not None and (there.redis is not redis or mode not in {"shadow", "on"}):
+        if there is not None and (there.redis is not redis or mode not in BY_MEANING):
             self.forget(site_id)
             there = None
         if mode != "shadow" and mode != "on":  # noqa: PLR1714 (mypy narrows it so)
@@ -89,7 +90,7 @@ class Lookups:
                 hint="Whoever runs the platform installs it: ./tenantry install-embedder.",
             )
         try:
-            async with asyncio.timeout(_OPEN_SECONDS):
+            async with asyncio.timeout(OPEN_SECONDS):
                 while self._embedder is None:
                     self._open()
                     await asyncio.sleep(_LOOK_SECONDS)

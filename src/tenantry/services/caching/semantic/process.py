@@ -9,6 +9,7 @@ from typing import Protocol
 
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
+from tenantry.control.sites import BY_MEANING
 from tenantry.host import environment, files
 
 NAME = "embedder"
@@ -47,7 +48,7 @@ async def note_wanted(here: Settings, source: Modes) -> None:
     """
     home = Home(here.home)
     is_local = here.embedder.url is None and environment.has_embedder()
-    if not is_local or not {"shadow", "on"} & await source.modes():
+    if not is_local or not BY_MEANING & await source.modes():
         _mark(home).unlink(missing_ok=True)
     elif not is_wanted(home):
         files.write_atomically(_mark(home), "")
