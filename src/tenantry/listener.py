@@ -1,4 +1,4 @@
-"""The listener: ``python -m tenantry.listener`` answers for instances whose servers do not run.
+"""The process ``listener``: it answers for instances whose servers do not run.
 
 At the direct ports of those that are stopped it completes TLS, says so, and how they are started:
 it knows no passwords. Those that are suspended it wakes, when the pooler connects, or a client that
@@ -166,7 +166,7 @@ def _bound(port: int) -> socket.socket:
     return bound
 
 
-async def main() -> None:
+async def serve() -> None:
     logs.configure(listener.NAME)
     following = asyncio.create_task(Listener(Fleet(settings.load())).follow())
     loop = asyncio.get_running_loop()
@@ -179,5 +179,5 @@ async def main() -> None:
     ended.cancel()
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+def main() -> None:
+    asyncio.run(serve())

@@ -292,7 +292,7 @@ async def work(platform: Platform) -> None:
         tasks.create_task(jobs.carry_out(platform.jobs))
 
 
-async def main() -> None:
+async def serve() -> None:
     logs.configure("worker")
     here = settings.load()
     observe(Home(here.home), "worker")
@@ -310,5 +310,5 @@ async def main() -> None:
         ended.cancel()
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+def main() -> None:
+    asyncio.run(serve())

@@ -125,7 +125,7 @@ def test_a_worker_that_has_lost_its_supervisor_ends(scene: Scene) -> None:
     """However early it happens: here before these have even begun."""
     workers = [
         subprocess.Popen(
-            [sys.executable, "-m", "tenantry.worker"],
+            [sys.executable, "-m", "tenantry", "worker"],
             env=scene.installation.env,
             stdin=subprocess.PIPE,
             cwd="/",

@@ -220,7 +220,7 @@ async def test_texts_that_wait_are_embedded_together() -> None:
 
 def test_what_the_platform_runs_needs_none_of_the_packages() -> None:
     """They are installed where somebody wants them only."""
-    modules = "tenantry.cache.__main__, tenantry.worker, tenantry.services.supervisor"
+    modules = "tenantry.cache.main, tenantry.worker, tenantry.services.supervisor"
     ends = "import sys; sys.exit(not {'numpy', 'onnxruntime', 'usearch'}.isdisjoint(sys.modules))"
     subprocess.run([sys.executable, "-c", f"import {modules}; {ends}"], check=True)
 

@@ -1,5 +1,6 @@
 """``tenantry``: the command-line program."""
 
+import gc
 import os
 import sys
 from collections.abc import Collection
@@ -139,7 +140,11 @@ def run() -> None:
     """Run the command line: the entry point."""
     first = (sys.argv[1:] or _completed())[:1]
     needs_one = first == ["--version"] or not COMMANDS.keys().isdisjoint(first)
-    entry_point.enter(program(first) if needs_one else program(), "tenantry")
+    gc.disable()  # it would visit, again and again, modules that stay
+    commands = program(first) if needs_one else program()
+    gc.freeze()
+    gc.enable()
+    entry_point.enter(commands, "tenantry")
 
 
 def _completed() -> list[str]:

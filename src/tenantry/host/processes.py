@@ -123,6 +123,17 @@ def started_by(pid: int | None, program: str, argument: Path | str) -> bool:
     return bool(words) and program in words[0] and any(str(argument) in word for word in words[1:])
 
 
+def pid_of_part(file: Path) -> int | None:
+    """Return the pid of the supervisor's child that this file is named after; None if it is gone.
+
+    Another process may have got the pid since.
+    """
+    pid = read_pid(file)
+    if pid is None or command_line(pid)[1:] != ["-m", "tenantry", file.stem]:
+        return None
+    return pid
+
+
 def data_bytes(pid: int) -> int:
     """Return what RLIMIT_DATA limits of a process (VmData of proc(5)).
 

@@ -212,7 +212,7 @@ class Supervisor:
             child = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                _module(name),
+                "tenantry",
                 name,
                 stdin=asyncio.subprocess.PIPE,
                 env={
@@ -325,15 +325,9 @@ async def end_leftovers(settings: Settings) -> None:
     """
     run = Home(settings.home).run
     for name in ("api", "worker", *optional_parts.every(settings)):
-        pid = processes.read_pid(run / f"{name}.pid")
-        if pid is not None and processes.started_by(pid, "python", _module(name)):
+        if (pid := processes.pid_of_part(run / f"{name}.pid")) is not None:
             await processes.stop(pid, deadline=_CHILD_SECONDS)
     await _end_work(settings)
-
-
-def _module(name: str) -> str:
-    """Return the module that a child is run from; ``rest-2`` and further ones are as ``rest``."""
-    return f"tenantry.{name.partition('-')[0]}"
 
 
 async def _end_work(settings: Settings) -> None:

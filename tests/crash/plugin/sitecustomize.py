@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rising import rise
 
-PARTS = {"tenantry.api": "api", "tenantry.worker": "worker", "tenantry.listener": "listener"}
+PARTS = {"api", "worker", "listener"}
 VICTIMS = {
     "api": "run/api.pid",
     "worker": "run/worker.pid",
@@ -27,9 +27,14 @@ VICTIMS = {
 DYING_SECONDS = 2
 
 
-def module_of_this_process() -> str | None:
-    words = sys.orig_argv
-    return words[words.index("-m") + 1] if "-m" in words[:-1] else None
+def name_of_this_process() -> str | None:
+    """The part that it is; ``up`` for the supervisor."""
+    match sys.orig_argv[1:]:
+        case ["-m", "tenantry", name]:
+            return name
+        case ["-m", "tenantry.cli", *words] if "up" in words:
+            return "up"
+    return None
 
 
 def restart_at_once() -> None:
@@ -75,11 +80,10 @@ def listen(home: Path, part: str) -> None:
     subscribe(hear)
 
 
-module = module_of_this_process()
-if module == "tenantry.cli" and "up" in sys.orig_argv:
+part = name_of_this_process()
+if part == "up":
     restart_at_once()
-elif module in PARTS:
-    part = PARTS[module]
+elif part in PARTS:
     home = Path(os.environ["TENANTRY_HOME"])
     if part == "worker" and "CRASH_RISING" in os.environ:
         rise(home / "crash")

@@ -10,7 +10,7 @@ import contextlib
 import datetime as dt
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -407,18 +407,20 @@ class Certificates:
             ("rest", here.rest.host, here.rest.port, here.rest_tls),
             ("cache", here.cache.host, here.cache.port, here.cache_tls),
         ):
-            pid = processes.read_pid(Home(here.home).run / f"{name}.pid")
-            if has_tls and pid and processes.started_by(pid, "python", f"tenantry.{name}"):
+            files = Home(here.home).run.glob(f"{name}*.pid")  # the data API has several
+            pids = [pid for each in files if (pid := processes.pid_of_part(each))]
+            if has_tls and pids:
                 local = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104
-                reload = partial(_reload_http, pid, local, port)
+                reload = partial(_reload_http, pids, local, port)
                 yield _Server(name, port, reload, host=local, postgres=False)
 
 
-async def _reload_http(pid: int, host: str, port: int) -> None:
-    # Raises Unavailable if it does not serve yet: the signal would end it.
+async def _reload_http(pids: Sequence[int], host: str, port: int) -> None:
+    # Raises Unavailable if none serves yet.
     await tls.shown_certificate(host, port, postgres=False)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGHUP)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGHUP)
 
 
 async def _reload_site(home: Home, site: SiteProcess, port: int) -> None:

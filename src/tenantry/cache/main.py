@@ -1,4 +1,4 @@
-"""``python -m tenantry.cache``: serve the AI cache of all sites.
+"""The process ``cache``: serve the AI cache of all sites.
 
 Until a signal or the supervisor's end stops it.
 """
@@ -68,7 +68,3 @@ def main() -> None:
     here = settings.load()
     observe(Home(here.home), process.NAME)
     http_server.run(serve(here), here)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""``python -m tenantry.api``: serve the API and the console.
+"""The process ``api``: serve the API and the console.
 
 Until a signal or the supervisor's end stops it. This is the only module of ``tenantry.api`` that
 knows the console.
@@ -22,7 +22,3 @@ def main() -> None:
         app, here, host=here.api.host, port=here.api.port, tls=here.api_tls
     )
     http_server.run(http_server.serve(config, here), here)
-
-
-if __name__ == "__main__":
-    main()

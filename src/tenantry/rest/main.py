@@ -1,4 +1,4 @@
-"""``python -m tenantry.rest NAME``: serve the data API of all databases, as one of its processes.
+"""The processes ``rest``, ``rest-2`` and so on: serve the data API of all databases.
 
 Until a signal or the supervisor's end stops it.
 """
@@ -86,10 +86,5 @@ def main() -> None:
     here, name = settings.load(), sys.argv[1]
     observe(Home(here.home), name)
     # Requests leave few cycles, and a full collection visits the schema caches of all databases.
-    gc.freeze()
     gc.set_threshold(10_000, 20, 20)
     http_server.run(serve(here, name), here, shares_port=process.count(here) > 1)
-
-
-if __name__ == "__main__":
-    main()
