@@ -21,6 +21,8 @@ CHECKS = (
     "missing_required_header,unsupported_method,allow_header_conformance,use_after_free,"
     "ignored_auth"
 )
+# Of each operation, besides the examples and edge cases of the document; more take minutes.
+EXAMPLES = os.environ.get("TENANTRY_FUZZ_EXAMPLES", "3")
 # 413 besides those that it expects: a text that is too long may make a body that is. And 503: an
 # operation that it has begun may end the session of a request.
 REFUSALS = """
@@ -83,8 +85,8 @@ def test_no_request_that_the_document_leads_to_breaks_anything(
 ) -> None:
     revoke = r"/api/api-keys/{identifier}"
     # It finds identifiers in answers, the id of the key that it uses among them.
-    fuzz(platform, tmp_path, "--max-examples=10", f"--exclude-path={revoke}")
-    fuzz(platform, tmp_path, "--max-examples=10", f"--include-path={revoke}")
+    fuzz(platform, tmp_path, f"--max-examples={EXAMPLES}", f"--exclude-path={revoke}")
+    fuzz(platform, tmp_path, f"--max-examples={EXAMPLES}", f"--include-path={revoke}")
     with platform.client() as client:
         assert client.get("/ready").json()["status"] == "ready"
         data(client.get("/api/api-keys"))
@@ -98,7 +100,7 @@ def test_no_request_about_what_is_there_breaks_anything(
     fuzz(
         platform,
         tmp_path,
-        "--max-examples=10",
+        f"--max-examples={EXAMPLES}",
         "--phases=examples,coverage,fuzzing",
         "--include-path-regex=^/api/databases/{identifier}",
         "--exclude-method=DELETE",
