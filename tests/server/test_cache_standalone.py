@@ -1,70 +1,47 @@
 """The client library with a Redis alone, as a site of the platform lets a program use it."""
 
 import asyncio
-import logging
+import random
 import subprocess
 import sys
-import tempfile
-import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
 
-import numpy as np
 import pytest
-from cache_service import PASSWORD, Redis
+from cache_service import Redis
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import FakeListChatModel
+from site_redis import (
+    ASKED,
+    PREFIX,
+    STORED,
+    VECTORS,
+    ensure_user,
+    site_redis,
+    url_of,
+    with_embedder,
+)
 
-from database_rows import site_row
-from tenantry.host.redis_engines import RedisVersion
 from tenantry.services.caching.model import Question, scope_digest
-from tenantry.services.sites import plan
-from tenantry.services.sites.model import digest
-from tenantry_cache import AsyncSemanticCache, CacheError, Item, Message, SemanticCache
+from tenantry_cache import (
+    AsyncSemanticCache,
+    CacheError,
+    Item,
+    Message,
+    SemanticCache,
+    requests,
+)
 from tenantry_cache.langchain import TenantryCache
-from tenantry_cache.rules.nearness import EXACT_MOST
-from tenantry_cache.standalone import connections, similar
-
-SITE = uuid.UUID("0b7c1a52-f3aa-4c8d-a021-3b0daf01c7d5")
-PREFIX = f"site:{SITE}:"
-STORED, ASKED = "how do I pay an order", "how can I pay an order"
-VECTORS = {
-    STORED: [1.0, 0.0, 0.0],
-    ASKED: [0.99, 0.1, 0.0],  # a cosine of 0.995
-    "how do I not pay an order": [0.99, 0.1, 0.0],
-    "how do I ship an order": [0.9, 0.5, 0.0],  # 0.87
-    "what is an order": [0.0, 1.0, 0.0],
-}
-
-
-def embed(text: str) -> list[float]:
-    return VECTORS[text]
+from tenantry_cache.standalone.model import Commands
 
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[Redis]:
-    """Return a Redis whose user "site" has the rights of a site's programs."""
-    with tempfile.TemporaryDirectory(prefix="tnt-alone-") as folder:
-        server = Redis(Path(folder))
-        server.start()
-        ensure_user(server)
-        try:
-            yield server
-        finally:
-            server.kill()
-
-
-def ensure_user(server: Redis) -> None:
-    with server.client() as client:
-        version = RedisVersion.read("redis", client.info("server")["redis_version"])
-        row = site_row(SITE, password_hash=digest(PASSWORD))
-        client.execute_command("ACL", "SETUSER", "site", *plan.tenant_rules(row, version))
-
-
-def url_of(server: Redis, password: str = PASSWORD.reveal()) -> str:
-    return f"unix://site:{quote(password)}@{server.socket}"
+    with site_redis() as found:
+        yield found
 
 
 @pytest.fixture
@@ -84,10 +61,6 @@ def url(redis: Redis, admin: Any) -> str:
 def cache(url: str) -> Iterator[SemanticCache]:
     with SemanticCache(url, prefix=PREFIX, ttl=60) as client:
         yield client
-
-
-def with_embedder(url: str, **options: Any) -> SemanticCache:
-    return SemanticCache(url, prefix=PREFIX, **{"embed": embed, "model": "m", **options})
 
 
 def test_a_question_has_one_answer_as_on_the_platform(cache: SemanticCache, admin: Any) -> None:
@@ -129,8 +102,8 @@ def test_deleting(cache: SemanticCache, admin: Any) -> None:
     cache.store("last", "r")
     cache.append("s", [Message("user", "hello")])
     cache.flush()
-    assert cache.check("last") is None
     assert admin.keys("*") == [f"{PREFIX}history:s"]
+    assert cache.check("last") is None
 
 
 def test_what_is_not_listed_is_not_given(cache: SemanticCache, admin: Any) -> None:
@@ -201,116 +174,6 @@ def test_vectors_need_the_platform(cache: SemanticCache) -> None:
         cache.collections()
 
 
-# ── questions that mean the same ─────────────────────────────────────────────
-
-
-def test_a_similar_question_is_answered_also_by_another_process(url: str) -> None:
-    with with_embedder(url) as one, with_embedder(url) as other:
-        entry = one.store(STORED, "by card")
-        for each in (one, other):
-            found = each.check(ASKED)
-            assert found is not None
-            assert (found.id, found.prompt, found.response) == (entry, STORED, "by card")
-            assert (found.strategy, found.similarity) == ("semantic", 0.9975)
-        assert other.stats()["counts"] == {"semantic_hits": 2, "stored": 1}
-        exact = other.check(STORED)
-        assert exact is not None
-        assert exact.strategy == "exact"
-
-
-def test_what_is_not_the_same_question(url: str) -> None:
-    with with_embedder(url) as one, with_embedder(url, model="n") as of_other_model:
-        one.store(STORED, "by card", scope={"user": 1}, attributes={"a": "b"})
-        here: dict[str, Any] = {"scope": {"user": 1}, "attributes": {"a": "b"}}
-        assert one.check(ASKED, **here)
-        assert one.check("how do I not pay an order", **here) is None  # a guard objects
-        assert one.check("how do I ship an order", **here) is None  # too far
-        assert one.check(ASKED, scope={"user": 2}, attributes={"a": "b"}) is None
-        assert one.check(ASKED, scope={"user": 1}) is None
-        assert of_other_model.check(ASKED, **here) is None
-        assert one.check(f"{ASKED}{' very' * 500}", **here) is None  # too long to be embedded
-
-
-def test_what_was_deleted_is_not_found_by_meaning(url: str, admin: Any) -> None:
-    with with_embedder(url) as one, with_embedder(url) as other:
-        for delete in (
-            other.delete,
-            lambda _: other.delete_with({"a": "b"}),
-            lambda _: other.flush(),
-            lambda entry: admin.unlink(f"{PREFIX}entry:{entry}"),  # evicted
-        ):
-            entry = str(one.store(STORED, "by card", attributes={"a": "b"}))
-            assert one.check(ASKED, attributes={"a": "b"})
-            delete(entry)
-            assert one.check(ASKED, attributes={"a": "b"}) is None
-        one.store(STORED, "by card", attributes={"a": "b"})
-        assert other.check(ASKED, attributes={"a": "b"})  # as the stream was read again
-        other.flush()
-        assert [key for key in admin.keys("*") if "questions" in key] == []
-
-
-def test_the_questions_expire_with_the_last_answer(url: str, admin: Any) -> None:
-    with with_embedder(url) as one:
-        one.store(STORED, "by card", ttl=1000)
-        one.store("what is an order", "a thing", ttl=10)
-        [stream] = [key for key in admin.keys("*") if "questions" in key]
-        assert 990_000 < admin.pttl(stream) <= 1_000_000
-        one.store(STORED, "by card", ttl=2000)
-        assert admin.pttl(stream) > 1_990_000
-        assert admin.xlen(stream) == 2  # a question that is stored again is not another one
-
-
-def test_many_questions_are_read_in_parts_and_limited(
-    url: str, admin: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with with_embedder(url) as one, with_embedder(url) as other:
-        one.store(STORED, "by card")
-        [stream] = [key for key in admin.keys("*") if "questions" in key]
-        far = np.asarray([0, 0, 1], np.float32)
-        with admin.pipeline(transaction=False) as pipe:
-            for number in range(2500):
-                pipe.execute_command(*similar.addition(stream, f"{number:032x}", far))
-            pipe.execute()
-        assert other.check(ASKED)
-        assert other._transport._standalone._similar.has(  # type: ignore[attr-defined]
-            stream.removeprefix(PREFIX), f"{2499:032x}"
-        )
-        monkeypatch.setattr(similar, "EXACT_MOST", 100)
-        one.store("what is an order", "a thing")
-        assert admin.xlen(stream) == 100  # the oldest ones went
-        with with_embedder(url) as third:
-            assert third.check(ASKED) is None
-    assert EXACT_MOST == 10_000
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [[float("nan")] * 3, [0, 0, 0], [1, 0], [], None, [[1, 0, 0]], "abc", RuntimeError("secret")],
-)
-def test_without_its_embedder_a_cache_is_exact(
-    url: str, wrong: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    calls = []
-
-    def failing(text: str) -> list[float]:
-        calls.append(text)
-        if text == STORED:
-            return VECTORS[text]
-        if isinstance(wrong, Exception):
-            raise wrong
-        result: list[float] = wrong
-        return result
-
-    with with_embedder(url, embed=failing) as one, caplog.at_level(logging.WARNING):
-        one.store(STORED, "by card")
-        assert one.check(ASKED) is None
-        assert one.check("another question") is None
-        assert calls == [STORED, ASKED]  # it rests
-        assert one.check(STORED)
-        assert "secret" not in caplog.text
-        assert "exact text only" in caplog.text
-
-
 # ── asyncio, decorators, LangChain ───────────────────────────────────────────
 
 
@@ -345,24 +208,6 @@ def test_asyncio(url: str, cache: SemanticCache) -> None:
     assert cache.messages("s") == [Message("user", "x", 1)]
 
 
-def test_a_hanging_embedder_is_not_awaited_for_long(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections, "_EMBED_SECONDS", 0.01)
-
-    async def hanging(_: str) -> list[float]:
-        await asyncio.Event().wait()
-        return []
-
-    async def run() -> None:
-        async with AsyncSemanticCache(url, prefix=PREFIX, embed=hanging, model="m") as client:
-            assert await client.store("p", "r")
-            assert await client.check("p")
-            assert await client.check("q") is None
-
-    asyncio.run(run())
-
-
 def test_langchain(url: str, cache: SemanticCache) -> None:
     async def ask(model: FakeListChatModel) -> str:
         async with AsyncSemanticCache(url, prefix=PREFIX) as client:
@@ -395,6 +240,7 @@ def test_refused_logins_and_keys_are_errors(redis: Redis, url: str) -> None:
 
 def test_a_full_redis_still_answers(cache: SemanticCache, admin: Any) -> None:
     cache.store("p", "r", sliding=True)
+    cache.store("p", "r", attributes={"a": "b"})
     admin.config_set("maxmemory-policy", "noeviction")
     admin.config_set("maxmemory", "1")
     try:
@@ -404,7 +250,9 @@ def test_a_full_redis_still_answers(cache: SemanticCache, admin: Any) -> None:
             cache.append("s", [Message("user", "a secret")])
         assert raised.value.temporary
         assert "secret" not in str(raised.value)
+        assert cache.delete_with({"a": "b"}) == 1
         cache.flush()
+        assert admin.dbsize() == 0
     finally:
         admin.config_set("maxmemory", "64mb")
         admin.config_set("maxmemory-policy", "volatile-lru")
@@ -418,27 +266,85 @@ def test_another_programs_key_is_an_error(cache: SemanticCache, admin: Any) -> N
 
 
 def test_without_redis_everything_is_a_miss_and_it_comes_back() -> None:
-    with tempfile.TemporaryDirectory(prefix="tnt-alone-") as folder:
-        server = Redis(Path(folder))
+    with site_redis() as server, with_embedder(url_of(server)) as client:
+        client.store(STORED, "by card")
+        assert client.check(ASKED)
+        server.kill()
+        assert client.check(STORED) is None
+        assert client.store("q", "r") is None
+        with pytest.raises(CacheError, match="does not answer"):
+            client.stats()
         server.start()
         ensure_user(server)
-        with with_embedder(url_of(server)) as client:
-            client.store(STORED, "by card")
-            assert client.check(ASKED)
-            server.kill()
-            assert client.check(STORED) is None
-            assert client.store("q", "r") is None
-            with pytest.raises(CacheError, match="does not answer"):
-                client.stats()
-            server.start()
-            ensure_user(server)
-            try:
-                assert client.check(STORED) is None
-                assert client.check(ASKED) is None
-                assert client.store(STORED, "by card")
-                assert client.check(ASKED)
-            finally:
-                server.kill()
+        assert client.check(STORED) is None
+        assert client.check(ASKED) is None
+        assert client.store(STORED, "by card")
+        assert client.check(ASKED)
+
+
+# What a client may have sent when it is killed: so many steps, and so many commands of the next.
+@pytest.mark.parametrize("killed_after", [(step, sent) for step in range(6) for sent in range(4)])
+@pytest.mark.parametrize("change", ["store", "delete", "delete_with", "flush"])
+def test_what_a_killed_client_leaves_is_deleted_next_time(
+    url: str, admin: Any, change: str, killed_after: tuple[int, int]
+) -> None:
+    given: dict[str, Any] = {"attributes": {"a": "b"}}
+    requested = {
+        "store": requests.store(ASKED, "new", ttl=60, sliding=False, scope=None, **given),
+        "delete": requests.delete(Question(STORED, attributes={"a": "b"}).entry_id),
+        "delete_with": requests.delete_with({"a": "b"}),
+        "flush": requests.FLUSH,
+    }
+    with with_embedder(url) as other, with_embedder(url) as killed:
+        other.store(STORED, "by card", **given)
+        killed_at(killed._transport, requested[change], *killed_after)
+        for prompt in (STORED, ASKED):
+            found = other.check(prompt, **given)
+            if found is not None:
+                assert found.response == ("by card" if found.prompt == STORED else "new")
+        other.delete_with({"a": "b"})
+        assert other.check(STORED, **given) is None
+        assert other.check(ASKED, **given) is None
+        assert not admin.keys("*:entry:*")
+        other.flush()
+        assert not admin.keys("*:questions:*")
+
+
+def killed_at(transport: Any, request: requests.Request, steps: int, sent: int) -> None:
+    """Do the first steps of a request, and of the next the first commands."""
+    program = transport._standalone.answer(request)
+    answer = None
+    with suppress(StopIteration):
+        for _ in range(steps):
+            answer = transport._do(program.send(answer))
+        wanted = program.send(answer)
+        if isinstance(wanted, Commands) and not wanted.atomic:
+            transport._do(replace(wanted, each=wanted.each[:sent]))
+
+
+def test_threads_that_change_the_same_answers_get_no_wrong_one(url: str) -> None:
+    scopes = [{"user": number} for number in range(3)]
+
+    def work(client: SemanticCache, seed: int) -> int:
+        chance, hits = random.Random(seed), 0  # noqa: S311
+        for _ in range(150):
+            scope, prompt = chance.choice(scopes), chance.choice([STORED, ASKED])
+            match chance.randrange(6):
+                case 0:
+                    client.flush()
+                case 1:
+                    client.delete(Question(prompt, scope_digest(scope)).entry_id)
+                case 2 | 3:
+                    client.store(prompt, f"{scope['user']} {prompt}", scope=scope)
+                case _:
+                    found = client.check(prompt, scope=scope)
+                    hits += found is not None
+                    assert found is None or found.response == f"{scope['user']} {found.prompt}"
+        return hits
+
+    with with_embedder(url) as one, with_embedder(url) as other, ThreadPoolExecutor(4) as threads:
+        hits = list(threads.map(work, [one, one, other, other], range(4)))
+    assert all(hits)
 
 
 def test_without_numpy_the_exact_cache_works(url: str) -> None:

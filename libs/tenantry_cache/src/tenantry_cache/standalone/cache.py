@@ -10,7 +10,8 @@ Keys, all of which begin with the prefix:
 
 An entry is given only while ``names`` has it. So deleting those with some attributes, or all,
 misses none, although Redis may evict any key, and SCAN is not used, which sites of the platform
-refuse. Both change together: what is left when a client is killed is given, and deleted next time.
+refuse. Both are stored together, and the name is deleted last: what is left when a client is killed
+is found by the next deletion.
 What a stream has is only where to look, as an entry has its question.
 """
 
@@ -173,11 +174,12 @@ class Standalone:
         return {}
 
     def _remove(self, names: Sequence[str]) -> Program[int]:
-        """Delete what is listed, with its name. Returns how much of it there was."""
+        """Delete what is listed, and then its name. Returns how much of it there was."""
         if not names:
             return 0
+        # No transaction: in a full memory Redis refuses all commands of one, even these.
         count, _ = yield Commands(
-            [("UNLINK", *map(self._key, names)), ("ZREM", self._key(_NAMES), *names)], atomic=True
+            [("UNLINK", *map(self._key, names)), ("ZREM", self._key(_NAMES), *names)]
         )
         return int(count)
 
