@@ -54,7 +54,8 @@ class Idle:
 
 
 def idle(pids: Callable[[], Sequence[int]], seconds: float) -> Idle:
-    """Measure processes that are no children of each other."""
+    """Measure processes that are no children of each other, once they have rested as long."""
+    time.sleep(seconds)
     found = pids()
     before, began = sum(map(computed, found)), time.monotonic()
     time.sleep(seconds)

@@ -1,7 +1,9 @@
 """The client library with a Redis alone, as a site of the platform lets a program use it."""
 
 import asyncio
+import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -236,6 +238,20 @@ def test_refused_logins_and_keys_are_errors(redis: Redis, url: str) -> None:
             other_prefix.check("a secret")
         assert raised.value.status == 403
         assert raised.value.__cause__ is None
+
+
+def test_a_redis_that_hangs_is_a_miss() -> None:
+    with site_redis() as server, server.client() as admin:
+        pid = admin.info("server")["process_id"]
+        with SemanticCache(url_of(server), prefix=PREFIX, timeout=0.2) as client:
+            client.store("p", "r")
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                assert client.check("p") is None
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            while client.check("p") is None:  # it may not run yet
+                pass
 
 
 def test_a_full_redis_still_answers(cache: SemanticCache, admin: Any) -> None:

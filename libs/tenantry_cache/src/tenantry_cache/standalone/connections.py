@@ -23,6 +23,7 @@ log = logging.getLogger("tenantry_cache")
 
 _EMBED_SECONDS = 2.0
 _REFUSED, _FORBIDDEN, _INVALID, _UNAVAILABLE = 401, 403, 400, 503
+_ENDED = (failures.ConnectionError,)  # since its last use: a slow Redis is not asked twice
 _PASSING = (
     failures.OutOfMemoryError,
     failures.ReadOnlyError,
@@ -37,7 +38,7 @@ class RedisTransport:
 
     def __init__(self, url: str, options: Options) -> None:
         self._standalone, self._embed = _standalone(options), options.embed
-        self._redis: Any = _from_url(Redis, url, options, Retry(NoBackoff(), 1))
+        self._redis: Any = _from_url(Redis, url, options, Retry(NoBackoff(), 1, _ENDED))
 
     def send(self, request: Request) -> Json:
         given: Any = None
@@ -75,7 +76,7 @@ class AsyncRedisTransport:
 
     def __init__(self, url: str, options: Options) -> None:
         self._standalone, self._embed = _standalone(options), options.embed
-        self._redis: Any = _from_url(AsyncRedis, url, options, AsyncRetry(NoBackoff(), 1))
+        self._redis: Any = _from_url(AsyncRedis, url, options, AsyncRetry(NoBackoff(), 1, _ENDED))
 
     async def send(self, request: Request) -> Json:
         given: Any = None
@@ -121,6 +122,8 @@ def _standalone(options: Options) -> Standalone:
 
 def _from_url(kind: Any, url: str, options: Options, retry: Retry | AsyncRetry) -> Any:
     """Return a client. It connects when it is first used. Raises ValueError."""
+    # As the newest redis-py has it. Older ones accept the certificate of any host.
+    checks = {"ssl_check_hostname": True} if url.startswith("rediss://") else {}
     try:
         return kind.from_url(
             url,
@@ -128,7 +131,8 @@ def _from_url(kind: Any, url: str, options: Options, retry: Retry | AsyncRetry) 
             encoding_errors="backslashreplace",  # of lone surrogates
             socket_connect_timeout=options.timeout,
             socket_timeout=options.timeout,
-            retry=retry,  # a connection that has ended since its last use
+            retry=retry,
+            **checks,
         )
     except ValueError:
         # Without the chain: its message can have a part of the password.
@@ -142,7 +146,7 @@ def _from_url(kind: Any, url: str, options: Options, retry: Retry | AsyncRetry) 
 def _failing() -> Iterator[None]:
     """Raise CacheError for what goes wrong with Redis.
 
-    Without the chain, and without redis-py's own text: that has commands, and so prompts.
+    Without the chain, and of refusals without redis-py's own text, which has commands with prompts.
     """
     try:
         yield
@@ -155,7 +159,7 @@ def _failing() -> Iterator[None]:
             _FORBIDDEN,
         ) from None
     except (failures.ConnectionError, failures.TimeoutError, OSError) as error:
-        raise CacheError(f"The cache does not answer: {type(error).__name__}.") from None
+        raise CacheError(f"The cache does not answer: {error}") from None
     except failures.RedisError as error:
         reason = str(error).rpartition("caused error: ")[2]
         is_passing = isinstance(error, _PASSING) or reason.startswith(_PASSING_WORDS)
