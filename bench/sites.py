@@ -39,9 +39,9 @@ COUNT, IDLE_SECONDS = 100, 60.0
 PATIENCE = 120.0  # seconds for all processes to answer
 MEMORY_MB, CLIENTS = 16, 20  # of a site; all together have to fit the budget
 MIB = 1024 * 1024
-MOST_MEMORY = 2.0  # times that of a plain server: TLS and users
+MOST_MEMORY = 1.25  # times that of a plain server
 MOST_OF_A_CORE = 0.25  # of all sites together, with the AI cache that serves them
-MOST_UP_SECONDS = 15.0  # that the sites add to `up`, until they answer
+MOST_UP_SECONDS = 10.0  # that the sites add to `up`, until they answer
 
 
 @dataclass(frozen=True, slots=True)
