@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from cache_service import Redis
+from langchain_core.globals import set_llm_cache
+from langchain_core.language_models import FakeListChatModel
 from site_redis import ASKED, PREFIX, STORED, VECTORS, site_redis, url_of, with_embedder
 
 from tenantry_cache import AsyncSemanticCache
+from tenantry_cache.langchain import TenantryCache
 from tenantry_cache.rules.nearness import EXACT_MOST
 from tenantry_cache.standalone import connections, similar
 
@@ -139,6 +142,22 @@ def test_without_its_embedder_a_cache_is_exact(
         assert one.check(STORED)
         assert "secret" not in caplog.text
         assert "exact text only" in caplog.text
+
+
+def test_langchain_compares_the_last_turn_only(url: str) -> None:
+    chat = FakeListChatModel(responses=["by card", "two", "three"])
+    with with_embedder(url) as cache:
+        set_llm_cache(TenantryCache(cache, AsyncSemanticCache(url, prefix=PREFIX)))
+        try:
+            asked = [STORED, ASKED, [("system", "be rude"), ("human", ASKED)], "what is an order"]
+            assert [chat.invoke(each).content for each in asked] == [
+                "by card",
+                "by card",
+                "two",
+                "three",
+            ]
+        finally:
+            set_llm_cache(None)
 
 
 def test_a_hanging_embedder_is_not_awaited_for_long(

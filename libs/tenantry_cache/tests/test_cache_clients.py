@@ -8,8 +8,17 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from langchain_core.load import dumps
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
-from tenantry_cache import AsyncSemanticCache, CacheError, Item, SemanticCache, requests
+from tenantry_cache import (
+    AsyncSemanticCache,
+    CacheError,
+    Item,
+    SemanticCache,
+    langchain,
+    requests,
+)
 
 ENTRY = {
     "id": "e",
@@ -131,6 +140,22 @@ def test_further_arguments_of_a_cached_function_are_its_scope() -> None:
 
     assert asyncio.run(twice()) == ["b", "b"]
     assert calls == ["a", "a", "b"]
+
+
+def test_of_langchains_messages_the_last_text_is_the_question() -> None:
+    system, human = SystemMessage("be kind"), HumanMessage("How?")
+    asked, scope = langchain._question(dumps([system, human]), "model")
+    assert asked == "How?"
+    assert scope == langchain._question(dumps([system, HumanMessage("Why?")]), "model")[1]
+    assert scope != langchain._question(dumps([human]), "model")[1]
+    assert scope != langchain._question(dumps([system, human]), "other")[1]
+    assert langchain._question("How?", "model") == ("How?", {"langchain": "model"})
+    assert langchain._question("[]", "model") == ("[]", {"langchain": "model"})
+    parts = HumanMessage([{"type": "text", "text": "How?"}])
+    for last in (parts, HumanMessage(""), AIMessage("a")):
+        text = dumps([system, last])
+        whole = {"langchain": "model", "messages": text}
+        assert langchain._question(text, "model") == ("messages", whole)
 
 
 def test_arguments_without_json_are_refused() -> None:
