@@ -116,6 +116,27 @@ def test_many_questions_are_read_in_parts_and_limited(
     assert EXACT_MOST == 10_000
 
 
+def test_what_is_in_memory_is_limited_and_read_again(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(similar, "MOST_SCOPES", 3)
+    monkeypatch.setattr(similar, "MOST_IN_MEMORY", 4)
+    with with_embedder(url) as one:
+        held: Any = one._transport
+        for user in range(10):
+            one.store(STORED, "by card", scope={"user": user})
+            assert one.check(ASKED, scope={"user": user})
+            assert one.check(ASKED, scope={"nobody": user}) is None
+        assert len(held._standalone._similar._scopes) == 3
+        for _ in range(2):
+            assert all(one.check(ASKED, scope={"user": user}) for user in range(10))
+        for text in VECTORS:
+            one.store(text, "r", scope={"user": 1})
+        assert one.check("what is an order", scope={"user": 1})
+        assert one.check("how do I pay the order", scope={"user": 1}) is None
+        assert len(held._standalone._similar._scopes) == 1
+
+
 @pytest.mark.parametrize(
     "wrong",
     [[float("nan")] * 3, [0, 0, 0], [1, 0], [], None, [[1, 0, 0]], "abc", RuntimeError("secret")],

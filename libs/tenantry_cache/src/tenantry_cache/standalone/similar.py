@@ -29,6 +29,7 @@ from tenantry_cache.rules.nearness import (
 log = logging.getLogger("tenantry_cache")
 
 MOST_IN_MEMORY = 2 * EXACT_MOST  # vectors of all scopes
+MOST_SCOPES = 1000  # there may be one for each user
 _NEAREST = 4  # so many whose entries are gone are passed over in one search
 _REST_SECONDS = 5.0  # without the embedder, after it has failed
 _MOST_RECENT = 256  # vectors of questions that were searched and may be stored next
@@ -101,17 +102,19 @@ class Similar:
         self, stream: str, after: str | None, found: Sequence[tuple[str, Mapping[str, str]]]
     ) -> None:
         """Take what was found in a stream after an identifier, if it was read up to there."""
-        if self._dim is None:
-            return
         with self._lock:
-            there = self._scopes.setdefault(stream, _Scope(Rows(self._dim)))
+            there = self._scopes.get(stream)
+            if there is None and found and self._dim is not None:
+                there = self._scopes[stream] = _Scope(Rows(self._dim))
+            if there is None:
+                return
             self._scopes.move_to_end(stream)
             if there.last != after:  # another thread was here meanwhile
                 return
             for identifier, fields in found:
                 there.last = identifier
                 self._add(there.rows, fields)
-            while len(self._scopes) > 1 and self._count() > MOST_IN_MEMORY:
+            while len(self._scopes) > 1 and not self._has_room():
                 self._scopes.popitem(last=False)
 
     def has(self, stream: str, entry_id: str) -> bool:
@@ -147,8 +150,9 @@ class Similar:
         with self._lock:
             self._scopes.clear()
 
-    def _count(self) -> int:
-        return sum(len(each.rows) for each in self._scopes.values())
+    def _has_room(self) -> bool:
+        count = sum(len(each.rows) for each in self._scopes.values())
+        return count <= MOST_IN_MEMORY and len(self._scopes) <= MOST_SCOPES
 
     def _add(self, rows: Rows, fields: Mapping[str, str]) -> None:
         try:
