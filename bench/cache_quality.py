@@ -18,9 +18,11 @@ from typing import Any
 
 from support import Aim, Report, hardware, run, say
 from tenantry.host import environment
-from tenantry.services.caching.semantic import guards, plan
+from tenantry.services.caching.semantic import plan
 from tenantry.services.caching.semantic.embedders import OnnxFolder
-from tenantry.services.caching.semantic.model import STRICT, Rate
+from tenantry.services.caching.semantic.model import Rate
+from tenantry_cache.rules import guards
+from tenantry_cache.rules.nearness import STRICT
 
 PROGRAM = Path(__file__).resolve().parent / "cache_programs" / "gptcache_pairs.py"
 REQUIREMENTS = PROGRAM.parents[2] / "requirements" / "cache-bench.txt"

@@ -32,11 +32,11 @@ from support import (
     machine,
     missing,
     percentile,
+    resident,
     run,
     say,
     summary,
 )
-from tenantry.host import processes
 from tenantry.host.packages import find_postgres
 from tenantry.pg import names
 
@@ -266,18 +266,6 @@ def benchmark(quick: bool) -> Report:
 
 
 # ── many at once ─────────────────────────────────────────────────────────────
-
-
-def resident(pid: int) -> int:
-    """The bytes of memory of a process and its children, shared ones divided among who has them."""
-    total = 0
-    for each in (pid, *processes.children(pid)):
-        try:
-            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-    return total
 
 
 def repeated(step: Callable[[], object], count: int) -> list[float]:

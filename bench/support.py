@@ -17,12 +17,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Engine", "Installation", "as_service_user", "database_row", "free_ports", "missing"]
+__all__ = [
+    "Engine",
+    "Installation",
+    "adjacent_ports",
+    "as_service_user",
+    "database_row",
+    "free_ports",
+    "missing",
+]
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from container_engines import Engine, missing
 from database_rows import database_row
-from harness import Installation, as_service_user, free_ports
+from harness import Installation, adjacent_ports, as_service_user, free_ports
 from tenantry.host import processes
 
 T = TypeVar("T")
@@ -186,6 +194,18 @@ def computed(pid: int) -> float:
         except OSError:
             continue
     return seconds
+
+
+def resident(pid: int) -> int:
+    """The bytes of memory of a process and its children, shared ones divided among who has them."""
+    total = 0
+    for each in (pid, *processes.children(pid)):
+        try:
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return total
 
 
 # ── the report ───────────────────────────────────────────────────────────────

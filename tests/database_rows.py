@@ -6,9 +6,12 @@ import uuid
 from typing import Any
 
 from tenantry.base.ids import new_suffix
+from tenantry.base.secrets import Secret
 from tenantry.control import plans
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.plans import PlanRow
+from tenantry.control.sites import SiteRow
+from tenantry.services.sites.model import digest
 
 NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 
@@ -83,3 +86,27 @@ def plan_row(name: str = "small", **differing: Any) -> PlanRow:
     usual: dict[str, Any] = {**dict.fromkeys(plans.SIZES), "longest_statement_seconds": 60}
     usual |= dataclasses.asdict(database_row("small").limits)
     return PlanRow(name=name, **(usual | differing))
+
+
+def site_row(site_id: uuid.UUID, **differing: Any) -> SiteRow:
+    """An active site with a Redis of its own, but for what differs. Its password is "theirs"."""
+    usual = SiteRow(
+        id=site_id,
+        customer_id=None,
+        name="shop",
+        status="active",
+        port=6379,
+        memory_mb=32,
+        max_clients=100,
+        eviction="volatile-lru",
+        persistence="none",
+        semantic="exact",
+        isolation="dedicated",
+        settings={},
+        networks=[],
+        password_hash=digest(Secret("theirs")),
+        key_hash=digest(Secret("key")),
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    return dataclasses.replace(usual, **differing)

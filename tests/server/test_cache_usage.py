@@ -16,10 +16,10 @@ from cache_service import PASSWORD, Redis
 from psycopg import sql
 from redis.asyncio import Redis as Client
 
+from database_rows import site_row
 from tenantry.base.ids import new_id
 from tenantry.control import audit, cache_prices, cache_usage, sites
 from tenantry.control.cache_prices import PriceRow
-from tenantry.control.sites import SiteRow
 from tenantry.control.store import ControlStore
 from tenantry.services.cache_usage.counting import Counts, Writing
 from tenantry.services.sites import inspection, redis_client
@@ -41,24 +41,12 @@ async def made(store: ControlStore, customer: uuid.UUID | None = None) -> uuid.U
         port = 1024 + site.int % 60_000
         await sites.insert(
             tx,
-            SiteRow(
-                id=site,
+            site_row(
+                site,
                 customer_id=customer,
                 name=f"s{site.hex[-8:]}",
-                status="active",
                 port=port,
-                memory_mb=8,
-                max_clients=10,
-                eviction="volatile-lru",
-                persistence="none",
-                semantic="exact",
-                isolation="dedicated",
-                settings={},
-                networks=[],
-                password_hash=b"x",
                 key_hash=site.bytes,
-                created_at=NOW,
-                updated_at=NOW,
             ),
         )
     return site

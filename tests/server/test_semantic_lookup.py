@@ -20,14 +20,9 @@ from redis.exceptions import ConnectionError as NotThere
 
 from tenantry.base.errors import InvalidInput, NotFound, Unavailable
 from tenantry.services.caching.semantic import records, service
-from tenantry.services.caching.semantic.model import (
-    EmbedderFailed,
-    Mode,
-    TextRefused,
-    Vectors,
-    checked,
-)
+from tenantry.services.caching.semantic.model import EmbedderFailed, Mode, TextRefused, checked
 from tenantry.services.caching.semantic.service import SemanticLookup
+from tenantry_cache.rules.nearness import Vectors
 
 STORED = "how do I pay"
 ASKED = "how can I pay"

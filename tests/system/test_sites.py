@@ -20,6 +20,7 @@ from answers import data, problem
 from clients import eventually
 from harness import Installation
 from tenantry.host import processes
+from tenantry_cache import CacheError, SemanticCache
 
 Row = dict[str, Any]
 # What a tenant must not do: reach other keys and channels, see or stop the server, run programs.
@@ -105,6 +106,17 @@ def test_its_owner_reads_and_writes_over_verified_tls(platform: Installation, si
         channel = client.pubsub()
         channel.subscribe(f"{own}news")
         assert channel.get_message(timeout=10)
+    url = f"{site['redis_url']}?ssl_ca_certs={platform.home / 'ca.crt'}"
+    with SemanticCache(url, prefix=own) as cache:
+        cache.store("p", "r")
+        found = cache.check("p")
+        assert found is not None
+        assert found.response == "r"
+    with (
+        SemanticCache(site["redis_url"], prefix=own) as cache,
+        pytest.raises(CacheError, match="certificate verify failed"),
+    ):
+        cache.stats()
     strange = redis.Redis.from_url(site["redis_url"])  # which does not know our authority
     with pytest.raises(redis.ConnectionError, match="certificate verify failed"):
         strange.ping()

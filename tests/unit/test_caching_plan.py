@@ -17,9 +17,9 @@ from tenantry.services.caching.model import (
     Message,
     Question,
     digest,
-    normalised,
     window,
 )
+from tenantry_cache.rules.questions import normalised
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

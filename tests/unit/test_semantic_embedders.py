@@ -16,13 +16,9 @@ from tenantry.embedder.app import application
 from tenantry.services.caching.semantic import embedders
 from tenantry.services.caching.semantic.batching import Batching
 from tenantry.services.caching.semantic.embedders import Hashes, Remote
-from tenantry.services.caching.semantic.model import (
-    EmbedderFailed,
-    TextRefused,
-    Vectors,
-    checked,
-    partition,
-)
+from tenantry.services.caching.semantic.model import EmbedderFailed, TextRefused, checked
+from tenantry_cache.rules.nearness import Vectors
+from tenantry_cache.rules.questions import partition
 
 _URL = "http://server/v1"
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantry.services.caching.semantic.guards import vetoes
-from tenantry.services.caching.semantic.words import NUMBERS, OPPOSITES
+from tenantry_cache.rules.guards import vetoes
+from tenantry_cache.rules.words import NUMBERS, OPPOSITES
 
 _SOME = """how do I not never cancel Order order 48213 7 seven Monday open closed enable disable
     uninstall install happy unhappy Paris London the a of my iPhone 10 only other don't WHO café

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.services.caching.semantic.index import Index
-from tenantry.services.caching.semantic.model import Vectors
+from tenantry_cache.rules.nearness import Vectors
 
 _DIM = 8
 

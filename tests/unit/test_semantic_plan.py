@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantry.services.caching.semantic.model import LOOSEST, STRICT, Policy
+from tenantry.services.caching.semantic.model import LOOSEST, Policy
 from tenantry.services.caching.semantic.plan import THRESHOLDS, at, certify, rate, upper_bound
+from tenantry_cache.rules.nearness import STRICT
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Sites without a server: their files, who may do what, and what there is room for."""
 
-import datetime as dt
 import ipaddress
 import uuid
 from dataclasses import replace
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from database_rows import plan_row
+from database_rows import plan_row, site_row
 from tenantry.base.errors import Conflict, Forbidden, InvalidInput
 from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
@@ -28,28 +27,9 @@ from tenantry.services.sites.model import (
 )
 from tenantry.services.sites.plan import Place
 
-NOW = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
 OLD, NEWER = RedisVersion("redis", (7, 0, 15)), RedisVersion("redis", (7, 2, 4))
 NEWEST, VALKEY = RedisVersion("redis", (8, 0, 2)), RedisVersion("valkey", (8, 1, 1))
-ROW = SiteRow(
-    id=uuid.UUID("0b7c1a52-f3aa-4c8d-a021-3b0daf01c7d5"),
-    customer_id=None,
-    name="shop",
-    status="active",
-    port=6379,
-    memory_mb=32,
-    max_clients=100,
-    eviction="volatile-lru",
-    persistence="none",
-    semantic="exact",
-    isolation="dedicated",
-    settings={},
-    networks=[],
-    password_hash=digest(Secret("theirs")),
-    key_hash=digest(Secret("key")),
-    created_at=NOW,
-    updated_at=NOW,
-)
+ROW = site_row(uuid.UUID("0b7c1a52-f3aa-4c8d-a021-3b0daf01c7d5"))
 PLACE = Place(Path("/h/sites/x"), Path("/h/run/redis.sock"), Path("/h/server.pem"), Path("/h/log"))
 
 

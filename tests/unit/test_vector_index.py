@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from tenantry.base.errors import InvalidInput
-from tenantry.services.caching.semantic.model import Vectors
 from tenantry.services.caching.vectors import filters, model
 from tenantry.services.caching.vectors import index as index_module
 from tenantry.services.caching.vectors.index import Index
 from tenantry.services.caching.vectors.model import Item, Meta, Query, Vector
 from tenantry.services.caching.vectors.service import THREADS, Collections
+from tenantry_cache.rules.nearness import Vectors
 
 _DIM = 4
 

@@ -8,8 +8,17 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from langchain_core.load import dumps
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
-from tenantry_cache import AsyncSemanticCache, CacheError, Item, SemanticCache, requests
+from tenantry_cache import (
+    AsyncSemanticCache,
+    CacheError,
+    Item,
+    SemanticCache,
+    langchain,
+    requests,
+)
 
 ENTRY = {
     "id": "e",
@@ -24,18 +33,20 @@ Answering = Callable[[httpx.Request], httpx.Response]
 
 def client(answer: Answering) -> SemanticCache:
     made = SemanticCache("http://cache/", "key", ttl=2)
-    made._http = httpx.Client(
+    there: Any = made._transport
+    there.client = httpx.Client(
         transport=httpx.MockTransport(answer),
-        base_url=made._http.base_url,
-        headers=made._http.headers,
+        base_url=there.client.base_url,
+        headers=there.client.headers,
     )
     return made
 
 
 def async_client(answer: Answering) -> AsyncSemanticCache:
     made = AsyncSemanticCache("http://cache/", "key", ttl=2)
-    made._http = httpx.AsyncClient(
-        transport=httpx.MockTransport(answer), base_url=made._http.base_url
+    there: Any = made._transport
+    there.client = httpx.AsyncClient(
+        transport=httpx.MockTransport(answer), base_url=there.client.base_url
     )
     return made
 
@@ -131,6 +142,22 @@ def test_further_arguments_of_a_cached_function_are_its_scope() -> None:
     assert calls == ["a", "a", "b"]
 
 
+def test_of_langchains_messages_the_last_text_is_the_question() -> None:
+    system, human = SystemMessage("be kind"), HumanMessage("How?")
+    asked, scope = langchain._question(dumps([system, human]), "model")
+    assert asked == "How?"
+    assert scope == langchain._question(dumps([system, HumanMessage("Why?")]), "model")[1]
+    assert scope != langchain._question(dumps([human]), "model")[1]
+    assert scope != langchain._question(dumps([system, human]), "other")[1]
+    assert langchain._question("How?", "model") == ("How?", {"langchain": "model"})
+    assert langchain._question("[]", "model") == ("[]", {"langchain": "model"})
+    parts = HumanMessage([{"type": "text", "text": "How?"}])
+    for last in (parts, HumanMessage(""), AIMessage("a")):
+        text = dumps([system, last])
+        whole = {"langchain": "model", "messages": text}
+        assert langchain._question(text, "model") == ("messages", whole)
+
+
 def test_arguments_without_json_are_refused() -> None:
     def function(prompt: str, other: object) -> str:
         return f"{prompt}{other}"
@@ -187,3 +214,35 @@ def test_a_query_of_redisvl_is_refused_with_what_to_write() -> None:
     query = type("VectorQuery", (), {"__module__": "redisvl.query.query"})()
     with pytest.raises(TypeError, match=r"FT\.SEARCH.*pass the vector itself"):
         client(lambda _: httpx.Response(500)).vectors("p").search(query)
+
+
+@pytest.mark.parametrize("kind", [SemanticCache, AsyncSemanticCache])
+@pytest.mark.parametrize(
+    ("url", "options", "reason"),
+    [
+        ("http://cache", {}, "needs its key"),
+        ("http://cache", {"key": "k", "prefix": "p:"}, "are for a cache in a Redis"),
+        ("http://cache", {"key": "k", "embed": len, "model": "m"}, "are for a cache in a Redis"),
+        ("redis://cache", {"key": "k"}, "has no key"),
+        ("redis://cache", {"verify": False}, r"rediss://…\?ssl_ca_certs=ca.crt"),
+        ("redis://cache", {"prefix": ""}, "prefix is empty"),
+        ("redis://cache", {"embed": len}, "belong together"),
+        ("redis://cache", {"model": "m"}, "belong together"),
+        ("redis://:pass/word@cache", {}, "percent-encoded"),
+    ],
+)
+def test_options_that_do_not_fit_a_url_are_refused(
+    kind: Any, url: str, options: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason) as raised:
+        kind(url, **options)
+    assert "pass" not in str(raised.value).replace("password", "").replace("PASSWORD", "")
+
+
+def test_a_redis_that_does_not_answer_is_empty() -> None:
+    with SemanticCache("redis://:secret@127.0.0.1:1", timeout=1) as cache:
+        assert cache.check("p") is None
+        assert cache.store("p", "r") is None
+        with pytest.raises(CacheError, match="does not answer") as raised:
+            cache.flush()
+        assert (raised.value.status, "secret" in str(raised.value)) == (None, False)

@@ -9,12 +9,16 @@ from pydantic import Field, StringConstraints
 from tenantry.base.errors import NotFound
 from tenantry.cache.sites import ByPath
 from tenantry.services.bodies.fields import Body
-from tenantry.services.caching.model import LONGEST_TTL_MS, Message, estimated_tokens, window
-from tenantry.services.caching.service import MOST_MESSAGES
+from tenantry.services.caching.model import Message, window
+from tenantry_cache.rules.questions import (
+    CONVERSATION_TTL_MS,
+    LONGEST_TTL_MS,
+    MOST_MESSAGES,
+    estimated_tokens,
+)
 
 router = APIRouter(prefix="/v1/caches/{site_id}/history/{session:path}")
 
-_DAY = 24 * 3600
 _MOST_TOKENS = 10_000_000
 _MOST_TEXT = 1024 * 1024
 
@@ -31,7 +35,9 @@ class NewMessage(Body):
 
 class AppendMessages(Body):
     messages: Annotated[list[NewMessage], Field(min_length=1, max_length=MOST_MESSAGES)]
-    ttl_seconds: Annotated[int, Field(ge=1, le=LONGEST_TTL_MS // 1000)] = 30 * _DAY
+    ttl_seconds: Annotated[int, Field(ge=1, le=LONGEST_TTL_MS // 1000)] = (
+        CONVERSATION_TTL_MS // 1000
+    )
 
 
 @router.post("")

@@ -12,15 +12,8 @@ from pydantic import Field, StringConstraints
 from tenantry.base.errors import Conflict, InvalidInput, NotFound
 from tenantry.cache.sites import ByPath
 from tenantry.services.bodies.fields import Body
-from tenantry.services.caching.model import (
-    DEFAULT_TTL_MS,
-    LONGEST_TTL_MS,
-    NO_SCOPE,
-    Answer,
-    Entry,
-    Question,
-    digest,
-)
+from tenantry.services.caching.model import Answer, Entry, Question, scope_digest
+from tenantry_cache.rules.questions import DEFAULT_TTL_MS, LONGEST_TTL_MS
 
 router = APIRouter(prefix="/v1/caches/{site_id}")
 
@@ -41,8 +34,7 @@ class _Asked(Body):
     scope: dict[str, object] | None = None
 
     def question(self) -> Question:
-        scope = NO_SCOPE if self.scope is None else digest("scope", self.scope)
-        return Question(self.prompt, scope, self.attributes or {})
+        return Question(self.prompt, scope_digest(self.scope), self.attributes or {})
 
     @property
     def model(self) -> object:

@@ -21,13 +21,9 @@ from tenantry.base.settings import Settings
 from tenantry.services.caching.semantic import process
 from tenantry.services.caching.semantic.batching import Batching
 from tenantry.services.caching.semantic.embedders import OnnxFolder
-from tenantry.services.caching.semantic.model import (
-    MOST_CHARACTERS,
-    Embedder,
-    EmbedderFailed,
-    TextRefused,
-)
+from tenantry.services.caching.semantic.model import Embedder, EmbedderFailed, TextRefused
 from tenantry.services.requests import http_server
+from tenantry_cache.rules.nearness import MOST_CHARACTERS
 
 log = structlog.get_logger()
 

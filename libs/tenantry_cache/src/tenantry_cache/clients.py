@@ -1,29 +1,32 @@
 """The clients, one for threads and one for asyncio, with the same methods."""
 
 import functools
-import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ParamSpec, Self
 
-import httpx
-
-from tenantry_cache import requests, vectors
+from tenantry_cache import requests, transports, vectors
 from tenantry_cache.requests import CacheError, Found, Json, Message, Request
+from tenantry_cache.transports import AsyncEmbed, Embed, Options, Verify
 from tenantry_cache.vectors import AsyncVectorCollection, VectorCollection
 
 P = ParamSpec("P")
 
 TIMEOUT = 5.0  # seconds; a cache that takes longer is of no use
-Verify = bool | ssl.SSLContext
 
 
 class SemanticCache:
-    """A client of one site's cache.
+    """A client of one site's cache, or a cache in a Redis without the platform.
 
-    ``url`` is the site's ``cache_url``, ``key`` its ``api_key``, and ``ttl`` how many seconds
-    answers live, if ``store`` does not say. ``verify`` is as httpx's: an SSLContext with the
-    platform's CA if its certificate is its own.
+    ``ttl`` is how many seconds answers live, if ``store`` does not say, ``timeout`` how many a
+    request may take.
+
+    Of a site, ``url`` is its ``cache_url`` and ``key`` its ``api_key``. ``verify`` is as httpx's:
+    an SSLContext with the platform's CA if its certificate is its own.
+
+    Of a Redis, ``url`` begins with redis://, rediss:// or unix://, and all keys with ``prefix``.
+    ``embed`` returns the vector of a text, and ``model`` names what computes it: then questions
+    that mean the same are found, too. Raises ImportError if the package for it is not installed.
 
     A cache that does not answer is as one with nothing in it: ``check`` returns None then, and
     ``store`` stores nothing. Other methods raise CacheError.
@@ -32,14 +35,18 @@ class SemanticCache:
     def __init__(
         self,
         url: str,
-        key: str,
+        key: str | None = None,
         *,
         ttl: float | None = None,
         timeout: float = TIMEOUT,
         verify: Verify = True,
+        prefix: str | None = None,
+        embed: Embed | None = None,
+        model: str | None = None,
     ) -> None:
         self._ttl = ttl
-        self._http = httpx.Client(**_options(url, key, timeout, verify))
+        options = Options(key, timeout, verify, prefix, embed, model)
+        self._transport = transports.opened(url, options)
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +55,7 @@ class SemanticCache:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        self._transport.close()
 
     def check(
         self,
@@ -149,11 +156,7 @@ class SemanticCache:
         return asked
 
     def _send(self, request: Request) -> Json:
-        try:
-            answer = self._http.request(request.method, request.path, json=request.body)
-        except httpx.HTTPError as error:
-            raise _silent(error) from error
-        return requests.read(answer.status_code, answer.content)
+        return self._transport.send(request)
 
     def _done(self, request: Request) -> bool:
         try:
@@ -164,19 +167,23 @@ class SemanticCache:
 
 
 class AsyncSemanticCache:
-    """As ``SemanticCache``, for asyncio."""
+    """As ``SemanticCache``, for asyncio. ``embed`` may be a coroutine function."""
 
     def __init__(
         self,
         url: str,
-        key: str,
+        key: str | None = None,
         *,
         ttl: float | None = None,
         timeout: float = TIMEOUT,
         verify: Verify = True,
+        prefix: str | None = None,
+        embed: AsyncEmbed | None = None,
+        model: str | None = None,
     ) -> None:
         self._ttl = ttl
-        self._http = httpx.AsyncClient(**_options(url, key, timeout, verify))
+        options = Options(key, timeout, verify, prefix, embed, model)
+        self._transport = transports.opened_async(url, options)
 
     async def __aenter__(self) -> Self:
         return self
@@ -185,7 +192,7 @@ class AsyncSemanticCache:
         await self.close()
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._transport.close()
 
     async def check(
         self,
@@ -265,11 +272,7 @@ class AsyncSemanticCache:
         return asked
 
     async def _send(self, request: Request) -> Json:
-        try:
-            answer = await self._http.request(request.method, request.path, json=request.body)
-        except httpx.HTTPError as error:
-            raise _silent(error) from error
-        return requests.read(answer.status_code, answer.content)
+        return await self._transport.send(request)
 
     async def _done(self, request: Request) -> bool:
         try:
@@ -287,16 +290,3 @@ class _tolerated(suppress):  # noqa: N801 (as contextlib's)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
         return isinstance(error, CacheError) and error.temporary
-
-
-def _options(url: str, key: str, timeout: float, verify: Verify) -> dict[str, Any]:
-    return {
-        "base_url": f"{url.rstrip('/')}/v1/caches/own",
-        "headers": {"authorization": f"Bearer {key}"},
-        "timeout": timeout,
-        "verify": verify,
-    }
-
-
-def _silent(error: httpx.HTTPError) -> CacheError:
-    return CacheError(f"The cache does not answer: {str(error) or type(error).__name__}")

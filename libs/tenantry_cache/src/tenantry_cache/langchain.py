@@ -14,7 +14,8 @@ from tenantry_cache.clients import AsyncSemanticCache, SemanticCache
 class TenantryCache(BaseCache):
     """Stores what models answer. The model with its parameters is the scope of an answer.
 
-    Both clients are for the same site.
+    Of a conversation the last turn is the prompt, and the earlier ones are part of the scope. Both
+    clients are for the same site, or the same Redis.
     """
 
     def __init__(self, cache: SemanticCache, async_cache: AsyncSemanticCache) -> None:
@@ -22,28 +23,47 @@ class TenantryCache(BaseCache):
         self._async_cache = async_cache
 
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
-        found = self._cache.check(prompt, scope=_scope(llm_string))
+        asked, scope = _question(prompt, llm_string)
+        found = self._cache.check(asked, scope=scope)
         return None if found is None else _read(found.response)
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
-        self._cache.store(prompt, _written(return_val), scope=_scope(llm_string))
+        asked, scope = _question(prompt, llm_string)
+        self._cache.store(asked, _written(return_val), scope=scope)
 
     def clear(self, **_: Any) -> None:
         self._cache.flush()
 
     async def alookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
-        found = await self._async_cache.check(prompt, scope=_scope(llm_string))
+        asked, scope = _question(prompt, llm_string)
+        found = await self._async_cache.check(asked, scope=scope)
         return None if found is None else _read(found.response)
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
-        await self._async_cache.store(prompt, _written(return_val), scope=_scope(llm_string))
+        asked, scope = _question(prompt, llm_string)
+        await self._async_cache.store(asked, _written(return_val), scope=scope)
 
     async def aclear(self, **_: Any) -> None:
         await self._async_cache.flush()
 
 
-def _scope(llm_string: str) -> dict[str, str]:
-    return {"langchain": llm_string}
+def _question(prompt: str, llm_string: str) -> tuple[str, dict[str, Any]]:
+    """Return the prompt and the scope of what LangChain asks.
+
+    Chat models are asked with messages in JSON. Most of that is the same for all questions, and so
+    they would be found to be similar: only the text of the last message may be compared, and of
+    other messages, such as images, nothing.
+    """
+    scope: dict[str, Any] = {"langchain": llm_string}
+    try:
+        messages = json.loads(prompt)
+        text, kind = messages[-1]["kwargs"]["content"], messages[-1]["kwargs"]["type"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return prompt, scope
+    if kind == "human" and isinstance(text, str) and text:
+        messages[-1]["kwargs"]["content"] = None
+        return text, scope | {"messages": messages}
+    return "messages", scope | {"messages": prompt}
 
 
 def _written(generations: Sequence[Generation]) -> str:

@@ -1,57 +1,34 @@
 """What is asked, and what is stored of it. Values only."""
 
-import hashlib
 import json
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tenantry.base.errors import InvalidInput
+from tenantry_cache.rules import questions
+from tenantry_cache.rules.questions import DEFAULT_TTL_MS, NO_SCOPE
 
-DAY_MS = 24 * 3600 * 1000
-DEFAULT_TTL_MS = 7 * DAY_MS
-LONGEST_TTL_MS = 365 * DAY_MS
 MOST_TOKENS = 1_000_000_000  # of one count of a provider: what says more is no count
-MOST_ENTRY_BYTES = 1024 * 1024  # of an answer; longer ones are not stored
-_ID_LETTERS = 32  # 128 bits: nobody finds two questions with the same one
-NO_SCOPE = ""
-
-# More than Unicode's Stream-Safe Text Format allows in a row (UAX #15). Sorting them takes the
-# square of their number: a prompt of 4 MiB of them would stop the process for hours.
-_MARKS = "".join(
-    sign
-    for sign in map(chr, range(0x300, 0x1F000))
-    if unicodedata.combining(unicodedata.normalize("NFD", sign)[0])
-)
-_MANY_MARKS = re.compile(f"[{_MARKS}]{{31}}")
 
 
 def digest(*parts: object) -> str:
     """Return the SHA-256 of values of JSON, of which those that are equal have the same one.
 
-    Members of objects have no order. 1 and 1.0 differ, as do true and 1. Raises InvalidInput for
-    those that are nested too deeply.
+    Raises InvalidInput for those that are nested too deeply.
     """
     try:
-        text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return questions.digest(*parts)
     except RecursionError:
         raise InvalidInput("The body is nested too deeply.") from None
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def normalised(text: str) -> str:
-    """Return a text without what does not change its meaning: outer space, line ends, composition.
-
-    In a text of one line all white space is one space; in longer ones it can be code, and stays.
-    Letters keep their case: "Polish" is not "polish". A text with more than 30 combining marks in
-    a row is not composed.
-    """
-    if not text.isascii() and not _MANY_MARKS.search(text):
-        text = unicodedata.normalize("NFC", text)
-    text = text.replace("\r\n", "\n").strip()
-    return text if "\n" in text else " ".join(text.split())
+def scope_digest(scope: Mapping[str, object] | None) -> str:
+    """Return what stands for a caller's scope. Raises InvalidInput if it is nested too deeply."""
+    try:
+        return questions.scope_digest(scope)
+    except RecursionError:
+        raise InvalidInput("The scope is nested too deeply.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +46,7 @@ class Question:
     @property
     def entry_id(self) -> str:
         """The identifier of its entry: there is one for each question."""
-        parts = (self.scope, dict(self.attributes), normalised(self.prompt))
-        return digest(*parts)[:_ID_LETTERS]
+        return questions.entry_id(self.prompt, self.scope, self.attributes)
 
     def is_beside(self, other: "Question") -> bool:
         """Whether only the prompts can differ."""
@@ -167,20 +143,10 @@ class Message:
             return None
 
 
-def estimated_tokens(text: str) -> int:
-    """Return about how many tokens a text is: four bytes each, as in English."""
-    return len(text.encode("utf-8", "surrogatepass")) // 4 + 1
-
-
 def window(messages: Sequence[Message], most_tokens: int) -> list[Message]:
     """Return the last messages that have at most so many tokens together, in their order."""
-    kept: list[Message] = []
-    for each in reversed(messages):
-        most_tokens -= each.tokens
-        if most_tokens < 0:
-            break
-        kept.append(each)
-    return kept[::-1]
+    count = questions.last_within([each.tokens for each in messages], most_tokens)
+    return list(messages[len(messages) - count :])
 
 
 @dataclass(frozen=True, slots=True)

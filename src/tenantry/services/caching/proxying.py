@@ -18,7 +18,7 @@ from tenantry.services.cache_usage.counting import Tally
 from tenantry.services.caching import embeddings, forms
 from tenantry.services.caching.flights import Flight, Flights
 from tenantry.services.caching.forms import Asked, Finish, Form
-from tenantry.services.caching.model import DEFAULT_TTL_MS, Answer, Entry, Question
+from tenantry.services.caching.model import Answer, Entry, Question
 from tenantry.services.caching.service import SiteCache
 from tenantry.services.caching.upstreams import (
     KEY_HEADER,
@@ -28,6 +28,7 @@ from tenantry.services.caching.upstreams import (
     Upstreams,
 )
 from tenantry.services.sites.model import ServedSite
+from tenantry_cache.rules.questions import DEFAULT_TTL_MS
 
 if TYPE_CHECKING:
     from tenantry.services.caching.semantic.model import Candidate

@@ -23,17 +23,16 @@ from tenantry.base.secrets import Secret
 from tenantry.services.caching.failures import answering
 from tenantry.services.caching.metering import Meter
 from tenantry.services.caching.model import (
-    MOST_ENTRY_BYTES,
     Answer,
     Entry,
     Message,
     Question,
     Stats,
 )
+from tenantry_cache.rules.questions import MOST_ENTRY_BYTES, MOST_MESSAGES
 
 log = structlog.get_logger()
 
-MOST_MESSAGES = 1000  # of a conversation; the oldest ones go
 _CONNECT_SECONDS, _ANSWER_SECONDS = 0.5, 2.0
 _CONNECTIONS = 16  # of those that the site may have
 _AT_ONCE = 500  # keys in one command

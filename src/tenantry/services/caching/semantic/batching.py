@@ -5,12 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tenantry.services.caching.semantic.model import (
-    Embedder,
-    EmbedderFailed,
-    TextRefused,
-    Vectors,
-)
+from tenantry.services.caching.semantic.model import Embedder, EmbedderFailed, TextRefused
+from tenantry_cache.rules.nearness import Vectors
 
 _AT_ONCE = 32
 _MOST_WAITING = 1024

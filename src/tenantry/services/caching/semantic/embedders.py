@@ -17,12 +17,8 @@ from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
 from tenantry.host import wheels
 from tenantry.services.caching.semantic import process
-from tenantry.services.caching.semantic.model import (
-    EmbedderFailed,
-    TextRefused,
-    Vectors,
-    checked,
-)
+from tenantry.services.caching.semantic.model import EmbedderFailed, TextRefused, checked
+from tenantry_cache.rules.nearness import Vectors
 
 _SECONDS = 2.0
 _MOST_PIECES = 256  # that MiniLM was trained with

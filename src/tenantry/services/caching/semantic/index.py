@@ -3,15 +3,9 @@
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-import numpy as np
+from tenantry_cache.rules.nearness import EXACT_MOST, Near, Rows, Vectors
 
-from tenantry.services.caching.semantic.model import Vectors
-
-EXACT_MOST = 10_000  # vectors of a partition; from more on an exact search takes too long
-_FIRST_ROWS = 8
 _CONNECTIONS, _EXPAND_ADD, _EXPAND_SEARCH = 16, 128, 64
-
-Near = list[tuple[str, float]]  # identifiers with their cosines, the nearest first
 
 
 class Index:
@@ -35,8 +29,8 @@ class Index:
         self.remove(identifier)
         there = self._partitions.get(partition)
         if there is None:
-            there = _Exact(self._dim)
-        elif len(there) == self._exact_most and isinstance(there, _Exact):
+            there = Rows(self._dim)
+        elif len(there) == self._exact_most and isinstance(there, Rows):
             there = _Graph(self._dim, there.items())
         there.add(identifier, vector)
         self._partitions[partition] = there
@@ -67,44 +61,6 @@ class _Partition(Protocol):
     def add(self, identifier: str, vector: Vectors) -> None: ...
     def remove(self, identifier: str) -> None: ...
     def search(self, vector: Vectors, count: int) -> Near: ...
-
-
-class _Exact:
-    """All vectors are compared. A removed row is filled with the last one."""
-
-    def __init__(self, dim: int) -> None:
-        self._matrix: Vectors = np.empty((_FIRST_ROWS, dim), np.float32)
-        self._ids: list[str] = []
-        self._rows: dict[str, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def items(self) -> Iterable[tuple[str, Vectors]]:
-        return zip(self._ids, self._matrix, strict=False)
-
-    def add(self, identifier: str, vector: Vectors) -> None:
-        row = len(self._ids)
-        if row == len(self._matrix):
-            self._matrix = np.concatenate([self._matrix, np.empty_like(self._matrix)])
-        self._matrix[row] = vector
-        self._ids.append(identifier)
-        self._rows[identifier] = row
-
-    def remove(self, identifier: str) -> None:
-        row, last = self._rows.pop(identifier), self._ids.pop()
-        if last != identifier:
-            self._matrix[row] = self._matrix[len(self._ids)]
-            self._ids[row] = last
-            self._rows[last] = row
-
-    def search(self, vector: Vectors, count: int) -> Near:
-        cosines = self._matrix[: len(self._ids)] @ vector
-        rows = np.arange(len(cosines))
-        if len(cosines) > count:
-            rows = np.argpartition(cosines, -count)[-count:]
-        nearest = rows[np.argsort(-cosines[rows])]
-        return [(self._ids[row], float(cosines[row])) for row in nearest]
 
 
 class _Graph:

@@ -3,23 +3,17 @@
 Cosines are those of unit vectors. What users see is ``similarity``, (1 + cosine) / 2.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from tenantry_cache.rules import guards, nearness
+from tenantry_cache.rules.nearness import STRICT, Vectors, similarity
 
-from tenantry.services.caching.semantic import guards
-
-Vectors = NDArray[np.float32]  # one unit vector in each row
 Mode = Literal["shadow", "on"]
 
-STRICT = 0.95  # the cosine from which stored answers are given unless a lower one is certified
 LOOSEST = 0.80  # the cosine from which hits are recorded and can be certified
-MOST_CHARACTERS = 2000  # of a question; embedders ignore the end of longer ones
 CONFIDENCE = 0.95
 
 
@@ -54,26 +48,9 @@ def checked(raw: object, *, count: int, dim: int) -> Vectors:
     Raises EmbedderFailed unless these are ``count`` finite vectors of this width, none all zero.
     """
     try:
-        found = np.asarray(raw, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise EmbedderFailed(f"The embedder gave no vectors: {error}.") from error
-    if found.shape != (count, dim):
-        raise EmbedderFailed(f"The embedder gave {found.shape} numbers, not {(count, dim)}.")
-    lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    if not np.isfinite(lengths).all() or not lengths.all():
-        raise EmbedderFailed("The embedder gave a vector without a direction.")
-    return np.asarray(found / lengths, dtype=np.float32)
-
-
-def similarity(cosine: float) -> float:
-    """Return the similarity, 0 to 1, of a cosine."""
-    return (1 + cosine) / 2
-
-
-def partition(scope: str, attributes: Mapping[str, str]) -> str:
-    """Return the name of what is searched together: questions of one scope and its attributes."""
-    text = json.dumps([scope, dict(attributes)], sort_keys=True)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return nearness.unit_rows(raw, count=count, dim=dim)
+    except ValueError as error:
+        raise EmbedderFailed(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

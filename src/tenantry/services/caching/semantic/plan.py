@@ -8,14 +8,8 @@ fixed beforehand, until one fails: so all tests together are wrong as seldom as 
 import math
 from collections.abc import Sequence
 
-from tenantry.services.caching.semantic.model import (
-    CONFIDENCE,
-    LOOSEST,
-    STRICT,
-    Certificate,
-    Rate,
-    Step,
-)
+from tenantry.services.caching.semantic.model import CONFIDENCE, LOOSEST, Certificate, Rate, Step
+from tenantry_cache.rules.nearness import STRICT
 
 Judged = Sequence[tuple[float, bool]]  # the cosine of each judged hit, and whether it was right
 

@@ -24,13 +24,8 @@ import numpy as np
 from redis.exceptions import RedisError
 
 from tenantry.base.errors import Unavailable
-from tenantry.services.caching.semantic.model import (
-    EmbedderFailed,
-    Hit,
-    Policy,
-    Vectors,
-    checked,
-)
+from tenantry.services.caching.semantic.model import EmbedderFailed, Hit, Policy, checked
+from tenantry_cache.rules.nearness import Vectors
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

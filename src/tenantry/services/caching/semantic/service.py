@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import structlog
 
 from tenantry.base.errors import InvalidInput, NotFound, Unavailable
-from tenantry.services.caching.semantic import guards, plan
+from tenantry.services.caching.semantic import plan
 from tenantry.services.caching.semantic.index import Index
 from tenantry.services.caching.semantic.model import (
     LOOSEST,
-    MOST_CHARACTERS,
-    STRICT,
     Candidate,
     Certificate,
     Embedder,
@@ -31,10 +29,11 @@ from tenantry.services.caching.semantic.model import (
     Policy,
     Search,
     TextRefused,
-    Vectors,
-    partition,
 )
 from tenantry.services.caching.semantic.records import Records, Stored
+from tenantry_cache.rules import guards
+from tenantry_cache.rules.nearness import MOST_CHARACTERS, STRICT, Vectors
+from tenantry_cache.rules.questions import partition
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

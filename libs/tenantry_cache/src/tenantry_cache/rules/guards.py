@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tenantry.services.caching.semantic.words import (
+from tenantry_cache.rules.words import (
     CONNECTIVES,
     NEGATIONS,
     NEGATIVE_PREFIXES,
