@@ -209,7 +209,7 @@ class Certificates:
             elif self._source == OWN:
                 new = self._own.issue(self._names_here)
             else:
-                new = await self._authority(self._source).obtain(self._settings.domain)
+                new = await self._authority(self._source).obtain(self._names_in_dns)
             self._put_in_place(new)
             await self._put_in_service()
         self._save(Tries(revoke=self._tries().revoke))
@@ -292,7 +292,18 @@ class Certificates:
 
     @property
     def _names_here(self) -> list[str]:
-        return certificates.server_names(self._settings.domain)
+        return certificates.server_names(self._settings.domain, self._settings.instance_domain)
+
+    @property
+    def _names_in_dns(self) -> list[str]:
+        """The names that an ACME authority certifies, the domain first.
+
+        Only by an answer in DNS does it certify all hosts of instances at once.
+        """
+        domain, below = self._settings.domain, self._settings.instance_domain
+        if below is None or self._settings.acme.dns_hook is None:
+            return [domain]
+        return [domain, certificates.wildcard(below)]
 
     @property
     def _wanted_of_own(self) -> Wanted:
@@ -314,7 +325,7 @@ class Certificates:
             return Wanted(self._source, frozenset(), fingerprint)
         if self._settings.acme.directory is None:
             return self._wanted_of_own
-        return Wanted(self._source, frozenset([self._settings.domain]))
+        return Wanted(self._source, frozenset(self._names_in_dns))
 
     def _given(self) -> ServerCertificate:
         path = self._settings.certificate
