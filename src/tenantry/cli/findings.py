@@ -24,6 +24,7 @@ _NEWER_POOLER = (
     "The configuration keeps out of its way; ./tenantry down and ./tenantry up, as root, take the"
     " newest release that can be installed or built here."
 )
+_NAMED_HOSTS = "Have the certificate name it, or set TENANTRY_INSTANCE_HOSTS=off."
 
 
 async def find(here: Settings) -> list[Finding]:
@@ -155,9 +156,12 @@ def _moment(at: str) -> str:
 async def _instance_host(here: Settings) -> list[Finding]:
     """Check one host of an instance: the same record of DNS stands for all of them."""
     for member in Fleet(here).members():
-        host = direct_host(here, member.container_name)
+        try:
+            host = direct_host(here, member.container_name)
+        except OSError:
+            return []  # of the certificate, which is reported
         if host.detail is not None:
-            return [Finding("warning", "hosts of instances", host.detail)]
+            return [Finding("warning", "hosts of instances", host.detail, _NAMED_HOSTS)]
         if host.name != here.domain:
             return [await reachability.examine_host(host.name, domain=here.domain)]
     return []

@@ -32,9 +32,8 @@ def direct_host(settings: Settings, container_name: str | None) -> Host:
         return Host(own)
     return Host(
         settings.domain,
-        f"The certificate in service is not for {own}, so the host is {settings.domain}, which the"
-        " instance's port serves, too. An ACME authority certifies the name once there is a"
-        " TENANTRY_ACME_DNS_HOOK.",
+        f"The certificate in service is not for {own}, so the host is {settings.domain}."
+        " Whoever runs the platform can change that: docs/how-to/run-dedicated-instances.md.",
     )
 
 

@@ -11,7 +11,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.store import Tx, as_platform
 from tenantry.host.packages import extensions_of
-from tenantry.pg import api_roles, catalog, extensions, logins, unmanaged
+from tenantry.pg import api_roles, catalog, extensions, logins, preloading, unmanaged
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.clusters.pools import ClusterPools, instance_stopped
 from tenantry.services.databases.hosts import direct_host
@@ -71,7 +71,7 @@ class Moves:
             name = cluster.name
             version, port, memory_mb = cluster.version, cluster.port, None
             async with self._clusters.connection(cluster.id) as server:
-                there = await extensions.installed(server)
+                there = await extensions.installed(server) - preloading.ALLOWED.keys()
         else:
             await self._instances.require_driver(wanted.instance.driver)
             version = self._instances.version(wanted.instance)
