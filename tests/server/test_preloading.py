@@ -19,8 +19,9 @@ from tenantry.pg.tenant_settings import settings_of
 TRAPS = """
     CREATE TABLE public.trapped (who text);
     GRANT ALL ON public.trapped TO PUBLIC;
-    CREATE FUNCTION public.trap() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO public.trapped VALUES (current_user || ' for ' || session_user); END $$;
+    CREATE FUNCTION public.trap() RETURNS pg_catalog.text LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO public.trapped VALUES (current_user || ' for ' || session_user);
+        RETURN NULL; END $$;
     CREATE DOMAIN public.int8 AS text; CREATE DOMAIN public.regclass AS text;
     CREATE DOMAIN public.text AS pg_catalog.text; CREATE DOMAIN public.oid AS pg_catalog.text;
     CREATE FUNCTION public.pg_get_userbyid(oid) RETURNS name LANGUAGE plpgsql AS

@@ -320,7 +320,7 @@ def test_a_branch_has_it_and_a_shared_cluster_would_not(
         ({"name": "pg_cron"}, "refused_extension", "without a client"),
         ({"name": "file_fdw"}, "refused_extension", "is not offered"),
         ({"name": "pg_prewarm", "schema": "public"}, "invalid", "platform_extensions"),
-        ({"name": "pg_prewarm", "restart": "perhaps"}, "invalid", "boolean"),
+        ({"name": "pg_prewarm", "restart": "perhaps"}, "value_error", "true or false"),
     ],
 )
 def test_libraries_are_allowed_by_name(

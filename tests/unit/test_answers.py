@@ -67,6 +67,7 @@ def certified(home: Path, *names: str) -> None:
     """Put a certificate with these names in service."""
     authority = OwnAuthority(home / "ca.crt", home / "ca.key")
     authority.ensure()
+    Home(home).tls.mkdir(exist_ok=True)
     write_atomically(Home(home).certificate, authority.issue([*names]).render())
 
 
