@@ -57,6 +57,8 @@ def test_what_a_restart_changes_is_pending(
         ("41; 0 0 COMMENT - EXTENSION pg_prewarm ", True),
         ("42; 0 0 ACL - SCHEMA platform_extensions tenantry_admin", True),
         ("43; 0 0 ACL platform_extensions FUNCTION autoprewarm_dump_now() tenantry_admin", True),
+        ("7; 2615 16400 SCHEMA - platform_extensions user_x", False),
+        ("42; 0 0 ACL - SCHEMA platform_extensions user_x", False),
         ("44; 0 0 COMMENT - EXTENSION citext ", False),
         ("45; 0 0 ACL - SCHEMA public user_x", False),
         ("46; 0 0 ACL public TABLE platform_extensions user_x", False),

@@ -26,6 +26,7 @@ from psycopg.rows import TupleRow
 
 from tenantry.pg import archives, constraints, loosening, preloading, visitors
 from tenantry.pg.archives import Archive, Item, Section
+from tenantry.pg.connections import ADMIN
 from tenantry.pg.constraints import Constraint, SetAside
 from tenantry.pg.sources import readable
 from tenantry.pg.tenant_settings import Settings, with_all_schemas
@@ -130,12 +131,13 @@ def is_platforms(item: Item) -> bool:
     The extension itself is an item to load: without it on the target, it is reported as lost. With
     it, nothing is done, and its schema, rights and comment are there.
     """
-    schema = f"- {preloading.SCHEMA}"
-    return (
-        (item.kind == "SCHEMA" and item.name == schema)
-        or (item.kind in {"ACL", "COMMENT"} and item.name == f"- SCHEMA {preloading.SCHEMA}")
+    if item.kind == "COMMENT":
+        return item.name.removeprefix("- EXTENSION ") in preloading.ALLOWED
+    # A tenant may have a schema of that name: then it is the owner.
+    return item.line.endswith(f" {ADMIN}") and (
+        (item.kind == "SCHEMA" and item.name == f"- {preloading.SCHEMA}")
+        or (item.kind == "ACL" and item.name == f"- SCHEMA {preloading.SCHEMA}")
         or (item.kind == "ACL" and item.name.startswith(f"{preloading.SCHEMA} "))
-        or (item.kind == "COMMENT" and item.name.removeprefix("- EXTENSION ") in preloading.ALLOWED)
     )
 
 
