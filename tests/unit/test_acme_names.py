@@ -36,6 +36,12 @@ class Authority:
         return ServerCertificate(DIRECTORY, made.key, made.chain)
 
 
+@pytest.fixture
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a path that is short enough."""
+    return tmp_path_factory.mktemp("h")
+
+
 def platform(
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -63,11 +69,9 @@ def platform(
     [(True, True, BOTH), (False, True, [DOMAIN]), (True, False, [DOMAIN])],
 )
 async def test_a_wildcard_is_asked_for_where_dns_is_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: bool, hosts: bool, names: list[str]
+    home: Path, monkeypatch: pytest.MonkeyPatch, hook: bool, hosts: bool, names: list[str]
 ) -> None:
-    certificates, authority = platform(
-        tmp_path, monkeypatch, certifies=BOTH, hook=hook, hosts=hosts
-    )
+    certificates, authority = platform(home, monkeypatch, certifies=BOTH, hook=hook, hosts=hosts)
     assert certificates.status().source == OWN
     await certificates.keep()
     assert (authority.asked, certificates.status().names) == ([names], sorted(names))
@@ -76,9 +80,9 @@ async def test_a_wildcard_is_asked_for_where_dns_is_answered(
 
 
 async def test_the_domain_has_one_though_the_hosts_of_instances_have_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificates, authority = platform(tmp_path, monkeypatch, certifies=[DOMAIN])
+    certificates, authority = platform(home, monkeypatch, certifies=[DOMAIN])
     await certificates.keep()
     assert authority.asked == [BOTH, [DOMAIN]]
     assert (certificates.status().source, certificates.status().names) == (DIRECTORY, [DOMAIN])
@@ -97,9 +101,9 @@ async def test_the_domain_has_one_though_the_hosts_of_instances_have_none(
 
 
 async def test_an_authority_that_refuses_all_leaves_the_certificate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificates, authority = platform(tmp_path, monkeypatch, certifies=[])
+    certificates, authority = platform(home, monkeypatch, certifies=[])
     with pytest.raises(AcmeFailed):
         await certificates.keep()
     assert authority.asked == [BOTH, [DOMAIN]]

@@ -71,17 +71,20 @@ def certified(home: Path, *names: str) -> None:
     write_atomically(Home(home).certificate, authority.issue([*names]).render())
 
 
-def test_an_instance_has_a_host_of_its_own_that_its_certificate_names(tmp_path: Path) -> None:
-    here = Settings(home=tmp_path, domain="example.com")
+def test_an_instance_has_a_host_of_its_own_that_its_certificate_names(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    home = tmp_path_factory.mktemp("h")  # its path must be short
+    here = Settings(home=home, domain="example.com")
     own = "app-production-postgres.db.example.com"
     row = database_row(kind="dedicated", container_name="app-production-postgres")
     shown = database_answers.strings(here, row, Style()).connection
     assert shown.host == "example.com", "there is no certificate yet"
-    certified(tmp_path, "example.com", "*.example.com")
+    certified(home, "example.com", "*.example.com")
     shown = database_answers.strings(here, row, Style()).connection
     assert (shown.host, f"not for {own}" in str(shown.host_detail)) == ("example.com", True)
 
-    certified(tmp_path, *server_names(here.domain, here.instance_domain))
+    certified(home, *server_names(here.domain, here.instance_domain))
     strings = database_answers.strings(here, row, Style())
     assert (strings.connection.host, strings.connection.host_detail) == (own, None)
     for url in (strings.connection_string, strings.shadow_database_url):
@@ -92,13 +95,13 @@ def test_an_instance_has_a_host_of_its_own_that_its_certificate_names(tmp_path: 
     shared = database_answers.strings(here, database_row(), Style()).connection
     assert (shared.host, shared.host_detail) == ("example.com", None)
 
-    certified(tmp_path, "example.com", own)
+    certified(home, "example.com", own)
     assert direct_host(here, row.container_name) == Host(own), "the name itself will do"
     other = here.model_copy(update={"domain": "example.net"})
     assert direct_host(other, row.container_name).name == "example.net"
     off = here.model_copy(update={"instance": Instance(hosts=False)})
     assert direct_host(off, row.container_name) == Host("example.com")
-    Home(tmp_path).certificate.write_bytes(b"half a fi")
+    Home(home).certificate.write_bytes(b"half a fi")
     assert direct_host(here, row.container_name).name == "example.com"
 
 
