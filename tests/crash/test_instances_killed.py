@@ -76,6 +76,11 @@ def configured(scene: RisingScene, database: Database, **parameters: str) -> Row
     return {"id": found["operation_id"], "asked": found}
 
 
+def operation_of(answered: Row) -> Row:
+    """The restart that has begun with a change."""
+    return {"id": answered["operation_id"], "asked": answered["asked"]}
+
+
 def parameters_of(scene: RisingScene, database: Database) -> Row:
     answer = scene.ask("GET", f"/api/databases/{database['id']}/settings")
     assert answer is not None
@@ -93,9 +98,14 @@ def test_it_serves_with_its_former_parameters_or_with_new_ones(scene: RisingScen
     scene.ended(made)
     database = made["asked"]
     own = {"max_worker_processes": "9", "work_mem": "9MB"}
-    scene.killed_everywhere(partial(configured, scene, database, **own), look)
+    path = f"/api/databases/{database['id']}"
+    scene.ask("PATCH", f"{path}/settings", json={"parameters": own})
+    # An extension whose library waits for the same restart is there in the end.
+    extending = partial(scene.started, f"{path}/extensions", name="pg_prewarm", restart=True)
+    scene.killed_everywhere(lambda: operation_of(extending()), look)
     assert is_served(database)
     assert ask(database["connection_string"], "SHOW max_worker_processes") == "9"
+    assert ask(database["connection_string"], "SELECT platform_extensions.pg_prewarm('pg_class')")
     assert parameters_of(scene, database) == own
 
     # One that keeps the server from starting.
@@ -120,6 +130,15 @@ def test_it_serves_with_its_former_parameters_or_with_new_ones(scene: RisingScen
         wait_for("the API", scene.installation.is_ready)
         scene.pass_once()
         assert ask(database["connection_string"], "SHOW work_mem") == value
+    # It dies amid the removal of the extension: a repeated request completes it.
+    scene.arm("api", "extension.dropped", "api")
+    scene.ask("DELETE", f"{path}/extensions/pg_prewarm")
+    wait_for("the kill", scene.struck)
+    scene.forget_strike()
+    wait_for("the API", scene.installation.is_ready)
+    answer = scene.ask("DELETE", f"{path}/extensions/pg_prewarm")
+    assert answer is not None
+    assert (answer.status_code, answer.json()["data"]["pending_restart"]) == (200, True)
     scene.delete(database["id"])
     wait_for("its end", lambda: database["cluster"] not in scene.installation.pids())
 

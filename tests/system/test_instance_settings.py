@@ -1,5 +1,6 @@
 """The parameters and the size of an instance, changed while it is used."""
 
+import asyncio
 import os
 import re
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from answers import data, problem
 from browsing import faults, visiting
 from clients import ENDPOINTS, ask, do, eventually, finished, hurry, is_open, login
 from harness import Installation, free_ports
-from tenantry.host import cgroups
+from tenantry.host import cgroups, processes
+from tenantry.pg import presence
+from tenantry.pg.connections import ADMIN, Address, connect
 
 Row = dict[str, Any]
 
@@ -220,6 +223,144 @@ def test_what_may_not_be_set_is_refused_by_name(
         api.patch(f"/api/databases/{shared['id']}", json={"memory_mb": 256}),
     ):
         assert "not its own" in problem(answer, 409)["detail"]
+
+
+def extended(api: httpx.Client, instance: Row, name: str, **asked: object) -> httpx.Response:
+    return api.post(f"/api/databases/{instance['id']}/extensions", json={"name": name, **asked})
+
+
+def extension(api: httpx.Client, instance: Row, name: str) -> Row:
+    rows: list[Row] = data(api.get(f"/api/databases/{instance['id']}/extensions"))
+    return next(each for each in rows if each["name"] == name)
+
+
+def unseen(platform: Installation, instance: Row) -> int:
+    """How many processes its server has that nobody would wait for before it is suspended."""
+
+    async def look() -> int:
+        address = Address(
+            platform.home / "run" / instance["cluster"], platform.ports()[instance["cluster"]]
+        )
+        async with connect(address, user=ADMIN) as server:
+            return (await presence.look(server)).processes
+
+    seen = asyncio.run(look())
+    return len(processes.children(platform.pids()[instance["cluster"]])) - seen
+
+
+def test_an_extension_is_created_once_the_server_has_loaded_its_library(
+    platform: Installation, api: httpx.Client, instance: Row
+) -> None:
+    before = extension(api, instance, "pg_prewarm")
+    assert (before["installable"], before["preloads"]) == (True, True)
+    # The server has this library anyway.
+    made = data(extended(api, instance, "pg_stat_statements"), 201)
+    assert (made["schema"], made["pending_restart"]) == ("platform_extensions", False)
+    counted = "SELECT count(*) > 0 FROM platform_extensions.pg_stat_statements"
+    for endpoint in ENDPOINTS:
+        assert ask(instance[endpoint], counted) is True
+
+    waits = data(extended(api, instance, "pg_prewarm"), 202)
+    assert (waits["pending_restart"], waits["operation_id"]) == (True, None)
+    assert waits["installed_version"] is None
+    assert settings(api, instance)["pending_restart"] == ["shared_preload_libraries"]
+    answer = extended(api, instance, "pg_prewarm", restart=True)
+    began = data(answer, 202)
+    assert answer.headers["location"] == f"/api/operations/{began['operation_id']}"
+    ended(api, began["operation_id"])
+    there = extension(api, instance, "pg_prewarm")
+    assert (there["schema"], there["pending_restart"]) == ("platform_extensions", False)
+    assert ask(instance["connection_string"], "SELECT platform_extensions.pg_prewarm('held')") == 1
+    assert in_force(instance, "pg_prewarm.autoprewarm") == "on"
+    # Its process is no client, for which an idle instance would stay awake.
+    eventually(lambda: unseen(platform, instance) <= 0)
+
+    # What is set otherwise leaves it alone, and a library that is not there is dropped again.
+    restarted(api, instance, max_worker_processes=9)
+    with platform.control() as control:
+        control.execute(
+            "UPDATE clusters SET next_parameters = parameters"
+            """ || '{"shared_preload_libraries": "no_such_library"}' WHERE name = %s""",
+            (instance["cluster"],),
+        )
+    said = restarted(api, instance, "failed")["error"]["detail"]
+    assert "what was set of shared_preload_libraries" in said
+    assert "no_such_library" in said
+    assert in_force(instance, "pg_prewarm.autoprewarm") == "on"
+    restarted(api, instance, max_worker_processes=None)
+    found = data(api.get(f"/api/audit-logs?resource_id={instance['id']}"))
+    assert "extension.add" in {each["action"] for each in found}
+
+
+def test_a_branch_has_it_and_a_shared_cluster_would_not(
+    platform: Installation, api: httpx.Client, instance: Row
+) -> None:
+    branch = data(api.post(f"/api/databases/{instance['id']}/branches", json={"name": "twig"}), 202)
+    ended(api, branch["operation"]["id"])
+    warm = "SELECT platform_extensions.pg_prewarm('held')"
+    assert ask(branch["connection_string"], warm) == 1
+    reported = problem(extended(api, branch, "pg_prewarm"), 409)
+    assert "not its own" in reported["detail"]
+    path = f"/api/databases/{branch['id']}"
+    assert api.delete(path).status_code in {200, 202}
+    eventually(lambda: api.get(path).status_code == 404)
+    move = {"kind": "shared", "dry_run": True}
+    reported = problem(api.post(f"/api/databases/{instance['id']}/move", json=move), 409)
+    assert "pg_prewarm, pg_stat_statements" in reported["detail"]
+    shared = platform.create(shadow=False)
+    reported = problem(extended(api, shared, "pg_prewarm"), 422)
+    assert "needs an instance of its own" in reported["errors"][0]["message"]
+    assert not extension(api, shared, "pg_prewarm")["installable"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "said"),
+    [
+        ({"name": "auto_explain"}, "refused_extension", "the server's log"),
+        ({"name": "pg_cron"}, "refused_extension", "without a client"),
+        ({"name": "file_fdw"}, "refused_extension", "is not offered"),
+        ({"name": "pg_prewarm", "schema": "public"}, "invalid", "platform_extensions"),
+        ({"name": "pg_prewarm", "restart": "perhaps"}, "value_error", "true or false"),
+    ],
+)
+def test_libraries_are_allowed_by_name(
+    api: httpx.Client, instance: Row, asked: Row, code: str, said: str
+) -> None:
+    reported = problem(extended(api, instance, **asked), 422)["errors"][0]
+    assert (reported["code"], said in reported["message"]) == (code, True), reported
+
+
+def test_it_is_removed_with_its_library(
+    platform: Installation, api: httpx.Client, instance: Row
+) -> None:
+    path = f"/api/databases/{instance['id']}/extensions"
+    view = "CREATE VIEW mine AS SELECT queryid FROM platform_extensions.pg_stat_statements"
+    do(instance["connection_string"], view)
+    reported = problem(api.delete(f"{path}/pg_stat_statements"), 409)
+    assert "other objects depend on it" in reported["detail"]
+    do(instance["connection_string"], "DROP VIEW mine")
+    assert data(api.delete(f"{path}/pg_stat_statements"))["pending_restart"] is False
+    problem(api.delete(f"{path}/pg_stat_statements"), 404)
+    listed = platform.tenantry("extension", "list", "shop").stdout
+    assert re.search(r"pg_prewarm +1\.\d+ +platform_extensions", listed)
+    removed = platform.tenantry("extension", "remove", "shop", "pg_prewarm")
+    assert "tenantry db restart shop" in removed.stdout + removed.stderr
+    added = platform.tenantry("extension", "add", "shop", "pg_prewarm", "--restart")
+    assert "shop has pg_prewarm" in added.stdout + added.stderr
+    assert extension(api, instance, "pg_prewarm")["installed_version"] is not None
+    with visiting(platform, platform.key) as visitor:
+        page = visitor.page(f"/databases/{instance['id']}/extensions")
+        assert "Restart the instance if needed" in page
+        gone = visitor.http.post(
+            f"/databases/{instance['id']}/extensions/pg_prewarm/remove",
+            data={"restart": "yes", "once": "gone"},
+        )
+        assert gone.headers["location"] == f"/databases/{instance['id']}/instance?done=begun"
+    (operation, *_) = data(api.get(f"/api/operations?resource_id={instance['id']}"))
+    ended(api, operation["id"])
+    there = extension(api, instance, "pg_prewarm")
+    assert (there["installed_version"], there["pending_restart"]) == (None, False)
+    assert settings(api, instance)["pending_restart"] == []
 
 
 def limit_of(platform: Installation, instance: Row) -> int | None:

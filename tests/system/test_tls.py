@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -20,12 +21,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from pebble import DAY, Pebble, pebble
 
-from clients import ask, changed, eventually, login, refusal
-from harness import Installation
+from answers import data
+from clients import ask, changed, eventually, finished, login, refusal
+from harness import Installation, free_ports
 from tenantry.host import files
 from tenantry.host.certificates import OwnAuthority, ServerCertificate
 
 DOMAIN = "db.tenantry.test"
+
+
+def one_instance() -> dict[str, str]:
+    """The settings with which a platform can have an instance."""
+    (port,) = free_ports(1)
+    return {"TENANTRY_INSTANCE_PORTS": f"{port}-{port}"}
 
 
 @contextmanager
@@ -44,6 +52,7 @@ def certified(
             "TENANTRY_ACME_EMAIL": "ann@example.com",
             "TENANTRY_ACME_CA_FILE": str(trusted),
             "TENANTRY_ACME_HTTP_PORT": str(authority.http_port),
+            **one_instance(),
         }
         if dns_hook:
             hook, log = platform.home / "hook", platform.home / "run" / "hook.log"
@@ -356,7 +365,11 @@ def test_a_certificate_in_a_file_is_shown_and_followed() -> None:
     with ExitStack() as ending:
         ending.callback(platform.remove)
         authority.ensure()
-        platform.environment = {"TENANTRY_DOMAIN": DOMAIN, "TENANTRY_CERTIFICATE": str(path)}
+        platform.environment = {
+            "TENANTRY_DOMAIN": DOMAIN,
+            "TENANTRY_CERTIFICATE": str(path),
+            **one_instance(),
+        }
         refused = platform.tenantry("up", "--detach", check=False)
         assert refused.returncode == 1
         assert f"{path} cannot be read" in refused.stderr
@@ -381,6 +394,10 @@ def test_a_certificate_in_a_file_is_shown_and_followed() -> None:
             assert status(platform)["failures"] == 0
             assert session.execute("SELECT 1").fetchone() == (1,)
             assert ask(verified(platform, made["connection_string_pooled"])) == 1
+        # That certificate names no hosts of instances.
+        connection = instance(platform)["connection"]
+        assert connection["host"] == DOMAIN
+        assert f"not for shop-production-postgres.db.{DOMAIN}" in connection["host_detail"]
 
 
 HOOK = """#!/usr/bin/python3
@@ -394,10 +411,53 @@ urllib.request.urlopen("http://127.0.0.1:{port}/" + path, data=body)
 """
 
 
-def test_a_name_is_shown_to_be_ours_in_dns(tmp_path: Path) -> None:
+def test_names_are_shown_to_be_ours_in_dns_and_instances_have_their_own(tmp_path: Path) -> None:
     with certified(tmp_path, dns_hook=HOOK) as (platform, authority):
         eventually(lambda: status(platform)["source"] == authority.directory)
         assert serials(platform) == {status(platform)["serial"]}
-        record = f"_acme-challenge.{DOMAIN}"
+        assert status(platform)["names"] == [f"*.db.{DOMAIN}", DOMAIN]
+        records = [f"_acme-challenge.{DOMAIN}", f"_acme-challenge.db.{DOMAIN}"]
         log = platform.home / "run" / "hook.log"
-        assert log.read_text().splitlines() == [f"set {record}", f"remove {record}"]
+        said = sorted(f"{verb} {record}" for record in records for verb in ("remove", "set"))
+        assert sorted(log.read_text().splitlines()) == said
+
+        made = instance(platform)
+        own = f"shop-production-postgres.db.{DOMAIN}"
+        assert_reached_by(platform, made, own)
+        # What it is reached by without that name, such as strings from before, goes on.
+        assert ask(changed(verified(platform, made["connection_string"]), host=DOMAIN)) == 1
+
+        # Another domain, which the own authority certifies: nothing else has to follow.
+        platform.down()
+        for name in [each for each in platform.environment if "_ACME_" in each]:
+            del platform.environment[name]
+        platform.environment["TENANTRY_DOMAIN"] = "other.test"
+        platform.up()
+        with platform.client() as api:
+            path = f"/api/databases/{made['id']}/connection-strings"
+            strings = data(api.get(path))
+        strings["connection_string"] = strings["connection_string"].replace("***", made["password"])
+        assert_reached_by(platform, strings, "shop-production-postgres.db.other.test")
+        assert "does not match host name" in refusal(
+            changed(verified(platform, strings["connection_string"]), host=own)
+        )
+
+
+def instance(platform: Installation) -> dict[str, Any]:
+    """An instance that is ready."""
+    with platform.client() as api:
+        body = {"name": "shop", "kind": "dedicated", "memory_mb": 256}
+        made: dict[str, Any] = data(api.post("/api/databases", json=body), 202)
+        assert finished(api, made["operation_id"])["status"] == "succeeded"
+    return made
+
+
+def assert_reached_by(platform: Installation, strings: dict[str, Any], host: str) -> None:
+    """Its direct string has this host, and the certificate at its port names it."""
+    connection = strings["connection"]
+    assert (connection["host"], connection["host_detail"]) == (host, None)
+    assert urlsplit(strings["connection_string"]).hostname == host
+    assert ask(verified(platform, strings["connection_string"])) == 1
+    assert "does not match host name" in refusal(
+        changed(verified(platform, strings["connection_string"]), host=f"a.{host}")
+    )

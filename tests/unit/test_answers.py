@@ -1,6 +1,7 @@
 """What callers are sent: connection strings that every program reads the same, and sizes."""
 
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -12,9 +13,13 @@ from psycopg.conninfo import conninfo_to_dict
 from database_rows import database_row
 from tenantry.api import answers, database_answers, statistics_answers
 from tenantry.base.connection_strings import MASK, Style
+from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
-from tenantry.base.setting_groups import Pool
+from tenantry.base.setting_groups import Instance, Pool
 from tenantry.base.settings import Settings
+from tenantry.host.certificates import OwnAuthority, server_names
+from tenantry.host.files import write_atomically
+from tenantry.services.databases.hosts import Host, direct_host
 from tenantry.services.databases.model import Opened, connection_strings
 
 settings = st.builds(
@@ -56,6 +61,48 @@ def test_libpq_reads_from_each_string_what_was_meant(
         }
         split = urlsplit(url)
         assert (split.port, unquote(split.password or "")) == (port, password)
+
+
+def certified(home: Path, *names: str) -> None:
+    """Put a certificate with these names in service."""
+    authority = OwnAuthority(home / "ca.crt", home / "ca.key")
+    authority.ensure()
+    Home(home).tls.mkdir(exist_ok=True)
+    write_atomically(Home(home).certificate, authority.issue([*names]).render())
+
+
+def test_an_instance_has_a_host_of_its_own_that_its_certificate_names(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    home = tmp_path_factory.mktemp("h")  # its path must be short
+    here = Settings(home=home, domain="example.com")
+    own = "app-production-postgres.db.example.com"
+    row = database_row(kind="dedicated", container_name="app-production-postgres")
+    shown = database_answers.strings(here, row, Style()).connection
+    assert shown.host == "example.com", "there is no certificate yet"
+    certified(home, "example.com", "*.example.com")
+    shown = database_answers.strings(here, row, Style()).connection
+    assert (shown.host, f"not for {own}" in str(shown.host_detail)) == ("example.com", True)
+
+    certified(home, *server_names(here.domain, here.instance_domain))
+    strings = database_answers.strings(here, row, Style())
+    assert (strings.connection.host, strings.connection.host_detail) == (own, None)
+    for url in (strings.connection_string, strings.shadow_database_url):
+        assert urlsplit(str(url)).hostname == own
+    for url in (strings.connection_string_pooled, strings.shadow_database_url_pooled):
+        assert urlsplit(str(url)).hostname == "example.com"
+    assert urlsplit(strings.prisma["direct_url"]).hostname == own
+    shared = database_answers.strings(here, database_row(), Style()).connection
+    assert (shared.host, shared.host_detail) == ("example.com", None)
+
+    certified(home, "example.com", own)
+    assert direct_host(here, row.container_name) == Host(own), "the name itself will do"
+    other = here.model_copy(update={"domain": "example.net"})
+    assert direct_host(other, row.container_name).name == "example.net"
+    off = here.model_copy(update={"instance": Instance(hosts=False)})
+    assert direct_host(off, row.container_name) == Host("example.com")
+    Home(home).certificate.write_bytes(b"half a fi")
+    assert direct_host(here, row.container_name).name == "example.com"
 
 
 @given(st.booleans())

@@ -43,6 +43,16 @@ def test_what_is_written_is_what_is_read(authority: OwnAuthority) -> None:
     assert authority.signed(read.leaf)
 
 
+def test_the_hosts_of_instances_are_certified_at_once(authority: OwnAuthority) -> None:
+    names = certificates.server_names("db.example.com", "db.db.example.com")
+    assert names[:3] == ["db.example.com", "*.db.db.example.com", "localhost"]
+    held = ServerCertificate.parse(authority.issue(names).render()).names
+    assert certificates.covers(held, "shop-production-postgres.db.db.example.com")
+    for other in ("db.db.example.com", "a.b.db.db.example.com", "a.db.example.com", "example.com"):
+        assert not certificates.covers(held, other)
+    assert certificates.covers(held, "db.example.com")
+
+
 def test_a_key_is_never_shown(authority: OwnAuthority) -> None:
     made = authority.issue(NAMES)
     assert b"PRIVATE KEY" in made.render()
@@ -154,13 +164,13 @@ def test_an_authoritys_answer_is_read_up_to_a_bound(tmp_path: Path) -> None:
         hostile_authority(b"[" * 2**20, times=64) as (directory, sent),
         pytest.raises(AcmeFailed, match="an answer has more than 1,048,576 bytes"),
     ):
-        asyncio.run(Authority(directory, tmp_path / "key").obtain("db.example.com"))
+        asyncio.run(Authority(directory, tmp_path / "key").obtain(["db.example.com"]))
     assert sum(sent) < 16 * 2**20  # what the kernel takes for a reader that is gone
 
 
 def test_an_authoritys_answer_that_breaks_off_is_reported(tmp_path: Path) -> None:
     with hostile_authority(b"{", times=1) as (directory, _), pytest.raises(AcmeFailed):
-        asyncio.run(Authority(directory, tmp_path / "key").obtain("db.example.com"))
+        asyncio.run(Authority(directory, tmp_path / "key").obtain(["db.example.com"]))
 
 
 # ── a certificate that somebody else looks after ─────────────────────────────

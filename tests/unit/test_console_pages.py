@@ -34,6 +34,7 @@ from tenantry.pg.names import instances_of
 from tenantry.services.access.service import Principal
 from tenantry.services.advice.model import Finding, MissingIndex
 from tenantry.services.advice.service import Advice
+from tenantry.services.databases.hosts import Host
 from tenantry.services.instances.model import Choices, InstanceUse
 from tenantry.services.lost_rows.model import Comparison
 from tenantry.services.moves.model import LeftOut, Preview
@@ -643,6 +644,7 @@ def instance_page(use: InstanceUse | None, **differing: Any) -> str:
         doing=words.instance_state(use.status if use else None, operations),
         operations=operations,
         enforced=False,
+        host=Host("example.com", "The certificate is not for it."),
     )
 
 
@@ -667,6 +669,8 @@ def test_an_instance_that_runs_has_what_it_takes_and_can_be_stopped() -> None:
     assert buttons(page) == ["Restart", "Stop…"]
     for said in ("Running", "for 3 h", "12.5 %", "64 MiB", "of 256 MiB", "does not enforce it"):
         assert said in page
+    assert "<code>example.com</code>" in page
+    assert "The certificate is not for it." in page
     assert re.findall(r'<data value="([^"]*)">', page) == ["12.5", "67108864", "3"]
     assert "<code>&lt;b&gt;</code>" in page
     assert commands(page) == [

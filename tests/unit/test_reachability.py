@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tenantry.host import nftables
+from tenantry.host import nftables, reachability
 from tenantry.host.preflight import Port
 from tenantry.host.reachability import Family, _serves, examine, listening, verdict
 
@@ -210,3 +210,30 @@ def test_ipv6_addresses_are_read() -> None:
         pytest.skip("without IPv6")
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
         assert listening(server.getsockname()[1]) == ["::1"]
+
+
+@pytest.mark.parametrize(
+    ("there", "level", "said"),
+    [
+        ({"192.0.2.1"}, "ok", "leads to where example.com leads"),
+        (set(), "warning", "is not in DNS, and example.com to 192.0.2.1, 2001:db8::1"),
+        ({"192.0.2.9"}, "warning", "leads to 192.0.2.9, and"),
+    ],
+)
+async def test_a_host_of_an_instance_leads_here(
+    monkeypatch: pytest.MonkeyPatch, there: set[str], level: str, said: str
+) -> None:
+    known = {"example.com": {"192.0.2.1", "2001:db8::1"}, "shop.db.example.com": there}
+
+    async def addresses(host: str) -> set[str]:
+        return known[host]
+
+    monkeypatch.setattr(reachability, "_addresses_of", addresses)
+    found = await reachability.examine_host("shop.db.example.com", domain="example.com")
+    assert (found.level, said in found.detail) == (level, True)
+    assert ("*.db.example.com" in found.hint) == (level == "warning")
+
+
+async def test_a_name_that_no_resolver_knows_has_no_addresses() -> None:
+    assert await reachability._addresses_of("localhost") & {"127.0.0.1", "::1"}
+    assert await reachability._addresses_of("no-such-host.invalid") == set()

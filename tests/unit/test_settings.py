@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr
 
 from tenantry.base.errors import MachineError
 from tenantry.base.local_api import LONGEST_HOME, default_home
-from tenantry.base.setting_groups import Acme, Api, BackupS3, Group
+from tenantry.base.setting_groups import Acme, Api, BackupS3, Group, Instance
 from tenantry.base.settings import Settings, load
 from tenantry.cli.installing import unit_environment
 
@@ -56,6 +56,25 @@ def test_what_cannot_be_used_is_named(
     assert "tenantry.env" in reported.value.hint
     others = {each.name for each in Settings.variables()} - {f"TENANTRY_{name}"}
     assert not [each for each in others if f"{each} " in reported.value.detail]
+
+
+@pytest.mark.parametrize(
+    ("domain", "below"),
+    [
+        ("example.com", "db.example.com"),
+        ("DB.Example.com.", "db.db.example.com"),
+        (".".join(["a" * 61] * 3), f"db.{'.'.join(['a' * 61] * 3)}"),
+        # A label of 63 characters would not fit in front of it.
+        (".".join(["a" * 62] * 3), None),
+        ("localhost", None),
+        ("db", None),
+        ("203.0.113.7", None),
+        ("2001:db8::1", None),
+    ],
+)
+def test_instances_have_hosts_below_a_domain(domain: str, below: str | None) -> None:
+    assert Settings(domain=domain).instance_domain == below
+    assert Settings(domain=domain, instance=Instance(hosts=False)).instance_domain is None
 
 
 def test_all_that_cannot_be_used_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

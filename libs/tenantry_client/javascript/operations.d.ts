@@ -12,10 +12,12 @@ export interface AddCluster {
   name?: string | null;
 }
 
-/** An extension to install, in an existing schema. */
+/** An extension to install, in an existing schema: ``public``, if none is named. */
 export interface AddExtension {
   name: string;
-  schema?: string;
+  schema?: string | null;
+  /** Whether to restart the instance now if its server has to load the library, which ends all its sessions. */
+  restart?: boolean;
 }
 
 /** An added entry. ``ended_sessions`` counts the database's sessions from other addresses. */
@@ -475,6 +477,22 @@ export interface Changed {
   rows: number;
 }
 
+/** An extension that was added or removed. */
+export interface ChangedExtension {
+  name: string;
+  description: string | null;
+  default_version: string;
+  installable: boolean;
+  installed_version: string | null;
+  schema: string | null;
+  /** Whether the server of an instance has to load its library when it is started. */
+  preloads: boolean;
+  /** Whether it loads it, or does not load it any more, once it is restarted. */
+  pending_restart: boolean;
+  /** The restart of its instance, if one has begun. */
+  operation_id: string | null;
+}
+
 /** Where alerts and events are sent. Of a URL only the host is shown. */
 export interface Channel {
   id: string;
@@ -541,8 +559,11 @@ export interface Compared {
   lost?: Array<Remark> | null;
 }
 
+/** How the cluster's own port is reached. */
 export interface Connection {
   host: string;
+  /** Why the host of an instance is not its own name; null if it is. */
+  host_detail?: string | null;
   port: number;
   username: string;
   password: string;
@@ -1057,6 +1078,10 @@ export interface Extension {
   installable: boolean;
   installed_version: string | null;
   schema: string | null;
+  /** Whether the server of an instance has to load its library when it is started. */
+  preloads: boolean;
+  /** Whether it loads it, or does not load it any more, once it is restarted. */
+  pending_restart: boolean;
 }
 
 export interface FieldProblem {
@@ -3319,10 +3344,19 @@ export interface DatabasesOperations {
 export interface ExtensionsOperations {
   /** List the server's extensions, and which of them the database has. */
   list(identifier: string): Promise<Array<Extension>>;
-  /** Install an extension, and those that it requires, in one of the database's schemas. */
-  add(identifier: string, body: AddExtension, options?: PostOptions): Promise<Extension>;
-  /** Remove an extension that no object depends on. */
-  remove(identifier: string, name: string): Promise<Extension>;
+  /**
+   * Install an extension, and those that it requires, in one of the database's schemas.
+   *
+   * One that ``preloads`` is only for an instance. If its server has not loaded the library yet, the
+   * extension is created by the operation that restarts it: with ``restart`` that begins now.
+   */
+  add(identifier: string, body: AddExtension, options?: PostOptions): Promise<ChangedExtension>;
+  /**
+   * Remove an extension that no object depends on.
+   *
+   * The server of an instance has its library loaded until it is restarted: with ``restart`` now.
+   */
+  remove(identifier: string, name: string, query?: { restart?: boolean }): Promise<ChangedExtension>;
 }
 
 export interface ImportsOperations {

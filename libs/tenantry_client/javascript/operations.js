@@ -419,8 +419,8 @@ class Extensions {
     return this.#send({ method: "POST", path: `/api/databases/${segment(identifier)}/extensions`, kind: "data", body, idempotencyKey, repeatable: true });
   }
 
-  remove(identifier, name) {
-    return this.#send({ method: "DELETE", path: `/api/databases/${segment(identifier)}/extensions/${segment(name)}`, kind: "data" });
+  remove(identifier, name, query = {}) {
+    return this.#send({ method: "DELETE", path: `/api/databases/${segment(identifier)}/extensions/${segment(name)}`, kind: "data", query });
   }
 }
 

@@ -17,6 +17,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.log_settings import LoggedStatements
 from tenantry.control.pauses import PauseReason
 from tenantry.services.branches import model as branches
+from tenantry.services.databases.hosts import direct_host
 from tenantry.services.databases.model import (
     Opened,
     connection_strings,
@@ -181,7 +182,13 @@ class UpdatedDatabase(Database):
 
 
 class Connection(BaseModel):
-    host: str
+    """How the cluster's own port is reached."""
+
+    host: str = Field(examples=["my-app-production-postgres.db.example.com"])
+    host_detail: str | None = Field(
+        default=None,
+        description="Why the host of an instance is not its own name; null if it is.",
+    )
     port: int
     username: str
     password: str
@@ -339,8 +346,10 @@ def _ways_in(
 def _connection(
     settings: Settings, database: DatabaseRow, username: str, password: str
 ) -> Connection:
+    host = direct_host(settings, database.container_name)
     return Connection(
-        host=settings.domain,
+        host=host.name,
+        host_detail=host.detail,
         port=database.direct_port,
         username=username,
         password=password,
@@ -375,9 +384,7 @@ def strings(settings: Settings, row: DatabaseRow, style: Style) -> Strings:
 
 def _of_role(settings: Settings, role: roles.Role, password: str) -> dict[str, object]:
     database, row = role.database, role.row
-    urls = main_strings(
-        settings, row.username, password, database.database_name, port=database.direct_port
-    )
+    urls = main_strings(settings, database, row.username, password)
     return {
         "id": row.id,
         "database_id": row.database_id,

@@ -81,12 +81,14 @@ class Instance(Group):
     """Ports of dedicated and further shared clusters; the version and memory of instances.
 
     ``memory_mb`` is that of an instance that asks for none, ``total_mb`` the most of all together.
+    ``hosts`` is whether instances have host names of their own below the domain.
     """
 
     ports: PortRange = "5500-5999"
     version: Annotated[int, Field(ge=15, le=99)] | None = None
     memory_mb: Annotated[int, Field(ge=128, le=16_777_216)] = 512
     total_mb: Annotated[int, Field(ge=0, le=16_777_216)] | None = None
+    hosts: bool = True
 
 
 class Embedder(Group):

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 # A name that authorities certify: not localhost, and not an address (its last part is digits).
 _CERTIFIABLE = re.compile(r".+\.(?=[a-z0-9-]*[a-z])[a-z0-9-]+")
+_LONGEST_HOST = 253  # characters (RFC 1035)
+_LONGEST_LABEL = 63
 _IMAGE = r"^[a-zA-Z0-9][a-zA-Z0-9._/:@{}-]*$"  # an argument of docker pull, and {version}
 _WINDOW = rf"^(off|{TIME}-{TIME})$"
 
@@ -143,7 +145,7 @@ class Settings(BaseSettings):
             return str(ipaddress.ip_address(name))
         except ValueError:
             pass
-        if len(name) > 253 or not _HOST_NAME.fullmatch(name):  # noqa: PLR2004 (RFC 1035)
+        if len(name) > _LONGEST_HOST or not _HOST_NAME.fullmatch(name):
             raise ValueError("is not a host name or an IP address")
         return name
 
@@ -226,6 +228,14 @@ class Settings(BaseSettings):
         """The ports of dedicated and further shared clusters."""
         first, last = map(int, self.instance.ports.split("-"))
         return range(first, last + 1)
+
+    @property
+    def instance_domain(self) -> str | None:
+        """The domain below which instances have host names; None if they have none."""
+        domain = f"db.{self.domain}"
+        fits = _LONGEST_LABEL + len(f".{domain}") <= _LONGEST_HOST
+        has_records = _CERTIFIABLE.fullmatch(self.domain) is not None
+        return domain if self.instance.hosts and has_records and fits else None
 
     @property
     def engines_dir(self) -> Path:

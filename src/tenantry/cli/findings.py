@@ -16,6 +16,7 @@ from tenantry.services.caching import process as caching
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.clusters.fleet_file import FIRST
 from tenantry.services.data_api import process as data_api
+from tenantry.services.databases.hosts import direct_host
 from tenantry.services.local_parts import LocalParts
 
 _SEARCHED_DAYS = 7
@@ -23,6 +24,7 @@ _NEWER_POOLER = (
     "The configuration keeps out of its way; ./tenantry down and ./tenantry up, as root, take the"
     " newest release that can be installed or built here."
 )
+_NAMED_HOSTS = "Have the certificate name it, or set TENANTRY_INSTANCE_HOSTS=off."
 
 
 async def find(here: Settings) -> list[Finding]:
@@ -59,6 +61,7 @@ async def find(here: Settings) -> list[Finding]:
         findings.append(_cpu_shares(here))
     served = [port for name, port in _ports(here).items() if name in running]
     findings += await reachability.examine(served, host=here.domain)
+    findings += await _instance_host(here)
     reported = {f"{finding.detail} {finding.hint}" for finding in findings}
     return [*findings, *(each for each in of_clusters(here, found) if each.detail not in reported)]
 
@@ -148,6 +151,20 @@ def _backups(here: Settings, found: statuses.Status) -> list[Finding]:
 def _moment(at: str) -> str:
     """Format a moment in UTC as the API's answers do; ``doctor`` shows it in the local zone."""
     return f"{dt.datetime.fromisoformat(at).astimezone(dt.UTC):%F %T} UTC"
+
+
+async def _instance_host(here: Settings) -> list[Finding]:
+    """Check one host of an instance: the same record of DNS stands for all of them."""
+    for member in Fleet(here).members():
+        try:
+            host = direct_host(here, member.container_name)
+        except OSError:
+            return []  # of the certificate, which is reported
+        if host.detail is not None:
+            return [Finding("warning", "hosts of instances", host.detail, _NAMED_HOSTS)]
+        if host.name != here.domain:
+            return [await reachability.examine_host(host.name, domain=here.domain)]
+    return []
 
 
 def _challenge_port(here: Settings) -> list[Finding]:

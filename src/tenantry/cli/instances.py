@@ -21,6 +21,8 @@ def show_created(api: Api, row: Row, *, in_json: bool) -> None:
     # Before it is there: the password is not shown again.
     output.note(f"{row['container_name']} is being created")
     show_opened(row)
+    if (detail := row["connection"]["host_detail"]) is not None:
+        output.note(detail, style="yellow")
     if row["size_limits"] == "none":
         output.note("This machine does not enforce its size: see tenantry doctor", style="yellow")
     follow(api, row["operation_id"])

@@ -46,6 +46,7 @@ COMMANDS = {
     "POST /api/databases/{id}/start": "tenantry db start DATABASE",
     "PATCH /api/databases/{id}": "tenantry db update DATABASE",
     "PATCH /api/databases/{id}/settings": "tenantry db settings DATABASE",
+    "POST /api/databases/{id}/explain": "tenantry db explain DATABASE",
     "POST /api/databases/{id}/move": "tenantry db move DATABASE",
     "POST /api/databases/{id}/rotate-password": "tenantry db rotate-password DATABASE",
 }

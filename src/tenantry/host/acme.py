@@ -12,7 +12,7 @@ import datetime as dt
 import functools
 import io
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,16 +84,18 @@ class Authority:
     http_port: int = 80
     dns_hook: Path | None = None
 
-    async def obtain(self, name: str) -> ServerCertificate:
+    async def obtain(self, names: Sequence[str]) -> ServerCertificate:
         """Obtain a certificate with a new key. Raises AcmeFailed, and MachineError for the hook."""
         key = certificates.key_pem(certificates.new_key())
         with _explained(self.directory):
             session = await asyncio.to_thread(self._log_in)
-            order = await asyncio.to_thread(session.new_order, make_csr(key, domains=[name]))
+            order = await asyncio.to_thread(session.new_order, make_csr(key, domains=[*names]))
             async with contextlib.AsyncExitStack() as answers:
                 for authorization in order.authorizations:
                     if authorization.body.status != messages.STATUS_VALID:
                         challenge = self._choose(authorization)
+                        # Of a wildcard it is the domain that the hosts are below.
+                        name = authorization.body.identifier.value
                         await answers.enter_async_context(self._answer(session, challenge, name))
                 order = await _patiently(functools.partial(session.poll_authorizations, order))
             order = await asyncio.to_thread(session.begin_finalization, order)

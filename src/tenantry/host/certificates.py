@@ -11,7 +11,7 @@ import ipaddress
 import re
 import socket
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -117,7 +117,7 @@ def read_given(path: Path, key_path: Path, domain: str) -> ServerCertificate:
         found = ServerCertificate.parse(f"Source: {source}\n".encode() + key_pem(key) + chain)
     except ValueError as error:
         raise _unusable(path, str(error)) from None
-    if not {domain, f"*.{domain.partition('.')[2]}"} & found.names:
+    if not covers(found.names, domain):
         raise _unusable(path, f"has a certificate that is not for {domain}")
     now = dt.datetime.now(dt.UTC)
     if not found.leaf.not_valid_before_utc <= now < found.leaf.not_valid_after_utc:
@@ -163,11 +163,23 @@ def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def server_names(domain: str) -> list[str]:
-    """Return the names by which this machine's endpoints are reached, the domain first."""
-    return list(
-        dict.fromkeys([domain, "localhost", socket.gethostname().lower(), "127.0.0.1", "::1"])
-    )
+def covers(names: Collection[str], host: str) -> bool:
+    """Whether a certificate with these names is valid for a host (RFC 6125, section 6.4.3)."""
+    return host in names or wildcard(host.partition(".")[2]) in names
+
+
+def wildcard(domain: str) -> str:
+    """Return the name that stands for all hosts directly below a domain."""
+    return f"*.{domain}"
+
+
+def server_names(domain: str, below: str | None = None) -> list[str]:
+    """Return the names by which this machine's endpoints are reached, the domain first.
+
+    Hosts of instances are directly ``below`` a domain, if they have any.
+    """
+    own = ["localhost", socket.gethostname().lower(), "127.0.0.1", "::1"]
+    return list(dict.fromkeys([domain, *([wildcard(below)] if below else []), *own]))
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

@@ -59,6 +59,34 @@ async def examine(ports: Iterable[Port], *, host: str) -> list[Finding]:
     return findings
 
 
+async def examine_host(host: str, *, domain: str) -> Finding:
+    """Return a finding about a host of an instance, below the ``domain`` that leads here."""
+    subject = "hosts of instances"
+    below = host.partition(".")[2]
+    there, here = await _addresses_of(host), await _addresses_of(domain)
+    if there and there <= here:
+        return Finding("ok", subject, f"{host} leads to where {domain} leads.")
+    leads = f"leads to {', '.join(sorted(there))}" if there else "is not in DNS"
+    return Finding(
+        "warning",
+        subject,
+        f"{host} {leads}, and {domain} to {', '.join(sorted(here)) or 'no address'}.",
+        f"Have a record for *.{below} with the addresses of {domain}, or set"
+        " TENANTRY_INSTANCE_HOSTS=off.",
+    )
+
+
+async def _addresses_of(host: str) -> set[str]:
+    """Return the addresses that this machine's resolver has of a name; none if it has not."""
+    resolve = asyncio.get_running_loop().getaddrinfo
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            found = await resolve(host, None, type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError):
+        return set()
+    return {str(address[0]) for *_, address in found}
+
+
 async def _examine(
     port: Port,
     found: Sequence[str],

@@ -16,7 +16,11 @@ Connection = AsyncConnection[TupleRow]
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """An extension that the server has; with ``installed_version``, the database has it too."""
+    """An extension that the server has; with ``installed_version``, the database has it too.
+
+    One that ``preloads`` has a library that the server loads when it is started; with
+    ``pending_restart`` it does, or does no more, from its next start on.
+    """
 
     name: str
     description: str | None
@@ -24,6 +28,8 @@ class Extension:
     installable: bool
     installed_version: str | None
     schema: str | None
+    preloads: bool = False
+    pending_restart: bool = False
 
 
 async def every(session: Connection) -> list[Extension]:

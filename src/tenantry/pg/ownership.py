@@ -12,7 +12,7 @@ from typing import LiteralString
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
-from tenantry.pg import visibility
+from tenantry.pg import preloading, visibility
 from tenantry.pg.api_roles import SHARED
 from tenantry.pg.connections import ADMIN
 
@@ -56,10 +56,14 @@ _FOREIGN: LiteralString = """
       AND NOT EXISTS (SELECT FROM pg_depend d
           WHERE d.classid = o.classid AND d.objid = o.objid AND d.objsubid = 0
             AND (d.deptype = 'i'
-                 -- A trusted extension's script runs as the bootstrap superuser.
-                 OR (d.deptype = 'e' AND o.owner = %(bootstrap)s)))
+                 -- An extension's script runs as a superuser: the bootstrap one if it is trusted.
+                 OR (d.deptype = 'e' AND (o.owner = %(bootstrap)s
+                     OR pg_get_userbyid(o.owner) = %(admin)s))))
       AND (pg_get_userbyid(o.owner) <> %(admin)s OR o.classid <> 'pg_proc'::regclass
            OR i.identity <> ALL (%(of_the_template)s))
+      AND (pg_get_userbyid(o.owner) <> %(admin)s OR NOT (
+           o.classid = 'pg_namespace'::regclass AND i.identity = %(preloading)s
+           OR o.classid = 'pg_extension'::regclass AND i.identity = ANY (%(preloaded)s)))
     ORDER BY 1, 2 LIMIT 100
 """
 
@@ -85,7 +89,8 @@ async def foreign_objects(
     """Return the objects that neither these roles own nor PostgreSQL itself; 100 at most.
 
     What shared roles own is left out: reconciliation gives it away, and it has no rights that the
-    tenant did not grant. So are functions that every database has from the template. Members of a
+    tenant did not grant. So are functions that every database has from the template, and the
+    extensions that the platform creates on instances. Members of a
     tenant's extension may belong to the bootstrap superuser, and to nobody else: a tenant can add
     what it owns to an extension of its own.
     """
@@ -98,6 +103,8 @@ async def foreign_objects(
                 "bootstrap": _BOOTSTRAP,
                 "admin": ADMIN,
                 "of_the_template": list(of_the_template),
+                "preloading": preloading.SCHEMA,
+                "preloaded": [*preloading.ALLOWED],
             },
         )
         return await cursor.fetchall()

@@ -8,6 +8,7 @@ from typing import Self
 from tenantry.pg import statement_statistics
 
 MIB = 1024 * 1024
+PRELOADED = "shared_preload_libraries"
 _NOTIFY_PAGES = 16_384  # of 8 KiB: 128 MiB
 
 
@@ -141,6 +142,17 @@ def shared_parameters(sizing: Sizing, *, version: int, certificate: str) -> dict
     if version >= 17:  # noqa: PLR2004 (before, the queue of NOTIFY has 8 GiB, and no parameter)
         parameters["max_notify_queue_pages"] = str(_NOTIFY_PAGES)
     return parameters
+
+
+def overridden(values: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Return parameters with an owner's in place of some, whose libraries are loaded, too."""
+    libraries = [values.get(PRELOADED, ""), own.get(PRELOADED, "")]
+    return {**values, **own, PRELOADED: ",".join(loaded_libraries(",".join(libraries)))}
+
+
+def loaded_libraries(value: str) -> list[str]:
+    """Return the names in a value of shared_preload_libraries, each once."""
+    return list(dict.fromkeys(filter(None, map(str.strip, value.split(",")))))
 
 
 def archiving(command: str | None) -> dict[str, str]:

@@ -9,6 +9,8 @@ from tenantry.pg import names
 from tenantry.pg.connections import POOLER
 
 _WITHOUT_A_ROW = 1  # of the postmaster's children: the one that writes the log
+# Another one, where its library is loaded: only then is there this parameter.
+_PREWARMS = "pg_prewarm.autoprewarm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,16 @@ async def look(server: AsyncConnection[TupleRow]) -> Presence:
                     OR a.backend_type = 'client backend' AND {visitor}) AS others,
                 (SELECT coalesce(sum(d.sessions), 0)::bigint FROM pg_stat_database d
                  WHERE d.datname <> 'postgres') AS started,
-                count(*) + {without_a_row} AS processes
+                count(*) + {without_a_row}
+                    + coalesce(current_setting({prewarms}, true) = 'on', false)::int
+                    AS processes
             FROM pg_stat_activity a
             """).format(
                 pooler=POOLER,
                 platforms=names.sql_platforms("a.usename"),
                 visitor=names.sql_visitor("a.usename"),
                 without_a_row=_WITHOUT_A_ROW,
+                prewarms=_PREWARMS,
             )
         )
         return (await cursor.fetchall())[0]

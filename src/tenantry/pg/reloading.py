@@ -24,8 +24,9 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from tenantry.pg import archives, constraints, loosening, visitors
+from tenantry.pg import archives, constraints, loosening, preloading, visitors
 from tenantry.pg.archives import Archive, Item, Section
+from tenantry.pg.connections import ADMIN
 from tenantry.pg.constraints import Constraint, SetAside
 from tenantry.pg.sources import readable
 from tenantry.pg.tenant_settings import Settings, with_all_schemas
@@ -113,6 +114,7 @@ async def load(
     """
     if contents is None:
         contents = await archives.contents(bindir, source)
+    contents = [line for line in contents if not is_platforms(Item.of(line))]
     archives.keep_search_path(source)
     archive = Archive(bindir, source, visitor, database, options, deadline)
     loading = _Loading(archive, [Item.of(line) for line in contents], settings, jobs, report)
@@ -121,6 +123,22 @@ async def load(
     await loading.definitions("post-data", settings)
     await loading.finish()
     return loading.done
+
+
+def is_platforms(item: Item) -> bool:
+    """Whether an item is no part of the tenant's data: what goes with a preloaded extension.
+
+    The extension itself is an item to load: without it on the target, it is reported as lost. With
+    it, nothing is done, and its schema, rights and comment are there.
+    """
+    if item.kind == "COMMENT":
+        return item.name.removeprefix("- EXTENSION ") in preloading.ALLOWED
+    # A tenant may have a schema of that name: then it is the owner.
+    return item.line.endswith(f" {ADMIN}") and (
+        (item.kind == "SCHEMA" and item.name == f"- {preloading.SCHEMA}")
+        or (item.kind == "ACL" and item.name == f"- SCHEMA {preloading.SCHEMA}")
+        or (item.kind == "ACL" and item.name.startswith(f"{preloading.SCHEMA} "))
+    )
 
 
 class _Loading:

@@ -150,7 +150,9 @@ class Platform(CentralParts):
 
     @cached_property
     def extensions(self) -> Extensions:
-        return Extensions(self.clusters, self.databases)
+        return Extensions(
+            self.store, self.clusters, self.databases, self.instances, self.configuring
+        )
 
     @cached_property
     def ownership(self) -> Ownership:

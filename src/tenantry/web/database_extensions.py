@@ -1,5 +1,6 @@
 """The extensions of one database."""
 
+import uuid
 from typing import Annotated
 
 from fastapi import Request, Response
@@ -7,6 +8,7 @@ from fastapi import Request, Response
 from tenantry.base.errors import NotFound
 from tenantry.pg.extensions import Extension
 from tenantry.services.bodies.databases import AddExtension, is_extension_name
+from tenantry.services.extensions.service import Changed
 from tenantry.services.requests.service import Caller
 from tenantry.web import pages
 from tenantry.web.database_pages import attempt, page_of
@@ -44,8 +46,9 @@ async def index(
         database_id,
         "database_extensions.html",
         tab="/extensions",
-        there=[each for each in found if each.installed_version is not None],
+        there=[each for each in found if each.installed_version or each.pending_restart],
         offered=[each for each in found if each.installed_version is None and each.installable],
+        preloads=any(each.preloads for each in found),
         problem=tried.problem,
     )
 
@@ -60,15 +63,15 @@ async def add(
 ) -> Response:
     """Create an extension, with those that it requires."""
     body = read(AddExtension, form)
-    await once(
+    made = await once(
         lambda: caller.idempotent(
-            Extension,
+            Changed,
             lambda tx, _: platform.extensions.add(
-                tx, caller.actor, database_id, body.name, body.schema_
+                tx, caller.actor, database_id, body.name, body.schema_, restart=body.restart
             ),
         )
     )
-    return pages.go(request, f"/databases/{database_id}/extensions?done=extension-added")
+    return _go(request, database_id, made, "extension-added")
 
 
 @router.post(f"{_PATH}/{{name}}/remove")
@@ -78,10 +81,21 @@ async def remove(
     caller: Writer,
     database_id: DatabaseId,
     name: str,
+    form: CurrentForm,
 ) -> Response:
     """Drop an extension that nothing uses."""
     if not is_extension_name(name):
         raise NotFound("This database has no such extension.")
     async with caller.transaction() as tx:
-        await platform.extensions.remove(tx, caller.actor, database_id, name)
-    return pages.go(request, f"/databases/{database_id}/extensions?done=extension-removed")
+        gone = await platform.extensions.remove(
+            tx, caller.actor, database_id, name, restart=form.get("restart") == "yes"
+        )
+    return _go(request, database_id, gone, "extension-removed")
+
+
+def _go(request: Request, database_id: uuid.UUID, changed: Changed, done: str) -> Response:
+    path = f"/databases/{database_id}"
+    if changed.operation is not None:
+        return pages.go(request, f"{path}/instance?done=begun")
+    waits = changed.extension.pending_restart
+    return pages.go(request, f"{path}/extensions?done={'extension-waits' if waits else done}")

@@ -10,6 +10,7 @@ from tenantry.base.errors import NotFound
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import Filter, OperationRow
 from tenantry.control.store import Tx
+from tenantry.services.databases.hosts import direct_host
 from tenantry.services.instances.model import InstanceUse
 from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
@@ -54,6 +55,7 @@ async def instance(
         doing=words.instance_state(use.status if use else None, latest.rows),
         problem=tried.problem,
         operations=latest.rows,
+        host=direct_host(platform.settings, row.container_name),
         enforced=platform.instances.limits_are_enforced(row.driver),
     )
 

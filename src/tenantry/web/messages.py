@@ -103,6 +103,7 @@ PAGES = {
     "PATCH /api/databases/{id}": "“Settings”",
     "PATCH /api/databases/{id}/settings": "“Instance”",
     "POST /api/databases/{id}/move": "“Settings”",
+    "POST /api/databases/{id}/explain": "“Queries”",
     "POST /api/databases/{id}/start": "`tenantry db start`",
     "POST /api/databases/{id}/rotate-password": "“Rotate password”",
 }

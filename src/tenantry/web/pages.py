@@ -46,6 +46,7 @@ _DONE = {
     "role-deleted": "The role was deleted.",
     "begun": "It has begun; its progress is below.",
     "extension-added": "The extension was added.",
+    "extension-waits": "It waits until the instance is restarted.",
     "extension-removed": "The extension was removed.",
     "role-updated": "The role was changed.",
     "backup-deleted": "The backup was deleted.",

@@ -75,15 +75,7 @@ def of_role(settings: Settings, role: Role, password: str = MASK) -> list[Offere
     """Return an additional role's strings as ``of_database`` does."""
     database, username = role.database, role.row.username
     found = {
-        form: main_strings(
-            settings,
-            username,
-            password,
-            database.database_name,
-            Style(form),
-            port=database.direct_port,
-        )
-        for form in FORMATS
+        form: main_strings(settings, database, username, password, Style(form)) for form in FORMATS
     }
     return _offered(found)
 

@@ -118,10 +118,11 @@ class AddCluster(TypedDict):
 
 
 class AddExtension(TypedDict):
-    """An extension to install, in an existing schema."""
+    """An extension to install, in an existing schema: ``public``, if none is named."""
 
     name: str
-    schema: NotRequired[str]
+    schema: NotRequired[str | None]
+    restart: NotRequired[bool]
 
 
 class AddedEntry(TypedDict):
@@ -544,6 +545,20 @@ class Changed(TypedDict):
     rows: int
 
 
+class ChangedExtension(TypedDict):
+    """An extension that was added or removed."""
+
+    name: str
+    description: str | None
+    default_version: str
+    installable: bool
+    installed_version: str | None
+    schema: str | None
+    preloads: bool
+    pending_restart: bool
+    operation_id: str | None
+
+
 class Channel(TypedDict):
     """Where alerts and events are sent. Of a URL only the host is shown."""
 
@@ -607,7 +622,10 @@ class Compared(TypedDict):
 
 
 class Connection(TypedDict):
+    """How the cluster's own port is reached."""
+
     host: str
+    host_detail: NotRequired[str | None]
     port: int
     username: str
     password: str
@@ -1047,6 +1065,8 @@ class Extension(TypedDict):
     installable: bool
     installed_version: str | None
     schema: str | None
+    preloads: bool
+    pending_restart: bool
 
 
 class FieldProblem(TypedDict):

@@ -1033,25 +1033,41 @@ class Extensions(_Group):
         body: models.AddExtension,
         *,
         idempotency_key: str | None = None,
-    ) -> models.Extension:
-        """Install an extension, and those that it requires, in one of the database's schemas."""
+    ) -> models.ChangedExtension:
+        """Install an extension, and those that it requires, in one of the database's schemas.
+
+        One that ``preloads`` is only for an instance. If its server has not loaded the
+        library yet, the extension is created by the operation that restarts it: with
+        ``restart`` that begins now.
+        """
         request = exchange.post(
             f"/api/databases/{segment(identifier)}/extensions",
             key=idempotency_key,
             body=body,
         )
         response = self._sender.send(request)
-        answer: models.Extension = exchange.data(response)
+        answer: models.ChangedExtension = exchange.data(response)
         return answer
 
-    def remove(self, identifier: str, name: str) -> models.Extension:
-        """Remove an extension that no object depends on."""
+    def remove(
+        self,
+        identifier: str,
+        name: str,
+        *,
+        restart: bool | None = None,
+    ) -> models.ChangedExtension:
+        """Remove an extension that no object depends on.
+
+        The server of an instance has its library loaded until it is restarted: with
+        ``restart`` now.
+        """
         request = Request(
             "DELETE",
             f"/api/databases/{segment(identifier)}/extensions/{segment(name)}",
+            query={"restart": restart},
         )
         response = self._sender.send(request)
-        answer: models.Extension = exchange.data(response)
+        answer: models.ChangedExtension = exchange.data(response)
         return answer
 
 

@@ -402,7 +402,7 @@ def _own_schema(text: str) -> str:
 
 
 class AddExtension(Body):
-    """An extension to install, in an existing schema."""
+    """An extension to install, in an existing schema: ``public``, if none is named."""
 
     name: Annotated[
         str,
@@ -411,9 +411,19 @@ class AddExtension(Body):
         Field(examples=["pg_trgm"]),
     ]
     schema_: Annotated[
-        str,
-        StringConstraints(min_length=1, max_length=63),
-        AfterValidator(readable),
-        AfterValidator(_own_schema),
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=63),
+            AfterValidator(readable),
+            AfterValidator(_own_schema),
+        ]
+        | None,
         Field(alias="schema", examples=["public"]),
-    ] = "public"
+    ] = None
+    restart: Annotated[
+        bool,
+        Field(
+            description="Whether to restart the instance now if its server has to load the library,"
+            " which ends all its sessions."
+        ),
+    ] = False

@@ -8,11 +8,7 @@ that finds that file, after a crash too, completes the change or restores the pr
 import asyncio
 import contextlib
 import datetime as dt
-import os
-import signal
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import structlog
@@ -24,17 +20,14 @@ from tenantry.base.errors import Conflict, MachineError, Unavailable
 from tenantry.base.events import CertificateInstalled, CertificateRevoked, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.host import certificates, files, packages, processes
+from tenantry.host import certificates, files, packages
 from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate
-from tenantry.pg import tls
-from tenantry.pg.clusters import Cluster
 from tenantry.services.certificates import plan
 from tenantry.services.certificates.model import CertificateStatus, Revocation, TlsEndpoint, Tries
 from tenantry.services.certificates.plan import Failures, InPlace, Keep, Obtain, Wait, Wanted
+from tenantry.services.certificates.servers import Servers, shows
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.pooling.service import Pooler
-from tenantry.services.sites import process as sites
-from tenantry.services.sites.process import SiteProcess
 
 if TYPE_CHECKING:
     from tenantry.host.acme import Authority
@@ -47,25 +40,13 @@ _POLL_SECONDS = 0.05
 _LOCK_SECONDS = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Server:
-    """A running server with a TLS port."""
-
-    name: str
-    port: int
-    reload: Callable[[], Awaitable[None]]
-    host: str = "127.0.0.1"
-    postgres: bool = True
-
-
 class Certificates:
     """The one certificate of an installation."""
 
     def __init__(self, settings: Settings, fleet: Fleet, pooler: Pooler) -> None:
         home = Home(settings.home)
         self._settings = settings
-        self._fleet = fleet
-        self._pooler = pooler
+        self._servers = Servers(settings, fleet, pooler)
         self._own = OwnAuthority(home.ca_certificate, home.tls / "ca.key")
         self._file = home.certificate
         self._before = home.tls / "previous.pem"
@@ -105,8 +86,8 @@ class Certificates:
         """Return each running server's port, and whether it serves the installed certificate."""
         held = self._held()
         return [
-            TlsEndpoint(each.name, each.port, held is not None and await _shows(each, held))
-            for each in self._running()
+            TlsEndpoint(each.name, each.port, held is not None and await shows(each, held))
+            for each in self._servers.running()
         ]
 
     # ── verbs ────────────────────────────────────────────────────────────────
@@ -209,11 +190,30 @@ class Certificates:
             elif self._source == OWN:
                 new = self._own.issue(self._names_here)
             else:
-                new = await self._authority(self._source).obtain(self._settings.domain)
+                new = await self._certified()
             self._put_in_place(new)
             await self._put_in_service()
         self._save(Tries(revoke=self._tries().revoke))
         emit(CertificateInstalled(self._settings.domain))
+
+    async def _certified(self) -> ServerCertificate:
+        """Obtain a certificate from the ACME authority.
+
+        If it is not issued for the hosts of instances, which are tried again later, the domain has
+        one nevertheless, if another one is due.
+        """
+        authority, domain = self._authority(self._source), self._settings.domain
+        try:
+            return await authority.obtain(self._names_in_dns)
+        except MachineError as error:
+            held, tries = self._held(), self._tries()
+            in_place = self._in_place(held, tries) if held else None
+            wanted = Wanted(self._source, frozenset([domain]))
+            step = plan.decide(wanted, in_place, Failures(), _now())
+            if self._names_in_dns == [domain] or isinstance(step, Keep):
+                raise
+            log.warning("certificate.without_instances", error=str(error))
+            return await authority.obtain([domain])
 
     @contextlib.contextmanager
     def _counting_failures(self) -> Iterator[None]:
@@ -267,13 +267,13 @@ class Certificates:
         """Reload servers that do not serve it, and return the names of those that still do not."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + _SHOW_SECONDS
-        wrong = [each for each in self._running() if not await _shows(each, wanted)]
+        wrong = [each for each in self._servers.running() if not await shows(each, wanted)]
         for each in wrong:
             with contextlib.suppress(Unavailable):  # it has until the deadline to start
                 await each.reload()
         while wrong and clock() < deadline:
             await asyncio.sleep(_POLL_SECONDS)
-            wrong = [each for each in self._running() if not await _shows(each, wanted)]
+            wrong = [each for each in self._servers.running() if not await shows(each, wanted)]
         return " and ".join(each.name for each in wrong)
 
     async def _revoke_replaced(self) -> None:
@@ -292,7 +292,18 @@ class Certificates:
 
     @property
     def _names_here(self) -> list[str]:
-        return certificates.server_names(self._settings.domain)
+        return certificates.server_names(self._settings.domain, self._settings.instance_domain)
+
+    @property
+    def _names_in_dns(self) -> list[str]:
+        """The names that an ACME authority certifies, the domain first.
+
+        Only by an answer in DNS does it certify all hosts of instances at once.
+        """
+        domain, below = self._settings.domain, self._settings.instance_domain
+        if below is None or self._settings.acme.dns_hook is None:
+            return [domain]
+        return [domain, certificates.wildcard(below)]
 
     @property
     def _wanted_of_own(self) -> Wanted:
@@ -314,7 +325,7 @@ class Certificates:
             return Wanted(self._source, frozenset(), fingerprint)
         if self._settings.acme.directory is None:
             return self._wanted_of_own
-        return Wanted(self._source, frozenset([self._settings.domain]))
+        return Wanted(self._source, frozenset(self._names_in_dns))
 
     def _given(self) -> ServerCertificate:
         path = self._settings.certificate
@@ -379,56 +390,6 @@ class Certificates:
     def _save(self, tries: Tries) -> None:
         files.write_atomically(self._tries_file, tries.model_dump_json(indent=2))
 
-    def _running(self) -> list[_Server]:
-        async def reload_cluster(cluster: Cluster) -> None:
-            self._fleet.ensure_certificate(cluster)
-            cluster.reload()
-
-        servers = [
-            _Server(each.name, each.address.port, partial(reload_cluster, each))
-            for each in self._fleet.of_tenants
-            if each.pid() is not None
-        ]
-        if self._pooler.pid() is not None:
-            servers.append(_Server("pooler", self._settings.pool.port, self._pooler.reload))
-        return [*servers, *self._http_servers(), *self._sites()]
-
-    def _sites(self) -> Iterator[_Server]:
-        home = Home(self._settings.home)
-        for each in sites.every(home):
-            if (port := each.port()) is not None and each.pid() is not None:
-                reload = partial(_reload_site, home, each, port)
-                yield _Server(f"site-{port}", port, reload, postgres=False)
-
-    def _http_servers(self) -> Iterator[_Server]:
-        here = self._settings
-        for name, host, port, has_tls in (
-            ("api", here.api.host, here.api.port, here.api_tls),
-            ("rest", here.rest.host, here.rest.port, here.rest_tls),
-            ("cache", here.cache.host, here.cache.port, here.cache_tls),
-        ):
-            files = Home(here.home).run.glob(f"{name}*.pid")  # the data API has several
-            pids = [pid for each in files if (pid := processes.pid_of_part(each))]
-            if has_tls and pids:
-                local = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104
-                reload = partial(_reload_http, pids, local, port)
-                yield _Server(name, port, reload, host=local, postgres=False)
-
-
-async def _reload_http(pids: Sequence[int], host: str, port: int) -> None:
-    # Raises Unavailable if none serves yet.
-    await tls.shown_certificate(host, port, postgres=False)
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGHUP)
-
-
-async def _reload_site(home: Home, site: SiteProcess, port: int) -> None:
-    # The client takes a while to import, in every process that starts.
-    from tenantry.services.sites.redis_client import reload_certificate  # noqa: PLC0415
-
-    await reload_certificate(home, site, port)
-
 
 _PLANS: dict[type[plan.Step], Literal["keep", "obtain", "wait"]] = {
     Keep: "keep",
@@ -439,11 +400,3 @@ _PLANS: dict[type[plan.Step], Literal["keep", "obtain", "wait"]] = {
 
 def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
-
-
-async def _shows(server: _Server, wanted: ServerCertificate) -> bool:
-    try:
-        shown = await tls.shown_certificate(server.host, server.port, postgres=server.postgres)
-    except Unavailable:
-        return False
-    return shown == wanted.leaf.public_bytes(Encoding.DER)

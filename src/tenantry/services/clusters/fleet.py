@@ -188,11 +188,14 @@ class Fleet(FleetFile):
             values = parameters.control_parameters()
             rules: str | None = self.first_rules(cluster)
         else:
-            values = parameters.shared_parameters(
-                self.sizing_of(cluster),
-                version=version_of(cluster),
-                certificate=str(self._certificate(cluster)),
-            ) | dict(cluster.parameters)
+            values = parameters.overridden(
+                parameters.shared_parameters(
+                    self.sizing_of(cluster),
+                    version=version_of(cluster),
+                    certificate=str(self._certificate(cluster)),
+                ),
+                dict(cluster.parameters),
+            )
             rules = None  # they contain the allowlists: services.network writes them
         values |= {
             "port": str(cluster.address.port),

@@ -10,6 +10,7 @@ from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
 from tenantry.control.attributes import Attributes
 from tenantry.control.databases import DatabaseRow
+from tenantry.services.databases.hosts import direct_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +131,10 @@ def connection_strings(
     settings: Settings, row: DatabaseRow, password: str, style: Style | None = None
 ) -> ConnectionStrings:
     """Return all connection strings, with ``password`` (or a mask); default style: psql's."""
-    strings = main_strings(
-        settings, row.username, password, row.database_name, style, port=row.direct_port
-    )
+    strings = main_strings(settings, row, row.username, password, style)
     if not row.has_shadow:
         return strings
-    shadow = main_strings(
-        settings, row.username, password, row.shadow_name, style, port=row.direct_port
-    )
+    shadow = main_strings(settings, row, row.username, password, style, name=row.shadow_name)
     return replace(
         strings,
         shadow_database_url=shadow.connection_string,
@@ -152,21 +149,23 @@ def connection_strings(
 
 def main_strings(
     settings: Settings,
+    row: DatabaseRow,
     username: str,
     password: str,
-    database: str,
     style: Style | None = None,
     *,
-    port: int,
+    name: str | None = None,
 ) -> ConnectionStrings:
-    """Return the connection strings of one database, without a shadow.
+    """Return the connection strings of a login of a database, without those of its shadow.
 
-    ``port`` is the cluster's own.
+    ``name`` is that of another database on the same cluster.
     """
     style = style or Style()
     prisma = replace(style, format="prisma")
-    direct = Login(settings.domain, port, username, password, database)
-    pooled = replace(direct, port=settings.pool.port, pooled=True)
+    host = direct_host(settings, row.container_name).name
+    direct = Login(host, row.direct_port, username, password, name or row.database_name)
+    # All databases have the pooler's port in common, and its host: it stays when they move.
+    pooled = replace(direct, host=settings.domain, port=settings.pool.port, pooled=True)
     return ConnectionStrings(
         style.render(direct),
         style.render(pooled),

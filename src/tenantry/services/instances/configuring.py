@@ -1,4 +1,4 @@
-"""The size of instances, and the parameters that their owners set.
+"""The size of instances, and the parameters and libraries that their owners set.
 
 The rows say what is wanted; the fleet's file, the server's files and its limits follow after the
 commit, and a pass of reconciliation does it after a crash in between. Parameters that need a
@@ -24,8 +24,9 @@ from tenantry.control.clusters import ClusterRow
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.store import ControlStore, Tx, as_platform
-from tenantry.pg import parameters, settable
+from tenantry.pg import parameters, preloading, settable
 from tenantry.pg.connections import ADMIN, connect
+from tenantry.pg.parameters import PRELOADED
 from tenantry.pg.settable import Parameter
 from tenantry.services.clusters import listening
 from tenantry.services.clusters.fleet import Fleet
@@ -34,7 +35,7 @@ from tenantry.services.clusters.pools import instance_stopped
 from tenantry.services.databases.model import Changes
 from tenantry.services.databases.service import Databases
 from tenantry.services.instances import plan, starting
-from tenantry.services.instances.model import Configured, Setting, Size
+from tenantry.services.instances.model import Configured, Libraries, Setting, Size
 from tenantry.services.instances.service import Instances, require_instance
 from tenantry.services.requests.service import Caller
 
@@ -126,6 +127,49 @@ class Configuring:
             operation = await self._instances.restart(tx, actor, database_id)
             return replace(found, operation=operation)
         return found
+
+    # ── libraries ────────────────────────────────────────────────────────────
+
+    async def preload(self, tx: Tx, row: DatabaseRow, name: str, *, load: bool) -> bool:
+        """Have an instance's server load the library of an extension when it is started, or not.
+
+        Return whether that waits for a restart. Raises Conflict, Unavailable.
+        """
+        require_instance(row)
+        async with as_platform(tx):
+            cluster_row = await _cluster_row(tx, row)
+        there = await self._parameters(cluster_row)
+        found = self._libraries(cluster_row, there)
+        change = preloading.with_library if load else preloading.without_library
+        whole = change(cluster_row.wanted_parameters, name)
+        in_files = cluster_row.parameters
+        if (name in found.loaded) is load or name in found.always:
+            in_files = change(in_files, name)
+        restarts = {each.name for each in there.values() if each.needs_restart}
+        now, later = plan.divided(whole, in_files, restarts)
+        if (now, later) != (cluster_row.parameters, cluster_row.next_parameters):
+            async with as_platform(tx):
+                await rows.set_parameters(tx, row.cluster_id, now, later)
+            tx.after_commit(partial(self._follow, row.cluster_id))
+        emit(StepDone("preload", "recorded", row.cluster))
+        return (name in preloading.libraries(now)) is not load
+
+    async def libraries(self, tx: Tx, row: DatabaseRow) -> Libraries:
+        """Return the libraries that an instance's server has loaded, and is to load.
+
+        Raises Conflict, Unavailable.
+        """
+        async with as_platform(tx):
+            cluster_row = await _cluster_row(tx, row)
+        return self._libraries(cluster_row, await self._parameters(cluster_row))
+
+    def _libraries(self, row: ClusterRow, there: Mapping[str, Parameter]) -> Libraries:
+        always = self._defaults(row.version, row.memory_mb)[PRELOADED]
+        return Libraries(
+            loaded=parameters.loaded_libraries(there[PRELOADED].value),
+            own=preloading.libraries(row.wanted_parameters),
+            always=parameters.loaded_libraries(always),
+        )
 
     # ── size ─────────────────────────────────────────────────────────────────
 

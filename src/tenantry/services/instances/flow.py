@@ -26,7 +26,7 @@ from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.clusters.members import Member
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import steps
-from tenantry.services.instances import starting
+from tenantry.services.instances import extending, starting
 from tenantry.services.instances.model import CREATE, RESTART, START, STOP, Progress
 from tenantry.services.network.service import Network
 from tenantry.services.operations.model import (
@@ -160,6 +160,7 @@ class InstanceFlow:
                 f"{run.state.refusal} It runs without that.",
                 hint="Set other values, or reset them: PATCH /api/databases/{id}/settings.",
             )
+        await extending.ensure(self.store, self.clusters, await self._cluster_row(row))
         return Done({"database_id": str(row.id), "status": "running"})
 
     async def _stop(self, run: InstanceRun) -> Outcome:

@@ -66,6 +66,22 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True)
+class Libraries:
+    """The libraries that an instance's server has ``loaded`` when it was started, by name.
+
+    ``own`` are those of extensions that its owner wants, ``always`` those of the platform.
+    """
+
+    loaded: list[str]
+    own: list[str]
+    always: list[str]
+
+    def pending(self, name: str) -> bool:
+        """Whether a restart loads this library, or does not load it any more."""
+        return (name in self.loaded) is not (name in self.own or name in self.always)
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceUse:
     """What an instance is doing, and what it takes of the machine.
 

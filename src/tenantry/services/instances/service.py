@@ -160,12 +160,7 @@ class Instances:
         size = await self.size(tx, actor, customer_id, asked)
         self.require_memory(size.memory_mb, known)
         version = self.version(asked)
-        container_name = plan.container_name(
-            attributes.name or "",
-            attributes.environment,
-            {each.container_name for each in known if each.container_name},
-            names.suffix_of(database_name),
-        )
+        container_name = container_name_for(attributes, database_name, known)
         member = Member(
             name=plan.cluster_name(database_name, {each.name for each in known}),
             driver=asked.driver,
@@ -288,6 +283,21 @@ class Instances:
             started_at=now.started_at,
             unmanaged=beside,
         )
+
+
+def container_name_for(
+    attributes: Attributes, database_name: str, known: Iterable[ClusterRow]
+) -> str:
+    """Return the name that a new instance of a database gets, beside the ``known`` clusters.
+
+    Raises InvalidInput for a name that is too long.
+    """
+    return plan.container_name(
+        attributes.name or "",
+        attributes.environment,
+        {each.container_name for each in known if each.container_name},
+        names.suffix_of(database_name),
+    )
 
 
 def require_instance(row: DatabaseRow) -> None:

@@ -11,11 +11,12 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.store import Tx, as_platform
 from tenantry.host.packages import extensions_of
-from tenantry.pg import api_roles, catalog, extensions, logins, unmanaged
+from tenantry.pg import api_roles, catalog, extensions, logins, preloading, unmanaged
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.clusters.pools import ClusterPools, instance_stopped
+from tenantry.services.databases.hosts import direct_host
 from tenantry.services.databases.service import Databases
-from tenantry.services.instances.service import Instances
+from tenantry.services.instances.service import Instances, container_name_for
 from tenantry.services.moves import plan
 from tenantry.services.moves.flow import MoveFlow, require_movable
 from tenantry.services.moves.model import (
@@ -64,18 +65,21 @@ class Moves:
             await operations.require_free(tx, "database", row.id)
             await require_movable(tx, row, to_instance=wanted.instance is not None)
         name: str | None = None
+        instance: str | None = None
         if wanted.instance is None:
             cluster = await self._shared(actor, row, wanted.cluster)
             name = cluster.name
             version, port, memory_mb = cluster.version, cluster.port, None
             async with self._clusters.connection(cluster.id) as server:
-                there = await extensions.installed(server)
+                there = await extensions.installed(server) - preloading.ALLOWED.keys()
         else:
             await self._instances.require_driver(wanted.instance.driver)
             version = self._instances.version(wanted.instance)
             async with self._store.transaction(audit.PLATFORM) as tx:
                 its = await self._instances.size(tx, actor, row.customer_id, wanted.instance)
-            port = self._fleet.free_port(each.port for each in await self._clusters.every())
+            known = await self._clusters.every()
+            port = self._fleet.free_port(each.port for each in known)
+            instance = container_name_for(row, row.database_name, known)
             memory_mb = its.memory_mb
             there = extensions_of(version)
         plan.require_target(
@@ -94,7 +98,7 @@ class Moves:
             kind="shared" if wanted.instance is None else "dedicated",
             cluster=name,
             version=version,
-            host=self._settings.domain,
+            host=direct_host(self._settings, instance).name,
             port=port,
             size_bytes=size,
             expected_wait_seconds=round(expected, 1),
