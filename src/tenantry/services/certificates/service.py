@@ -13,7 +13,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import structlog
 from cryptography import x509
@@ -29,15 +29,13 @@ from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate
 from tenantry.pg import tls
 from tenantry.pg.clusters import Cluster
 from tenantry.services.certificates import plan
+from tenantry.services.certificates.authorities import acme_authority
 from tenantry.services.certificates.model import CertificateStatus, Revocation, TlsEndpoint, Tries
 from tenantry.services.certificates.plan import Failures, InPlace, Keep, Obtain, Wait, Wanted
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.sites import process as sites
 from tenantry.services.sites.process import SiteProcess
-
-if TYPE_CHECKING:
-    from tenantry.host.acme import Authority
 
 log = structlog.get_logger()
 
@@ -70,7 +68,6 @@ class Certificates:
         self._file = home.certificate
         self._before = home.tls / "previous.pem"
         self._tries_file = home.tls / "tries.json"
-        self._account_key = home.tls / "acme-account.key"
         self._lock = home.tls / "lock"
 
     # ── status ───────────────────────────────────────────────────────────────
@@ -209,7 +206,9 @@ class Certificates:
             elif self._source == OWN:
                 new = self._own.issue(self._names_here)
             else:
-                new = await self._authority(self._source).obtain(self._settings.domain)
+                new = await acme_authority(self._settings, self._source).obtain(
+                    self._settings.domain
+                )
             self._put_in_place(new)
             await self._put_in_service()
         self._save(Tries(revoke=self._tries().revoke))
@@ -283,7 +282,7 @@ class Certificates:
         for each in [each for each in tries.revoke if each.fingerprint != held.fingerprint]:
             with self._counting_failures():
                 certificate = x509.load_pem_x509_certificate(each.certificate.encode())
-                await self._authority(each.source).revoke(certificate, each.reason)
+                await acme_authority(self._settings, each.source).revoke(certificate, each.reason)
             tries.revoke.remove(each)
             self._save(tries)
             emit(CertificateRevoked(f"{certificate.serial_number:x}"))
@@ -322,20 +321,6 @@ class Certificates:
             raise TypeError("no file was given")
         key = self._settings.certificate_key or path
         return certificates.read_given(path, key, self._settings.domain)
-
-    def _authority(self, directory: str) -> "Authority":
-        # Its libraries take 70 ms to import, in every process that starts, and few use an
-        # authority.
-        from tenantry.host.acme import Authority  # noqa: PLC0415
-
-        return Authority(
-            directory=directory,
-            account_key=self._account_key,
-            email=self._settings.acme.email,
-            ca_file=self._settings.acme.ca_file,
-            http_port=self._settings.acme.http_port,
-            dns_hook=self._settings.acme.dns_hook,
-        )
 
     def _held(self) -> ServerCertificate | None:
         return certificates.read_server_certificate(self._file)
