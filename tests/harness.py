@@ -258,7 +258,7 @@ class Installation:
             path.parts[-3]: path for path in self.home.glob("clusters/*/data/postmaster.pid")
         }
         files = {"supervisor": run / "supervisor.pid"} | postmasters
-        names = ("pooler", "api", "worker", "cache", "listener")
+        names = ("pooler", "edge", "api", "worker", "cache", "listener")
         files |= {name: run / f"{name}.pid" for name in names}
         files |= {path.stem: path for path in run.glob("rest*.pid")}
         found = {name: processes.read_pid(path) for name, path in files.items()}

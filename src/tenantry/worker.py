@@ -72,6 +72,7 @@ _OWNERSHIP_SECONDS = 60
 _VISITORS_SECONDS = 5
 _REQUESTS_SECONDS = 5
 _CERTIFICATE_SECONDS = 60
+_EDGE_SECONDS = 1
 _HOME_SECONDS = 60
 _PASSWORDS_SECONDS = 60
 _DRILL_SECONDS = 60
@@ -265,11 +266,21 @@ def _upkeep(platform: Platform) -> tuple[Periodic, ...]:
         (_HOME_SECONDS, "home files", platform.home_keeper.keep),
         (_OWNERSHIP_SECONDS, "ownership", platform.ownership.check_next),
         (_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep),
+        *_of_edge(platform),
         (_LOOK_FAR_SECONDS, "repositories", backups.look_into_others),
         (_LOOK_FAR_SECONDS, "left repositories", backups.remove_left),
         (_MIRROR_SECONDS, "mirror", backups.mirror.follow),
         (_SCHEDULE_SECONDS, "scheduled backups", platform.backup_schedules.begin_due),
         (_VERIFY_SECONDS, "verifying backups", platform.backups.verify_next),
+    )
+
+
+def _of_edge(platform: Platform) -> tuple[Periodic, ...]:
+    if not platform.settings.edge:
+        return ()
+    return (
+        (_EDGE_SECONDS, "edge", platform.edge.keep),
+        (_CERTIFICATE_SECONDS, "edge's certificates", platform.edge.certificates.keep),
     )
 
 

@@ -29,6 +29,7 @@ from tenantry.services.cache_usage.counting import Counts
 from tenantry.services.caching.lookups import Lookups
 from tenantry.services.caching.proxying import Proxy
 from tenantry.services.caching.upstreams import SETTING, Upstreams
+from tenantry.services.requests.proxies import Trusted
 from tenantry.services.sites.model import ServedSite
 
 KEY = Secret("tnx_the_key_of_a_site")
@@ -302,7 +303,7 @@ def cache_service(lookups: Lookups | None = None) -> Iterator[Service]:
         )
         counts = Counts()
         sites = Sites(directory, counts, lookups)
-        app = create_app(sites, Proxy(Upstreams(), seal), ())
+        app = create_app(sites, Proxy(Upstreams(), seal), Trusted())
         url = f"http://127.0.0.1:{cache_port}"
         headers = {"authorization": f"Bearer {KEY.reveal()}", "x-upstream-key": UPSTREAM_KEY}
         with (

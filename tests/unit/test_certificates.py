@@ -164,13 +164,13 @@ def test_an_authoritys_answer_is_read_up_to_a_bound(tmp_path: Path) -> None:
         hostile_authority(b"[" * 2**20, times=64) as (directory, sent),
         pytest.raises(AcmeFailed, match="an answer has more than 1,048,576 bytes"),
     ):
-        asyncio.run(Authority(directory, tmp_path / "key").obtain(["db.example.com"]))
+        asyncio.run(Authority(directory, tmp_path / "key").obtain("db.example.com"))
     assert sum(sent) < 16 * 2**20  # what the kernel takes for a reader that is gone
 
 
 def test_an_authoritys_answer_that_breaks_off_is_reported(tmp_path: Path) -> None:
     with hostile_authority(b"{", times=1) as (directory, _), pytest.raises(AcmeFailed):
-        asyncio.run(Authority(directory, tmp_path / "key").obtain(["db.example.com"]))
+        asyncio.run(Authority(directory, tmp_path / "key").obtain("db.example.com"))
 
 
 # ── a certificate that somebody else looks after ─────────────────────────────

@@ -24,6 +24,7 @@ from tenantry.rest.memory import SMALL
 from tenantry.services.application_users.service import ApplicationUsers
 from tenantry.services.data_api.model import ServedDatabase
 from tenantry.services.data_api.traffic import Traffic
+from tenantry.services.requests.proxies import Trusted
 from tenantry_rest import Answer, HttpRequest
 
 Message = MutableMapping[str, Any]
@@ -52,7 +53,7 @@ class Served:
 
         self.databases = Databases(source, fetch, Budget(1000), make)
         users = Authentication(ApplicationUsers(None, "localhost"), lambda name: name)
-        self.app = Application(self.databases, Bodies(), Traffic("rest"), users, ())
+        self.app = Application(self.databases, Bodies(), Traffic("rest"), users, Trusted())
 
     async def _empty(self, _: HttpRequest) -> Answer:
         return Answer(200)

@@ -35,7 +35,7 @@ from tenantry.rest.database import EACH_ADDRESS, DatabaseApi
 from tenantry.rest.databases import Databases
 from tenantry.rest.keys import parse_keys
 from tenantry.rest.memory import SMALL, Memory, Share
-from tenantry.rest.routing import Route, route
+from tenantry.rest.routing import Route, database_at, route
 from tenantry.rest.threads import Threads
 from tenantry.services.data_api import process
 from tenantry.services.data_api.model import ServedDatabase
@@ -94,6 +94,30 @@ def test_paths_lead_to_databases(path: str, found: Route | None) -> None:
 def test_what_any_path_leads_to_is_below_the_root(path: str) -> None:
     found = route(path)
     assert found is None or (found.path.startswith("/") and "/" not in found.database)
+
+
+@pytest.mark.parametrize(
+    ("host", "database"),
+    [
+        ("tenant-b7kx2.rest.example.com", "tenant_b7kx2"),
+        ("TENANT-b7kx2.REST.example.com:8443", "tenant_b7kx2"),
+        ("rest.example.com", None),
+        ("a.b.rest.example.com", None),
+        ("tenant-b7kx2.rest.example.org", None),
+        ("tenant_b7kx2.rest.example.com", None),
+        (".rest.example.com", None),
+        ("", None),
+    ],
+)
+def test_a_host_name_is_a_databases(host: str, database: str | None) -> None:
+    assert database_at(host, "example.com") == database
+
+
+def test_a_databases_host_name_leads_to_no_other() -> None:
+    assert route("/rest/v1/todos", "tenant_a") == Route("tenant_a", "/todos")
+    assert route("/auth/v1/token", "tenant_a") == Route("tenant_a", "/token", is_auth=True)
+    for path in ("/tenant_b/rest/v1/todos", "/rest/tenant_b/todos", "/todos", "/"):
+        assert route(path, "tenant_a") is None
 
 
 def test_a_breaker_opens_after_failures_and_lets_one_attempt_through() -> None:

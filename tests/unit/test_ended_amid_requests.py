@@ -16,6 +16,7 @@ from tenantry.services.network.endpoints import PoolerEndpoint
 from tenantry.services.pooling.model import PooledClient
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.requests.limits import Limits
+from tenantry.services.requests.proxies import Trusted
 from tenantry.web import pages
 from tenantry.web.routing import new_router
 
@@ -41,7 +42,7 @@ async def test_a_session_that_is_lost_is_no_defect(
     app = FastAPI()
     app.add_middleware(Frame)
     app.state.limits = Limits(Settings(home=Path("/nowhere")))
-    app.state.trusted_proxies = ()
+    app.state.trusted_proxies = Trusted()
 
     @app.api_route("/api/fails", methods=["GET", "POST", "PATCH"])
     async def fails() -> None:

@@ -5,6 +5,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +58,15 @@ def test_an_address_of_another_machine_is_a_problem() -> None:
 
 def test_a_port_of_roots_is_a_problem_even_for_root() -> None:
     assert preflight.check_port(port(1)).level == "problem"
+
+
+def test_a_part_that_its_service_may_give_low_ports_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    monkeypatch.setattr(preflight, "_first_open_port", lambda: 1024)
+    found = preflight.check_port(replace(port(1), may_be_low=True))
+    assert (found.level, "tenantry service install" in found.hint) == ("problem", True)
 
 
 class Usage(NamedTuple):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.services.requests import proxies
+from tenantry.services.requests.proxies import Trusted
 
 TRUSTED = [ipaddress.ip_network(text) for text in ("127.0.0.1", "10.0.0.0/24", "2001:db8::/64")]
 
@@ -67,7 +68,7 @@ def test_the_scheme_is_the_proxys_to_say(peer: str, said: bytes, scheme: str) ->
         "scheme": "http",
         "headers": [(b"x-forwarded-proto", said), (b"x-real-ip", b"198.51.100.7")],
     }
-    proxies.resolve(scope, TRUSTED)
+    proxies.resolve(scope, Trusted(TRUSTED))
     assert (scope["scheme"], scope["client"]) == (scheme, (peer, 7))
 
 
@@ -84,8 +85,68 @@ def test_the_scheme_is_the_proxys_to_say(peer: str, said: bytes, scheme: str) ->
 )
 def test_the_prefix_is_the_proxys_to_say(peer: str, said: bytes, prefix: str) -> None:
     scope: dict[str, Any] = {"client": (peer, 7), "headers": [(b"x-forwarded-prefix", said)]}
-    proxies.resolve(scope, TRUSTED)
+    proxies.resolve(scope, Trusted(TRUSTED))
     assert scope["state"]["prefix"] == prefix
+
+
+KEY = b"k" * 64
+FORWARDED = (b"x-forwarded-for", b"198.51.100.7")
+
+
+def through_edge(*headers: tuple[bytes, bytes], peer: str = "127.0.0.1") -> dict[str, Any]:
+    scope: dict[str, Any] = {"client": (peer, 7), "scheme": "http", "headers": list(headers)}
+    proxies.resolve(scope, Trusted([], KEY))
+    return scope
+
+
+def test_the_edge_is_known_by_its_key_and_nothing_else() -> None:
+    said = through_edge((b"x-tenantry-edge", KEY), FORWARDED, (b"x-forwarded-proto", b"https"))
+    assert (said["client"], said["scheme"]) == (("198.51.100.7", 7), "https")
+    assert said["state"]["by_edge"] is True
+    without = through_edge(FORWARDED, (b"x-forwarded-proto", b"https"))
+    assert (without["client"], without["scheme"]) == (("127.0.0.1", 7), "http")
+    assert without["state"]["by_edge"] is False
+
+
+def test_only_what_the_edge_itself_has_appended_counts() -> None:
+    headers = [(b"x-forwarded-for", each) for each in (b"203.0.113.9", b"203.0.113.8, 192.0.2.1")]
+    assert through_edge((b"x-tenantry-edge", KEY), *headers)["client"] == ("192.0.2.1", 7)
+
+
+def test_behind_a_trusted_proxy_the_edge_is_one_of_two() -> None:
+    scope: dict[str, Any] = {
+        "client": ("127.0.0.1", 7),
+        "headers": [(b"x-tenantry-edge", KEY), (b"x-forwarded-for", b"198.51.100.7, 10.0.0.9")],
+    }
+    proxies.resolve(scope, Trusted(TRUSTED, KEY))
+    assert scope["client"] == ("198.51.100.7", 7)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"x-tenantry-edge", b"guess"), FORWARDED],
+        [(b"x-tenantry-edge", b""), FORWARDED],
+        [(b"x-tenantry-edge", KEY), (b"x-tenantry-edge", KEY), FORWARDED],
+        [(b"x-tenantry-edge", KEY)],
+        [(b"x-tenantry-edge", KEY), (b"x-forwarded-for", b"nonsense")],
+    ],
+)
+def test_who_only_pretends_to_be_the_edge_has_no_address(
+    headers: list[tuple[bytes, bytes]],
+) -> None:
+    assert through_edge(*headers)["client"] is None
+
+
+def test_the_key_is_passed_on_to_nobody() -> None:
+    for value in (KEY, b"guess"):
+        headers = through_edge((b"x-tenantry-edge", value), FORWARDED)["headers"]
+        assert headers == [FORWARDED]
+
+
+def test_a_request_for_another_protocol_has_the_scheme_below_it() -> None:
+    said = through_edge((b"x-tenantry-edge", KEY), FORWARDED, (b"x-forwarded-proto", b"wss"))
+    assert said["scheme"] == "https"
 
 
 @pytest.mark.parametrize(

@@ -307,3 +307,44 @@ def test_what_is_given_openly_has_no_secrets() -> None:
         "TENANTRY_DOMAIN": "db.example.com",
         "TENANTRY_POOL_PORT": 7432,
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({}, "needs a host name"),
+        ({"DOMAIN": "203.0.113.7"}, "needs a host name"),
+        ({"DOMAIN": "::1"}, "needs a host name"),
+        ({"DOMAIN": "example.com", "EDGE_HTTP_PORT": "443"}, "not three ports"),
+        ({"DOMAIN": "example.com", "EDGE_HTTPS_PORT": "3000"}, "not three ports"),
+    ],
+)
+def test_an_edge_needs_names_and_ports(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], why: str
+) -> None:
+    for name, value in {"EDGE": "on", **given}.items():
+        monkeypatch.setenv(f"TENANTRY_{name}", value)
+    with pytest.raises(MachineError, match=why):
+        load()
+
+
+def test_an_edge_changes_what_clients_use_and_nothing_else() -> None:
+    here = Settings(home=Path("/nowhere"), domain="example.com", edge=True)
+    assert here.rest_url("tenant_b7") == "https://tenant-b7.rest.example.com/rest/v1"
+    assert here.auth_url("tenant_b7") == "https://tenant-b7.rest.example.com/auth/v1"
+    assert here.cache_url == "https://cache.example.com"
+    assert here.api_url == "http://127.0.0.1:3000"
+    elsewhere = here.model_copy(update={"edge_https_port": 8443})
+    assert elsewhere.edge_url("api") == "https://api.example.com:8443"
+    off = Settings(home=Path("/nowhere"), domain="example.com")
+    assert off.rest_url("tenant_b7") == "http://example.com:3001/tenant_b7/rest/v1"
+
+
+def test_challenges_are_answered_behind_an_edge_on_their_port() -> None:
+    def port(**given: int) -> int:
+        here = Settings(home=Path("/nowhere"), domain="example.com", edge=True, **given)  # type: ignore[arg-type]
+        return here.challenge_port
+
+    assert port() == 3003
+    assert port(edge_http_port=8080) == 80
+    assert Settings(home=Path("/nowhere")).challenge_port == 80

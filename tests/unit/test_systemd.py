@@ -65,6 +65,15 @@ def test_a_unit_delegates_control_groups_where_it_can_be_started_again() -> None
     assert set(lines(unit())) - with_groups == {"ProtectControlGroups=yes"}
 
 
+def test_only_an_edge_gets_the_right_to_low_ports() -> None:
+    with_edge = set(systemd.render(replace(unit(), low_ports=True)).splitlines())
+    assert with_edge - set(lines(unit())) == {
+        "CapabilityBoundingSet=CAP_NET_BIND_SERVICE",
+        "AmbientCapabilities=CAP_NET_BIND_SERVICE",
+    }
+    assert "CapabilityBoundingSet=" in lines(unit())
+
+
 def test_a_unit_is_known_by_its_home(tmp_path: Path) -> None:
     """Another home's last part may be the same, and its unit's name then, too."""
     (tmp_path / "tenantry.service").write_text(systemd.render(unit('/srv/a "b"')))

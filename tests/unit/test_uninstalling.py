@@ -13,10 +13,11 @@ from tenantry.services.uninstalling import plan
 
 HOME = Path("/srv/home")
 DATA = (
-    *("admin.key", "backup.key", "backups", "ca.crt", "clusters", "engines", "logs"),
+    *("admin.key", "backup.key", "backups", "ca.crt", "clusters", "edge", "engines", "logs"),
     *("nftables.conf", "pgbackrest", "pooler", "run", "scratch", "seal.key", "statements", "tls"),
 )
 PROGRAMS = ("venv", "venv.lock", "venv-0123456789abcdef", "venv-packages-0123456789abcdef")
+ADDITIONS = ("venv-edge", "venv-edge.new", "venv-edge-0123456789abcdef", "venv-embedder")
 
 
 def left(removal: uninstalling.Removal) -> list[str]:
@@ -28,6 +29,12 @@ def test_all_that_is_made_goes_the_programs_by_their_link_first() -> None:
     assert removal.data == [HOME / name for name in DATA]
     assert removal.programs == [HOME / name for name in PROGRAMS]
     assert removal.left == []
+
+
+def test_programs_that_not_every_installation_has_go_too() -> None:
+    removal = plan(Settings(home=HOME, engines=None), [*ADDITIONS, "venv-edges"])
+    assert sorted(removal.programs) == sorted(HOME / name for name in ADDITIONS)
+    assert left(removal) == ["/srv/home/venv-edges"]
 
 
 def test_what_others_have_put_there_stays() -> None:

@@ -60,6 +60,7 @@ from tenantry.api.frame import Frame
 from tenantry.base.settings import Settings
 from tenantry.host import wheels
 from tenantry.services.platform import open_platform
+from tenantry.services.requests.proxies import Trusted
 
 _ASSETS = "/docs/assets"
 _FAILURE = {"model": Problem, "description": "What was wrong, and what to do next"}
@@ -135,6 +136,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_platform(settings) as platform:
             app.state.platform = platform
+            app.state.trusted_proxies = Trusted.of(settings)
             app.state.limits = platform.requests.limits
             app.state.checking = None
             platform.imports.forget_uploads()
@@ -157,7 +159,7 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=_operation_id,
         responses={"4XX": _FAILURE, "5XX": _FAILURE},
     )
-    app.state.trusted_proxies = settings.proxy_networks
+    app.state.trusted_proxies = Trusted(settings.proxy_networks)
     problems.register(app)
     for resource in _RESOURCES:
         app.include_router(resource.router)

@@ -109,7 +109,9 @@ def _is_local(request: Request, call: Call) -> bool:
 
     Any page can have a browser of this machine send a request here, under a host name of its own.
     """
-    if set(request.headers) & _OF_PROXIES or not _names_this_machine(request):
+    if request.state.by_edge or set(request.headers) & _OF_PROXIES:
+        return False
+    if not _names_this_machine(request):
         return False
     try:
         return ipaddress.ip_address(call.address or "").is_loopback

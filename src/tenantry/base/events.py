@@ -102,6 +102,14 @@ class PoolSizeChanged(Change):
     pass
 
 
+class EdgeConfigured(Change):
+    pass
+
+
+class EdgeStarted(Change):
+    pass
+
+
 class PoolerFilesWritten(Change):
     pass
 

@@ -33,6 +33,16 @@ class Home:
         return self.tls / "server.pem"
 
     @property
+    def edge(self) -> Path:
+        """The edge's configuration and certificates, and the key by which it proves itself."""
+        return self.root / "edge"
+
+    @property
+    def edge_key(self) -> Path:
+        """The key that the edge sends with each request that it passes on."""
+        return self.edge / "key"
+
+    @property
     def clusters(self) -> Path:
         return self.root / "clusters"
 
@@ -106,6 +116,7 @@ class Home:
     def private_folders(self) -> tuple[Path, ...]:
         return (
             self.tls,
+            self.edge,
             self.clusters,
             self.pooler,
             self.sites,

@@ -47,6 +47,8 @@ from tenantry.base.setting_types import TIME, Port, WholePath
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+_FIRST_OPEN_PORT = 1024  # by default: ip(7), ip_unprivileged_port_start
+HTTPS = 443  # the port that URLs do not name
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 # A name that authorities certify: not localhost, and not an address (its last part is digits).
 _CERTIFIABLE = re.compile(r".+\.(?=[a-z0-9-]*[a-z])[a-z0-9-]+")
@@ -126,6 +128,10 @@ class Settings(BaseSettings):
     alert: Alert = Alert()
     certificate: WholePath | None = None
     certificate_key: WholePath | None = None
+    edge: bool = False
+    edge_http_port: Port = 80
+    edge_https_port: Port = 443
+    edge_challenge_port: Port = 3003
 
     @field_validator("home")
     @classmethod
@@ -141,10 +147,8 @@ class Settings(BaseSettings):
     @classmethod
     def _host_name(cls, domain: str) -> str:
         name = domain.strip().rstrip(".").lower()
-        try:
+        if _is_address(name):
             return str(ipaddress.ip_address(name))
-        except ValueError:
-            pass
         if len(name) > _LONGEST_HOST or not _HOST_NAME.fullmatch(name):
             raise ValueError("is not a host name or an IP address")
         return name
@@ -181,6 +185,23 @@ class Settings(BaseSettings):
         if not _CERTIFIABLE.fullmatch(self.domain):
             raise ValueError(
                 "TENANTRY_ACME_DIRECTORY needs a name such as db.example.com as TENANTRY_DOMAIN"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _edge_has_names(self) -> Self:
+        if not self.edge:
+            return self
+        if "domain" not in self.model_fields_set or _is_address(self.domain):
+            raise ValueError(
+                "TENANTRY_EDGE needs a host name such as example.com as TENANTRY_DOMAIN"
+            )
+        ports = {self.edge_http_port, self.edge_https_port, self.edge_challenge_port}
+        others = {self.api.port, self.rest.port, self.cache.port, self.pg_port, self.pool.port}
+        if len(ports) < 3 or ports & others:  # noqa: PLR2004 (all of them differ)
+            raise ValueError(
+                "TENANTRY_EDGE_HTTP_PORT, TENANTRY_EDGE_HTTPS_PORT and TENANTRY_EDGE_CHALLENGE_PORT"
+                " are not three ports that no other setting has"
             )
         return self
 
@@ -259,15 +280,44 @@ class Settings(BaseSettings):
 
     def rest_url(self, database_name: str) -> str:
         """Return the URL of the data API of a database, for its clients."""
-        return f"{self.rest_root}/{database_name}/rest/v1"
+        return f"{self._rest_of(database_name)}/rest/v1"
 
     def auth_url(self, database_name: str) -> str:
         """Return the URL at which the users of a database's application sign in."""
-        return f"{self.rest_root}/{database_name}/auth/v1"
+        return f"{self._rest_of(database_name)}/auth/v1"
+
+    def _rest_of(self, database_name: str) -> str:
+        if self.edge:
+            return self.edge_url(f"{database_name.replace('_', '-')}.rest")
+        return f"{self.rest_root}/{database_name}"
+
+    def edge_url(self, name: str) -> str:
+        """Return the URL of a name below the domain, which the edge serves."""
+        port = "" if self.edge_https_port == HTTPS else f":{self.edge_https_port}"
+        return f"https://{name}.{self.domain}{port}"
+
+    @property
+    def edge_on_low_ports(self) -> bool:
+        """Whether the edge listens on a port that not every user may listen on."""
+        return self.edge and min(self.edge_http_port, self.edge_https_port) < _FIRST_OPEN_PORT
+
+    @property
+    def challenge_port(self) -> int:
+        """The port at which challenges are answered: the edge, which has its own, passes them on.
+
+        Another port than the edge's is one that something else passes them to.
+        """
+        behind = self.edge and self.acme.http_port == self.edge_http_port
+        return self.edge_challenge_port if behind else self.acme.http_port
 
     @property
     def rest_root(self) -> str:
-        """Return the URL of the data API, below which that of each database is."""
+        """Return the URL of the data API, below which that of each database is.
+
+        With the edge each database has a host name of its own instead, for which there is a ``*``.
+        """
+        if self.edge:
+            return self.edge_url("*.rest")
         scheme = "https" if self.rest_tls else "http"
         return f"{scheme}://{in_url(self.domain)}:{self.rest.port}"
 
@@ -284,6 +334,8 @@ class Settings(BaseSettings):
     @property
     def cache_url(self) -> str:
         """The root of the AI cache's URLs, for its clients."""
+        if self.edge:
+            return self.edge_url("cache")
         scheme = "https" if self.cache_tls else "http"
         return f"{scheme}://{in_url(self.domain)}:{self.cache.port}"
 
@@ -323,6 +375,14 @@ def load() -> Settings:
             f"{home / 'tenantry.env'} cannot be read: {error.strerror}.",
             hint="Give its owner the right to read it, or set TENANTRY_HOME to another folder.",
         ) from None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _described(wrong: "ErrorDetails") -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -15,13 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenantry.base.errors import TenantryError, TooManyRequests
 from tenantry.base.ids import new_id
-from tenantry.base.networks import Network
 from tenantry.cache import conversations, entries, judging, proxied, vectors
 from tenantry.cache.sites import Sites, identified, named
 from tenantry.services.bodies import faults
 from tenantry.services.caching.flights import Cut
 from tenantry.services.caching.proxying import Proxy, Served
 from tenantry.services.requests import problems, proxies
+from tenantry.services.requests.proxies import Trusted
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ MOST_BODY_BYTES = 4 * 1024 * 1024
 _UNAVAILABLE = 503
 
 
-def create_app(sites: Sites, proxy: Proxy, trusted_proxies: Sequence[Network]) -> FastAPI:
+def create_app(sites: Sites, proxy: Proxy, trusted_proxies: Trusted) -> FastAPI:
     """Create the application for the clients of these sites."""
 
     @asynccontextmanager
@@ -53,12 +53,10 @@ def create_platform_app(sites: Sites) -> FastAPI:
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(judging.router)
-    return _framed(app, sites, named, ())
+    return _framed(app, sites, named, Trusted())
 
 
-def _framed(
-    app: FastAPI, sites: Sites, identify: "Identify", trusted_proxies: Sequence[Network]
-) -> FastAPI:
+def _framed(app: FastAPI, sites: Sites, identify: "Identify", trusted_proxies: Trusted) -> FastAPI:
     app.state.sites, app.state.trusted_proxies = sites, trusted_proxies
     app.add_exception_handler(TenantryError, _tenantry_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)

@@ -24,6 +24,7 @@ from tenantry.services.caching.upstreams import Upstreams
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.observations.interpreting import observe
 from tenantry.services.requests import http_server
+from tenantry.services.requests.proxies import Trusted
 from tenantry.services.sites import silence
 from tenantry.services.sites.serving import SiteServing
 
@@ -37,7 +38,7 @@ async def serve(here: Settings) -> None:
         writing = Writing(store, counts)
         sites = Sites(SiteServing(store, home), counts, Lookups(here))
         config = http_server.configured(
-            create_app(sites, proxy, here.proxy_networks),
+            create_app(sites, proxy, Trusted.of(here)),
             here,
             host=here.cache.host,
             port=here.cache.port,

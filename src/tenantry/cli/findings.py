@@ -8,7 +8,15 @@ from typing import Literal
 from tenantry.base.errors import Conflict, MachineError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.host import containers, engines, identity, packages, preflight, reachability
+from tenantry.host import (
+    containers,
+    engines,
+    environment,
+    identity,
+    packages,
+    preflight,
+    reachability,
+)
 from tenantry.host.preflight import Finding, Port
 from tenantry.services import cpu_shares
 from tenantry.services import status as statuses
@@ -48,7 +56,7 @@ async def find(here: Settings) -> list[Finding]:
     findings.append(await _engine())
     findings += await _versions(here)
     findings += await examine(here)
-    findings += [*_challenge_port(here), *_certificate(here)]
+    findings += [*_challenge_port(here), *_certificate(here), *_edge(here)]
     found = await statuses.look(here)
     findings += [
         Finding("ok", part.name, f"runs ({part.detail})")
@@ -59,6 +67,7 @@ async def find(here: Settings) -> list[Finding]:
     running = {part.name for part in found.parts if part.state == "running"}
     if "worker" in running:
         findings.append(_cpu_shares(here))
+    running |= {"edge (HTTP)"} if "edge" in running else set()
     served = [port for name, port in _ports(here).items() if name in running]
     findings += await reachability.examine(served, host=here.domain)
     findings += await _instance_host(here)
@@ -171,8 +180,10 @@ def _challenge_port(here: Settings) -> list[Finding]:
     """Check that ACME challenges can be answered: no program may hold their port until then."""
     if here.acme.directory is None or here.acme.dns_hook is not None:
         return []
-    host, number = "0.0.0.0", here.acme.http_port  # noqa: S104
-    port = Port("the ACME authority's challenge", host, number, "TENANTRY_ACME_HTTP_PORT")
+    host, number = "0.0.0.0", here.challenge_port  # noqa: S104
+    behind_edge = number != here.acme.http_port
+    setting = "TENANTRY_EDGE_CHALLENGE_PORT" if behind_edge else "TENANTRY_ACME_HTTP_PORT"
+    port = Port("the ACME authority's challenge", host, number, setting)
     found = preflight.check_port(port)
     # Only a warning: the platform serves tenants without it.
     return [replace(found, level="warning") if found.level == "problem" else found]
@@ -207,6 +218,30 @@ def _certificate(here: Settings) -> list[Finding]:
     return findings
 
 
+def _edge(here: Settings) -> list[Finding]:
+    """Return findings about the edge: its program, and its certificates."""
+    if not here.edge:
+        return []
+    program = environment.find_traefik()
+    if program is None:
+        hint = "In the folder of the code: ./tenantry install-edge"
+        return [Finding("problem", "edge", "Traefik is not installed.", hint)]
+    findings = [Finding("ok", "Traefik", f"at {program}")]
+    try:
+        installed = LocalParts(here).edge.certificates.status()
+    except OSError as error:
+        hint = "Run this as root or as the user that Tenantry runs as."
+        why = f"its certificates cannot be read: {error.strerror}."
+        return [*findings, Finding("warning", "edge", why, hint)]
+    for each in installed:
+        detail = f"The certificate for {', '.join(each.names)} expires {each.not_after:%Y-%m-%d}."
+        said = " ".join(filter(None, [each.error, each.warning]))
+        findings.append(
+            Finding("warning" if said else "ok", "edge's certificate", f"{detail} {said}".strip())
+        )
+    return findings
+
+
 def _ports(here: Settings) -> dict[str, Port]:
     """Return the ports that clients reach, by part."""
     servers = {
@@ -221,6 +256,7 @@ def _ports(here: Settings) -> dict[str, Port]:
     return servers | {
         "pooler": Port("the pooler", "0.0.0.0", here.pool.port, "TENANTRY_POOL_PORT"),  # noqa: S104
         "api": Port("the API", here.api.host, here.api.port, "TENANTRY_API_PORT"),
+        **(_ports_of_edge(here) if here.edge else {}),
         **(
             {"rest": Port("the data API", here.rest.host, here.rest.port, "TENANTRY_REST_PORT")}
             if data_api.is_wanted(Home(here.home))
@@ -234,11 +270,28 @@ def _ports(here: Settings) -> dict[str, Port]:
     }
 
 
+def _ports_of_edge(here: Settings) -> dict[str, Port]:
+    everywhere = "0.0.0.0"  # noqa: S104
+    over_http = (here.edge_http_port, "TENANTRY_EDGE_HTTP_PORT")
+    over_https = (here.edge_https_port, "TENANTRY_EDGE_HTTPS_PORT")
+    return {
+        "edge": Port("the edge", everywhere, *over_https, may_be_low=True),
+        "edge (HTTP)": Port("the edge", everywhere, *over_http, may_be_low=True),
+    }
+
+
+def require_ports_of_edge(here: Settings) -> None:
+    """Raise MachineError if the edge's ports are taken. Root sees whose they are."""
+    if here.edge and LocalParts(here).edge.pid() is None:
+        preflight.require(map(preflight.check_port, _ports_of_edge(here).values()))
+
+
 async def examine(here: Settings) -> list[Finding]:
     """Return the problems that would prevent a start of the parts that do not run yet."""
     ports = _ports(here)
     found = await statuses.look(here)
     running = {part.name for part in found.parts if part.state == "running"}
+    running |= {"edge (HTTP)"} if "edge" in running else set()
     user = identity.SERVICE_USER if os.geteuid() == 0 else None
     return await preflight.examine(
         here.home, [port for name, port in ports.items() if name not in running], user=user

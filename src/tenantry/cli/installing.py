@@ -12,6 +12,7 @@ from tenantry.cli import output
 from tenantry.host import (
     cgroups,
     engines,
+    environment,
     files,
     identity,
     nftables,
@@ -38,6 +39,11 @@ async def install(here: Settings) -> None:
         await packages.ensure_pgbackrest(say)
     await engines.ensure_pgbouncer(here.engines_dir, say)
     await redis_engines.ensure_redis(say)
+    if here.edge and environment.find_traefik() is None:
+        raise MachineError(
+            "TENANTRY_EDGE is on, and Traefik is not installed.",
+            hint="In the folder of the code: ./tenantry install-edge",
+        )
     os.umask(umask)
     put_on_path(here)
 
@@ -57,7 +63,8 @@ async def limit_connections(here: Settings) -> None:
         return
     await packages.ensure_nftables(say)
     servers = (each.address.port for each in Fleet(here).of_tenants)
-    ports = (*servers, here.pool.port, here.api.port, here.rest.port, here.cache.port)
+    edge = (here.edge_http_port, here.edge_https_port) if here.edge else ()
+    ports = (*servers, here.pool.port, here.api.port, here.rest.port, here.cache.port, *edge)
     text = nftables.render(name, ports, here.connections_per_address)
     files.write_atomically(here.home / "nftables.conf", text, mode=0o644)
     await nftables.apply(text)

@@ -22,7 +22,7 @@ from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.sites import process as sites
 
 _PROGRAMS = ("supervisor", "api", "worker")
-_POOLER = "pooler"
+_OWN_FILES = ("pooler", "edge")
 
 _LOOK_SECONDS = 0.5
 _BLOCK = 1 << 16
@@ -33,8 +33,8 @@ def logs(
         str,
         typer.Argument(
             metavar="PART",
-            help="supervisor, api, worker, rest, cache, embedder, listener, pooler, a cluster:"
-            " shared-1, or a site by its port: site-6379.",
+            help="supervisor, api, worker, rest, cache, embedder, listener, pooler, edge,"
+            " a cluster: shared-1, or a site by its port: site-6379.",
         ),
     ],
     follow: Annotated[
@@ -81,8 +81,8 @@ def _source(here: Settings, part: str) -> tuple[Callable[[], Path | None], Calla
     """
     home = Home(here.home)
     folder, programs = home.logs, (*_PROGRAMS, *optional_parts.every(here))
-    if part == _POOLER:
-        return partial(_existing, folder / "pooler.log"), _everything
+    if part in _OWN_FILES:
+        return partial(_existing, folder / f"{part}.log"), _everything
     if part in programs:
         shared = partial(_existing, folder / "tenantry.log")
         return shared, lambda line: _part_of(line) == part
@@ -92,7 +92,7 @@ def _source(here: Settings, part: str) -> tuple[Callable[[], Path | None], Calla
     site_logs = {f"site-{each.port()}": each.log_file for each in sites.every(home)}
     if part in site_logs:
         return partial(_existing, site_logs[part]), _everything
-    parts = (*programs, _POOLER, *clusters, *site_logs)
+    parts = (*programs, *_OWN_FILES, *clusters, *site_logs)
     raise NotFound(
         f"There is no part {part}.",
         hint=did_you_mean(part, parts) or f"The parts are {', '.join(parts)}.",

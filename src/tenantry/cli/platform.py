@@ -40,6 +40,7 @@ from tenantry.services import status as statuses
 from tenantry.services import supervisor, uninstalling
 from tenantry.services.bringing_up import BroughtUp, bring_up
 from tenantry.services.data_api import process as data_api
+from tenantry.services.edge.plan import hosts_lines, is_local
 from tenantry.services.observations.interpreting import observe
 from tenantry.services.recovery.service import require_complete
 
@@ -67,10 +68,11 @@ def up(
         _report_addresses(here, key_is_new=False)
         return
     require_complete(here)
+    findings.require_ports_of_edge(here)
     asyncio.run(install(here))
     asyncio.run(limit_connections(here))
     enter_group(here)
-    identity.become_service_user()
+    identity.become_service_user(low_ports=here.edge_on_low_ports)
     with supervisor.only_one(here):
         uninstalling.require_none_started(here.home)
         brought = asyncio.run(_bring_up(here, is_read=detach or sys.stderr.isatty()))
@@ -156,11 +158,12 @@ async def _ready(here: Settings, gone: asyncio.Event) -> bool:
 
 def _report_addresses(here: Settings, *, key_is_new: bool) -> None:
     home = Home(here.home)
+    api = here.edge_url("api") if here.edge else here.api_url
     output.facts(
         [
-            ("Console", f"{here.api_url}/"),
-            ("API", here.api_url),
-            ("Documentation", f"{here.api_url}/docs"),
+            ("Console", f"{here.edge_url('console') if here.edge else here.api_url}/"),
+            ("API", api),
+            ("Documentation", f"{api}/docs"),
             ("Data API", here.rest_root if data_api.is_wanted(home) else None),
             ("PostgreSQL", f"{here.domain}:{here.pg_port}"),
             ("Pooled", f"{here.domain}:{here.pool.port}"),
@@ -172,6 +175,11 @@ def _report_addresses(here: Settings, *, key_is_new: bool) -> None:
             f"Connection strings contain {here.domain}: they work on this machine only. For other "
             f"machines set TENANTRY_DOMAIN (docs/how-to/reach-it-from-other-machines.md)."
         )
+    if here.edge and is_local(here.domain):
+        lines = hosts_lines(here.domain, ["DATABASE"])
+        output.note("Programs that do not look up such names by themselves need in /etc/hosts:")
+        for line in lines:
+            output.note(f"  {line}")
     if key_is_new:
         output.facts([("Admin key", home.admin_key.read_text().strip())])
         output.note(f"The key is also in {home.admin_key}, for its owner only.")
@@ -272,6 +280,7 @@ def install_service() -> None:
         user=identity.SERVICE_USER,
         environment=unit_environment(here, os.environ),
         folders=(here.repository_dir,) if here.backup.dir else (),
+        low_ports=here.edge_on_low_ports,
     )
     asyncio.run(install(here))
     asyncio.run(systemd.install(unit, output.done))

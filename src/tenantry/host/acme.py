@@ -84,19 +84,25 @@ class Authority:
     http_port: int = 80
     dns_hook: Path | None = None
 
-    async def obtain(self, names: Sequence[str]) -> ServerCertificate:
-        """Obtain a certificate with a new key. Raises AcmeFailed, and MachineError for the hook."""
+    async def obtain(self, *names: str) -> ServerCertificate:
+        """Obtain a certificate with a new key. Raises AcmeFailed, and MachineError for the hook.
+
+        A name such as ``*.example.com`` needs a ``dns_hook``.
+        """
         key = certificates.key_pem(certificates.new_key())
         with _explained(self.directory):
             session = await asyncio.to_thread(self._log_in)
-            order = await asyncio.to_thread(session.new_order, make_csr(key, domains=[*names]))
-            async with contextlib.AsyncExitStack() as answers:
-                for authorization in order.authorizations:
-                    if authorization.body.status != messages.STATUS_VALID:
-                        challenge = self._choose(authorization)
-                        # Of a wildcard it is the domain that the hosts are below.
-                        name = authorization.body.identifier.value
-                        await answers.enter_async_context(self._answer(session, challenge, name))
+            order = await asyncio.to_thread(session.new_order, make_csr(key, domains=list(names)))
+            # Names without the * of wildcards: a domain and its wildcard have one name twice.
+            asked = [
+                (each.body.identifier.value, self._choose(each))
+                for each in order.authorizations
+                if each.body.status != messages.STATUS_VALID
+            ]
+            async with self._answers(session, asked):
+                for _, challenge in asked:
+                    response = challenge.response(session.net.key)
+                    await asyncio.to_thread(session.answer_challenge, challenge, response)
                 order = await _patiently(functools.partial(session.poll_authorizations, order))
             order = await asyncio.to_thread(session.begin_finalization, order)
             order = await _patiently(functools.partial(session.poll_finalization, order))
@@ -149,33 +155,34 @@ class Authority:
         raise AcmeFailed(f"{self.directory} offers no {kind.typ} challenge.")
 
     @contextlib.asynccontextmanager
-    async def _answer(
-        self, session: client.ClientV2, challenge: messages.ChallengeBody, name: str
+    async def _answers(
+        self, session: client.ClientV2, asked: Sequence[tuple[str, messages.ChallengeBody]]
     ) -> AsyncIterator[None]:
-        """Publish the answer to a challenge for the duration of the block."""
-        response, validation = challenge.response_and_validation(session.net.key)
-        if self.dns_hook:
-            answered = self._in_dns(self.dns_hook, name, validation)
-        else:
-            answered = self._over_http(challenge, response, validation)
-        async with answered:
-            await asyncio.to_thread(session.answer_challenge, challenge, response)
+        """Publish the answers to the challenges of these names for the duration of the block."""
+        async with contextlib.AsyncExitStack() as published:
+            resources = set()
+            for name, challenge in asked:
+                response, validation = challenge.response_and_validation(session.net.key)
+                if self.dns_hook:
+                    await published.enter_async_context(
+                        self._in_dns(self.dns_hook, name, validation)
+                    )
+                else:
+                    resources.add(
+                        standalone.HTTP01RequestHandler.HTTP01Resource(
+                            chall=challenge.chall, response=response, validation=validation
+                        )
+                    )
+            if resources:
+                await published.enter_async_context(self._over_http(resources))
             yield
 
     @contextlib.asynccontextmanager
-    async def _over_http(
-        self,
-        challenge: messages.ChallengeBody,
-        response: challenges.HTTP01Response,
-        validation: str,
-    ) -> AsyncIterator[None]:
-        resource = standalone.HTTP01RequestHandler.HTTP01Resource(
-            chall=challenge.chall, response=response, validation=validation
-        )
+    async def _over_http(self, resources: set[Any]) -> AsyncIterator[None]:
         try:
             # It serves one client after the other, so a silent one would block the authority.
             server = standalone.HTTP01DualNetworkedServers(
-                ("", self.http_port), {resource}, timeout=_SILENT_SECONDS
+                ("", self.http_port), resources, timeout=_SILENT_SECONDS
             )
         except OSError as error:
             raise AcmeFailed(

@@ -6,8 +6,8 @@ It is two folders that never change once they are complete, and a link:
     venv-<digest>             Tenantry itself and its libraries, on top of those
     venv -> venv-<digest>     replaced in one step: a kill leaves the old one or the new one
 
-What requirements/embedder.txt pins is in one more folder, venv-embedder-<digest>, with its link,
-where somebody has installed it: it is larger than all the rest.
+What requirements/embedder.txt and requirements/edge.txt pin is in further folders, such as
+venv-embedder-<digest>, each with its link, where it is wanted: each is as large as all the rest.
 
 The launcher uses this before any package is installed, so this module, and what it
 imports, use the standard library only.
@@ -35,11 +35,14 @@ from tenantry.host import files
 
 PYTHON = Path("/usr/bin/python3")  # one that every user can run, unlike one below /root
 USER = "tenantry"
+EMBEDDER = "embedder"
+EDGE = "edge"
 _MADE = "Tenantry"  # in the comment of a user that we have created
 _HOMES = Path("/etc/tenantry/homes")  # of root's installations on this machine, a line each
 _REST_SECONDS = 10.0
 _PIP = ("-I", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check")
 _OFFLINE_HINT = "Check that this machine reaches its Python package index, and run this again."
+_EDGE_SETTING = "TENANTRY_EDGE"
 _WEB_ASSETS = "web-assets.txt"  # wheels of which only files for browsers are used
 _METADATA = (
     "pyproject.toml",
@@ -159,21 +162,22 @@ def ensure(venv: Path, checkout: Path) -> None:
     packages = ensure_packages(venv, requirements)
     overlay = ensure_overlay(venv, packages, checkout, home_of_scripts=venv)
     _point(venv, overlay)
-    if embedder_of(venv).is_symlink():
-        ensure_embedder(venv, checkout)
+    for name in (EMBEDDER, EDGE):
+        if addition_to(venv, name).is_symlink():
+            ensure_addition(venv, checkout, name)
 
 
-def embedder_of(venv: Path) -> Path:
-    """Return the link to the packages of the embedder; it exists where they are installed."""
-    return venv.with_name(f"{venv.name}-embedder")
+def addition_to(venv: Path, name: str) -> Path:
+    """Return the link to packages beside ``venv``; it exists where they are installed."""
+    return venv.with_name(f"{venv.name}-{name}")
 
 
-def ensure_embedder(venv: Path, checkout: Path) -> None:
-    """Install the packages of the embedder beside ``venv``, as they are pinned.
+def ensure_addition(venv: Path, checkout: Path, name: str) -> None:
+    """Install packages beside ``venv``, as they are pinned.
 
     Raises MachineError with pip's output if that fails; then nothing is changed.
     """
-    requirements, link = checkout / "requirements" / "embedder.txt", embedder_of(venv)
+    requirements, link = checkout / "requirements" / f"{name}.txt", addition_to(venv, name)
     folder = link.with_name(f"{link.name}-{_digest([requirements])}")
 
     def fill() -> None:
@@ -189,16 +193,40 @@ def ensure_embedder(venv: Path, checkout: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
+def find_traefik() -> Path | None:
+    """Return the program of the edge: the installed one, or else one on the path; None without."""
+    installed = addition_to(Path(sys.prefix), EDGE) / "bin" / "traefik"
+    if installed.exists():
+        return installed
+    found = shutil.which("traefik")
+    return None if found is None else Path(found)
+
+
 def has_embedder() -> bool:
     """Whether this process can import the packages of the embedder, or could after adding them."""
     is_added = importlib.util.find_spec("onnxruntime") is not None
-    return is_added or embedder_of(Path(sys.prefix)).exists()
+    return is_added or addition_to(Path(sys.prefix), EMBEDDER).exists()
 
 
 def add_embedder() -> None:
     """Let this process import the packages of the embedder, after its own, where installed."""
-    for folder in embedder_of(Path(sys.prefix)).glob("lib/python3*/site-packages"):
+    for folder in addition_to(Path(sys.prefix), EMBEDDER).glob("lib/python3*/site-packages"):
         site.addsitedir(str(folder))
+
+
+def wants_edge(home: Path) -> bool:
+    """Whether the settings switch the edge on, as far as the launcher can read them.
+
+    It has no library for that; ``tenantry up``, which has, says what is missing.
+    """
+    value = os.environ.get(_EDGE_SETTING)
+    if value is None:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            for line in (home / "tenantry.env").read_text().splitlines():
+                name, _, said = line.partition("=")
+                if name.strip() == _EDGE_SETTING:
+                    value = said
+    return (value or "").strip(" \t\"'").lower() in {"on", "1", "true", "yes"}
 
 
 def ensure_packages(venv: Path, requirements: Path) -> Path:

@@ -6,6 +6,7 @@ import pwd
 import resource
 
 from tenantry.base.errors import MachineError
+from tenantry.host import capabilities
 
 SERVICE_USER = "tenantry"
 _MOST_FILES = 65_536  # each pooled client is one
@@ -21,8 +22,10 @@ def service_user() -> pwd.struct_passwd:
         ) from None
 
 
-def become_service_user() -> None:
+def become_service_user(*, low_ports: bool = False) -> None:
     """If this is root, become the platform's system user for good.
+
+    With ``low_ports``, what it starts can listen on ports below 1024.
 
     Raises MachineError if that user does not exist.
     """
@@ -36,7 +39,8 @@ def become_service_user() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES, _MOST_FILES))
     os.initgroups(SERVICE_USER, user.pw_gid)
     os.setgid(user.pw_gid)
-    os.setuid(user.pw_uid)
+    with capabilities.low_ports_kept() if low_ports else contextlib.nullcontext():
+        os.setuid(user.pw_uid)
     os.environ |= {"HOME": user.pw_dir, "USER": SERVICE_USER, "LOGNAME": SERVICE_USER}
     os.umask(0o077)
     # A folder that only root can enter would make every program that we start fail.

@@ -14,7 +14,7 @@ from typing import Literal
 
 from tenantry.base.errors import MachineError
 from tenantry.base.sizes import readable
-from tenantry.host import commands, files
+from tenantry.host import capabilities, commands, files
 
 _GIB = 1 << 30
 LEAST_SPACE = 1 * _GIB
@@ -34,12 +34,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """An address that a part of the platform is about to listen on; ``setting`` changes it."""
+    """An address that a part of the platform is about to listen on; ``setting`` changes it.
+
+    Root, or its service, can give a part the right to listen on a low port (``may_be_low``).
+    """
 
     part: str
     host: str
     number: int
     setting: str
+    may_be_low: bool = False
 
 
 async def examine(home: Path, ports: Iterable[Port], *, user: str | None = None) -> list[Finding]:
@@ -142,12 +146,14 @@ def check_port(port: Port) -> Finding:
     """Whether the port is free to listen on, and if not, which process listens."""
     subject = f"port {port.number}"
     elsewhere = f"or set {port.setting} to another port"
-    if port.number < _first_open_port():
+    given = port.may_be_low and (os.geteuid() == 0 or capabilities.passes_on_low_ports())
+    if port.number < _first_open_port() and not given:
+        by_service = ", or run it as a service: tenantry service install" if port.may_be_low else ""
         return Finding(
             "problem",
             subject,
             f"Only root may listen on port {port.number} ({port.part}).",
-            f"Set {port.setting} to {_first_open_port()} or above.",
+            f"Set {port.setting} to {_first_open_port()} or above{by_service}.",
         )
     family = socket.AF_INET6 if ":" in port.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -23,6 +23,7 @@ class Unit:
     ``program`` is the ``tenantry`` in the environment's link, so that an upgrade reaches it;
     ``environment`` holds the TENANTRY_… settings, ``folders`` are those outside the home that the
     platform writes to. ``delegates``: the service may have control groups of its own.
+    ``low_ports``: what it runs can listen on ports below 1024.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Unit:
     environment: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
     delegates: bool = False
+    low_ports: bool = False
 
     @property
     def file(self) -> str:
@@ -66,7 +68,7 @@ TasksMax=infinity
 {groups}
 
 NoNewPrivileges=yes
-CapabilityBoundingSet=
+{capabilities}
 ProtectSystem=strict
 ReadWritePaths={writable}
 ProtectHome={protect_home}
@@ -95,6 +97,10 @@ _DELEGATED = f"Delegate=cpu memory pids\nDelegateSubgroup={cgroups.PLATFORM}"
 _DELEGATES_SINCE = 254
 
 
+_NO_CAPABILITIES = "CapabilityBoundingSet="
+_LOW_PORTS = "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\nAmbientCapabilities=CAP_NET_BIND_SERVICE"
+
+
 def render(unit: Unit) -> str:
     """Return the unit file.
 
@@ -117,6 +123,7 @@ def render(unit: Unit) -> str:
         program=program,
         writable=writable,
         groups=_DELEGATED if unit.delegates else _PROTECTED,
+        capabilities=_LOW_PORTS if unit.low_ports else _NO_CAPABILITIES,
         protect_home="no" if in_a_home else "yes",
     )
 

@@ -10,8 +10,12 @@ _SSL_REQUEST = struct.pack("!II", 8, 80877103)  # PostgreSQL's manual, section 5
 _SECONDS = 5.0
 
 
-async def shown_certificate(host: str, port: int, *, postgres: bool = True) -> bytes:
+async def shown_certificate(
+    host: str, port: int, *, postgres: bool = True, name: str | None = None
+) -> bytes:
     """Return the certificate that a server presents, in DER. The caller decides about trust.
+
+    ``name`` is the one that the server is asked for (SNI); by default its host.
 
     A server of ``postgres``'s protocol is asked for TLS first, any other speaks TLS at once.
 
@@ -27,7 +31,7 @@ async def shown_certificate(host: str, port: int, *, postgres: bool = True) -> b
                     writer.write(_SSL_REQUEST)
                     if await reader.readexactly(1) != b"S":
                         raise Unavailable(f"Port {port} does no TLS.")
-                await writer.start_tls(context, server_hostname=host)
+                await writer.start_tls(context, server_hostname=name or host)
                 shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             finally:
                 writer.close()  # closes TLS properly: a server logs clients that do not

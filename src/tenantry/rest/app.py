@@ -1,7 +1,6 @@
 """The data API as an application of ASGI: what surrounds the answers of databases."""
 
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
@@ -9,7 +8,6 @@ import structlog
 
 from tenantry.base.errors import TenantryError
 from tenantry.base.ids import new_id
-from tenantry.base.networks import Network
 from tenantry.rest import pages
 from tenantry.rest.authentication import Authentication, DatabaseUsers
 from tenantry.rest.bodies import (
@@ -25,10 +23,10 @@ from tenantry.rest.database import DatabaseApi, later
 from tenantry.rest.databases import Databases
 from tenantry.rest.headers import guarded, received, typed
 from tenantry.rest.memory import Share
-from tenantry.rest.routing import Route, route
+from tenantry.rest.routing import Route, database_at, route
 from tenantry.services.data_api.traffic import NO_DATABASE, Traffic
 from tenantry.services.requests import problems, proxies
-from tenantry.services.requests.proxies import Scope
+from tenantry.services.requests.proxies import Scope, Trusted
 from tenantry_rest import (
     Answer,
     ApiError,
@@ -58,14 +56,18 @@ class _Exchange:
     held: ExitStack
 
     @classmethod
-    def of(cls, scope: Scope, receive: Receive, held: ExitStack) -> "_Exchange":
+    def of(
+        cls, scope: Scope, receive: Receive, held: ExitStack, database: str | None
+    ) -> "_Exchange":
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        return cls(scope, receive, str(new_id()), route(raw.decode("latin-1")), held)
+        target = route(raw.decode("latin-1"), database)
+        return cls(scope, receive, str(new_id()), target, held)
 
 
 class Application:
     """Answers requests for all databases.
 
+    Those that come by the edge are for the database of their host name, below ``edge_domain``.
     A database's own errors have PostgREST's form, whose clients show it; others are problems.
     """
 
@@ -75,13 +77,16 @@ class Application:
         bodies: Bodies,
         traffic: Traffic,
         authentication: Authentication,
-        trusted_proxies: Sequence[Network],
+        trusted_proxies: Trusted,
+        *,
+        edge_domain: str | None = None,
     ) -> None:
         self._databases = databases
         self._bodies = bodies
         self._traffic = traffic
         self._authentication = authentication
         self._trusted_proxies = trusted_proxies
+        self._edge_domain = edge_domain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -90,7 +95,7 @@ class Application:
         proxies.resolve(scope, self._trusted_proxies)
         status, database = _GONE, NO_DATABASE
         with ExitStack() as held:
-            asked = _Exchange.of(scope, receive, held)
+            asked = _Exchange.of(scope, receive, held, self._named_by_host(scope))
             held.enter_context(structlog.contextvars.bound_contextvars(request_id=asked.request_id))
             with suppress(ClientGone):
                 answer = await self._answer(asked)
@@ -109,6 +114,13 @@ class Application:
                 milliseconds=round(seconds * 1000, 1),
                 address=proxies.address_of(scope.get("client")),
             )
+
+    def _named_by_host(self, scope: Scope) -> str | None:
+        """Return the database whose own host name the request has, if it came by the edge."""
+        if self._edge_domain is None or not scope["state"]["by_edge"]:
+            return None
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        return database_at(hosts[0].decode("latin-1"), self._edge_domain) if hosts else None
 
     async def _answer(self, asked: _Exchange) -> Answer:
         path, target, request_id = asked.scope["path"], asked.target, asked.request_id
@@ -194,7 +206,10 @@ def _nowhere(request_id: str, path: str, target: Route | None) -> dict[str, obje
     code, title = problems.named(404)
     if target is None:
         detail = "The data API has nothing at this path."
-        hint = "Paths begin with /DATABASE_NAME/rest/v1/ or /DATABASE_NAME/auth/v1/."
+        hint = (
+            "Paths begin with /DATABASE_NAME/rest/v1/ or /DATABASE_NAME/auth/v1/; at a host name of"
+            " a database's own, with /rest/v1/ or /auth/v1/."
+        )
     else:
         detail = f"There is no database {target.database} with a data API."
         hint = "tenantry data-api show has the URL; tenantry data-api enable makes one."

@@ -35,6 +35,7 @@ from tenantry.services.data_api.traffic import Traffic
 from tenantry.services.observations.interpreting import observe
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.requests import http_server
+from tenantry.services.requests.proxies import Trusted
 
 _MIB = 1024 * 1024
 
@@ -60,7 +61,14 @@ async def serve(here: Settings, name: str) -> None:
         traffic = Traffic(name)
         users = ApplicationUsers(here.smtp if here.rest.mail else None, here.domain)
         authentication = Authentication(users, here.auth_url)
-        app = Application(databases, Bodies(), traffic, authentication, here.proxy_networks)
+        app = Application(
+            databases,
+            Bodies(),
+            traffic,
+            authentication,
+            Trusted.of(here),
+            edge_domain=here.domain if here.edge else None,
+        )
         config = http_server.configured(
             app, here, host=here.rest.host, port=here.rest.port, tls=here.rest_tls
         )

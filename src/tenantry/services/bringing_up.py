@@ -79,6 +79,7 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
                 say("Starting the pooler")
                 started.push_async_callback(platform.pooler.stop)
             await platform.pooler.ensure_running(pgbouncer.path)
+            await _start_edge(platform, say, started)
             key_is_new = await _ensure_admin_key(home, platform.access)
             try:
                 await platform.home_keeper.keep()
@@ -86,6 +87,15 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
                 say(f"Going on although the home's files are not in every repository: {error}")
         started.pop_all()
     return BroughtUp(key_is_new)
+
+
+async def _start_edge(platform: Platform, say: Say, started: AsyncExitStack) -> None:
+    if not platform.settings.edge:
+        return
+    if platform.edge.pid() is None:
+        say("Starting the edge")
+        started.push_async_callback(platform.edge.stop)
+    await platform.edge.ensure_running()
 
 
 async def _ready_repositories(settings: Settings, say: Say) -> None:

@@ -91,6 +91,16 @@ async def _certificate(platform: Platform) -> str:
     return found.warning or f"expires {found.not_after:%Y-%m-%d}"
 
 
+async def _edge(platform: Platform) -> str | _Worry:
+    await platform.edge.check()
+    found = platform.edge.certificates.status()
+    if said := [each.warning for each in found if each.warning]:
+        return _Worry(" ".join(said))
+    if not found:
+        raise Unavailable("The edge's certificates cannot be read.")
+    return f"certificates expire from {min(each.not_after for each in found):%Y-%m-%d} on"
+
+
 async def _disk(platform: Platform) -> str:
     home = platform.settings.home
     free = readable(files.free_bytes(home))
@@ -270,6 +280,7 @@ async def check(platform: Platform) -> Health:
     probes: list[tuple[str, _Probe]] = [
         *((name, partial(probe, platform)) for name, probe in _PROBES.items()),
         *_instances(platform),
+        *([("edge", partial(_edge, platform))] if platform.settings.edge else []),
         *(
             (name, partial(data_api.check, platform.home, name))
             for name in data_api.wanted(platform.settings)

@@ -7,6 +7,7 @@ from tenantry.base.secrets import Seal
 from tenantry.base.settings import Settings
 from tenantry.services.certificates.service import Certificates
 from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.edge.service import Edge
 from tenantry.services.home_files import HomeKeeper
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.repository.service import Repositories
@@ -27,6 +28,11 @@ class LocalParts:
     def pooler(self) -> Pooler:
         """The pooler in front of this machine's shared clusters."""
         return Pooler(self.settings, self.fleet)
+
+    @cached_property
+    def edge(self) -> Edge:
+        """The host names and HTTPS in front of this machine's HTTP endpoints."""
+        return Edge(self.settings)
 
     @cached_property
     def certificates(self) -> Certificates:

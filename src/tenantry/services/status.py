@@ -35,6 +35,7 @@ from tenantry.services.clusters import listener
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.clusters.fleet_file import CONTROL, FIRST
 from tenantry.services.data_api import process as data_api
+from tenantry.services.edge.service import address_of
 from tenantry.services.local_parts import LocalParts
 from tenantry.services.passwords import alerts as password_alerts
 from tenantry.services.quotas import plan as quotas
@@ -200,9 +201,16 @@ def _parts(
         _part("pooler", LocalParts(settings).pooler.pid(), f"port {settings.pool.port}"),
         _part("api", processes.read_pid(run / "api.pid"), settings.api_url),
         worker,
+        *_edge(settings),
         *_while_wanted(settings),
         *_sites(settings),
     ]
+
+
+def _edge(settings: Settings) -> list[PartStatus]:
+    if not settings.edge:
+        return []
+    return [_part("edge", LocalParts(settings).edge.pid(), address_of(settings))]
 
 
 def _while_wanted(settings: Settings) -> Iterator[PartStatus]:

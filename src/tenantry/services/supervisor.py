@@ -1,10 +1,10 @@
 """Supervision of the platform's processes: restart those that die, and stop them in order.
 
-The clusters, the pooler and the sites of the AI cache are daemons that are watched by pidfd; the
-API, the worker, and what runs only while it is wanted (the data API, ``rest``, ``rest-2``…, the AI
-cache, ``cache``, its ``embedder``, and the ``listener`` of stopped instances) are children. A
-child's standard input is its lifeline: when the supervisor ends, however it does, the child reads
-the end of it and stops. What serves tenants keeps running.
+The clusters, the pooler, the edge and the sites of the AI cache are daemons that are watched by
+pidfd; the API, the worker, and what runs only while it is wanted (the data API, ``rest``,
+``rest-2``…, the AI cache, ``cache``, its ``embedder``, and the ``listener`` of stopped instances)
+are children. A child's standard input is its lifeline: when the supervisor ends, however it does,
+the child reads the end of it and stops. What serves tenants keeps running.
 """
 
 import asyncio
@@ -89,6 +89,7 @@ class Supervisor:
         self._home = Home(settings.home)
         self._fleet = Fleet(settings)
         self._pooler = LocalParts(settings).pooler
+        self._edge = LocalParts(settings).edge
         self._stopping = asyncio.Event()
         self._children: dict[str, asyncio.subprocess.Process] = {}
         self._parts = PartsWatch(settings)
@@ -108,6 +109,9 @@ class Supervisor:
             tasks.create_task(self._keep_clusters(tasks))
             pooler = Watch("pooler", self._pooler.pid, self._ensure_pooler)
             tasks.create_task(self._keep_daemon(pooler))
+            if self._settings.edge:
+                edge = Watch("edge", self._edge.pid, self._edge.ensure_running)
+                tasks.create_task(self._keep_daemon(edge))
             for name in ("api", "worker"):
                 tasks.create_task(self._keep_child(name))
             for part in optional_parts.PARTS:
@@ -294,6 +298,7 @@ def bound_logs(home: Home, fleet: Fleet) -> None:
     for path in (
         home.logs / "tenantry.log",
         home.logs / "pooler.log",
+        home.logs / "edge.log",
         *home.logs.rglob("*-start.log"),
         *home.logs.glob("site-*.log"),
         *home.scratch.glob("*/cluster/*-start.log"),
@@ -302,11 +307,12 @@ def bound_logs(home: Home, fleet: Fleet) -> None:
 
 
 async def stop_daemons(settings: Settings) -> None:
-    """Stop the processes of operations, the sites, the pooler, then the clusters.
+    """Stop the processes of operations, the edge, the sites, the pooler, then the clusters.
 
     Nothing of this home runs afterwards, except the caller. Parts that do not run are skipped.
     """
     await end_leftovers(settings)
+    await LocalParts(settings).edge.stop()
     await asyncio.gather(*(each.stop() for each in sites.every(Home(settings.home))))
     await LocalParts(settings).pooler.stop()
     with Deferred() as failures:
@@ -327,6 +333,8 @@ async def end_leftovers(settings: Settings) -> None:
     for name in ("api", "worker", *optional_parts.every(settings)):
         if (pid := processes.pid_of_part(run / f"{name}.pid")) is not None:
             await processes.stop(pid, deadline=_CHILD_SECONDS)
+    if not settings.edge:
+        await LocalParts(settings).edge.stop()
     await _end_work(settings)
 
 
@@ -379,9 +387,11 @@ def running_pid(settings: Settings) -> int | None:
 
 
 def running(settings: Settings) -> list[str]:
-    """Return the names of what runs of this home: its supervisor, clusters, pooler and sites."""
+    """Return the names of what runs of this home: its supervisor, clusters, pooler, edge, sites."""
     pids = {cluster.name: cluster.pid() for cluster in Fleet(settings).every}
-    pids |= {"supervisor": running_pid(settings), "pooler": LocalParts(settings).pooler.pid()}
+    local = LocalParts(settings)
+    pids |= {"supervisor": running_pid(settings), "pooler": local.pooler.pid()}
+    pids["edge"] = local.edge.pid()
     pids |= {f"site-{each.port()}": each.pid() for each in sites.every(Home(settings.home))}
     return [name for name, pid in pids.items() if pid is not None]
 

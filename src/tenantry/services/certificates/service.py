@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import structlog
 from cryptography import x509
@@ -23,14 +23,12 @@ from tenantry.base.settings import Settings
 from tenantry.host import certificates, files, packages
 from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate
 from tenantry.services.certificates import plan
+from tenantry.services.certificates.authorities import acme_authority
 from tenantry.services.certificates.model import CertificateStatus, Revocation, TlsEndpoint, Tries
 from tenantry.services.certificates.plan import Failures, InPlace, Keep, Obtain, Wait, Wanted
 from tenantry.services.certificates.servers import Servers, shows
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.pooling.service import Pooler
-
-if TYPE_CHECKING:
-    from tenantry.host.acme import Authority
 
 log = structlog.get_logger()
 
@@ -51,7 +49,6 @@ class Certificates:
         self._file = home.certificate
         self._before = home.tls / "previous.pem"
         self._tries_file = home.tls / "tries.json"
-        self._account_key = home.tls / "acme-account.key"
         self._lock = home.tls / "lock"
 
     # ── status ───────────────────────────────────────────────────────────────
@@ -202,9 +199,9 @@ class Certificates:
         If it is not issued for the hosts of instances, which are tried again later, the domain has
         one nevertheless, if another one is due.
         """
-        authority, domain = self._authority(self._source), self._settings.domain
+        authority, domain = acme_authority(self._settings, self._source), self._settings.domain
         try:
-            return await authority.obtain(self._names_in_dns)
+            return await authority.obtain(*self._names_in_dns)
         except MachineError as error:
             held, tries = self._held(), self._tries()
             in_place = self._in_place(held, tries) if held else None
@@ -213,7 +210,7 @@ class Certificates:
             if self._names_in_dns == [domain] or isinstance(step, Keep):
                 raise
             log.warning("certificate.without_instances", error=str(error))
-            return await authority.obtain([domain])
+            return await authority.obtain(domain)
 
     @contextlib.contextmanager
     def _counting_failures(self) -> Iterator[None]:
@@ -283,7 +280,7 @@ class Certificates:
         for each in [each for each in tries.revoke if each.fingerprint != held.fingerprint]:
             with self._counting_failures():
                 certificate = x509.load_pem_x509_certificate(each.certificate.encode())
-                await self._authority(each.source).revoke(certificate, each.reason)
+                await acme_authority(self._settings, each.source).revoke(certificate, each.reason)
             tries.revoke.remove(each)
             self._save(tries)
             emit(CertificateRevoked(f"{certificate.serial_number:x}"))
@@ -333,20 +330,6 @@ class Certificates:
             raise TypeError("no file was given")
         key = self._settings.certificate_key or path
         return certificates.read_given(path, key, self._settings.domain)
-
-    def _authority(self, directory: str) -> "Authority":
-        # Its libraries take 70 ms to import, in every process that starts, and few use an
-        # authority.
-        from tenantry.host.acme import Authority  # noqa: PLC0415
-
-        return Authority(
-            directory=directory,
-            account_key=self._account_key,
-            email=self._settings.acme.email,
-            ca_file=self._settings.acme.ca_file,
-            http_port=self._settings.acme.http_port,
-            dns_hook=self._settings.acme.dns_hook,
-        )
 
     def _held(self) -> ServerCertificate | None:
         return certificates.read_server_certificate(self._file)

@@ -1,24 +1,58 @@
 """The client address of a request that a proxy forwards.
 
-Only configured proxies (``TENANTRY_TRUSTED_PROXIES``) are trusted, and only for
-``X-Forwarded-For``, ``X-Forwarded-Proto`` and ``X-Forwarded-Prefix``. Each proxy appends the
-address from which it was reached, so the list is read from its end, up to the first address that is
-not a proxy's: everything before that was sent by the client itself.
+Only configured proxies (``TENANTRY_TRUSTED_PROXIES``) and the platform's own edge are trusted, and
+only for ``X-Forwarded-For``, ``X-Forwarded-Proto`` and ``X-Forwarded-Prefix``. Each proxy appends
+the address from which it was reached, so the list is read from its end, up to the first address
+that is not a proxy's: everything before that was sent by the client itself.
+
+The edge proves itself by a key in a header, which it sets in place of whatever a client has sent
+there. Its address proves nothing: every program of this machine has it.
 """
 
+import hmac
 import ipaddress
 import re
 from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 from tenantry.base import networks
+from tenantry.base.home import Home
 from tenantry.base.networks import Address, Network, client_network
+from tenantry.base.settings import Settings
 
+EDGE_HEADER = "X-Tenantry-Edge"
+
+_EDGE = EDGE_HEADER.lower().encode()
 _PREFIX = b"x-forwarded-prefix"
+# Traefik names the scheme of a request that asks for another protocol after that of WebSocket.
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 
 Scope = MutableMapping[str, Any]  # of ASGI
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """The proxies that are trusted: networks, and the edge by its key, if there is one."""
+
+    networks: Sequence[Network] = ()
+    edge_key: bytes | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, here: Settings) -> Self:
+        """Return those of an installation, whose edge has its key already. Raises OSError."""
+        key = Home(here.home).edge_key.read_bytes().strip() if here.edge else None
+        return cls(here.proxy_networks, key)
+
+    def is_edge(self, keys: Sequence[bytes]) -> bool:
+        """Whether these values of the edge's header are the edge's."""
+        return (
+            self.edge_key is not None
+            and len(keys) == 1
+            and hmac.compare_digest(keys[0], self.edge_key)
+        )
 
 
 def parse_address(text: str) -> Address | None:
@@ -37,14 +71,19 @@ def parse_address(text: str) -> Address | None:
         return None
 
 
-def client_of(peer: str, forwarded: Sequence[str], trusted: Sequence[Network]) -> str | None:
+def client_of(
+    peer: str, forwarded: Sequence[str], trusted: Sequence[Network], *, by_edge: bool = False
+) -> str | None:
     """Return the address of a request's client; None if the peer has no address.
 
     ``forwarded`` are the values of ``X-Forwarded-For`` in the order in which they were sent. If an
-    entry before the client's is not an address, the client is the proxy that appended it.
+    entry before the client's is not an address, the client is the proxy that appended it. If the
+    peer is the edge (``by_edge``), that has appended the last one: without it, there is no address.
     """
-    client = parse_address(peer)
     hops = [hop for value in forwarded for hop in value.split(",")]
+    if by_edge:
+        peer = hops.pop() if hops else ""
+    client = parse_address(peer)
     while client is not None and hops and _is_in(client, trusted):
         named = parse_address(hops.pop())
         if named is None:
@@ -76,23 +115,32 @@ def network_of(address: str | None) -> str:
     return "" if address is None else client_network(address)
 
 
-def resolve(scope: Scope, trusted: Sequence[Network]) -> None:
+def resolve(scope: Scope, trusted: Trusted) -> None:
     """Set ``client`` and ``scheme`` of an ASGI scope to those of the real client.
 
-    ``prefix`` of its state is what the last proxy has removed from the path; empty if nothing.
+    Of its state, ``prefix`` is what the last proxy has removed from the path, empty if nothing, and
+    ``by_edge`` whether the request came through the edge. The edge's key is removed: headers are
+    passed on to tenants' databases and to others' servers.
     """
     peer, port = scope.get("client") or ("", 0)
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    headers: list[tuple[bytes, bytes]] = list(scope["headers"])
+    keys = [value for name, value in headers if name == _EDGE]
+    by_edge = trusted.is_edge(keys)
+    if trusted.edge_key is not None and keys:
+        headers = [each for each in headers if each[0] != _EDGE]
+        scope["headers"] = headers
+        if not by_edge:  # an edge with another key, or a forger: whose address it is, is unknown
+            peer = ""
     sent = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
-    client = client_of(peer, sent, trusted)
+    client = client_of(peer, sent, trusted.networks, by_edge=by_edge)
     scope["client"] = None if client is None else (client, port)
     address = parse_address(peer)
     state = scope.setdefault("state", {})
-    state["prefix"] = ""
-    if address is not None and _is_in(address, trusted):
+    state["prefix"], state["by_edge"] = "", by_edge
+    if by_edge or (address is not None and _is_in(address, trusted.networks)):
         schemes = [value for name, value in headers if name == b"x-forwarded-proto"]
         last = schemes[-1].decode("latin-1").rpartition(",")[2].strip().lower() if schemes else ""
-        if last in {"http", "https"}:
-            scope["scheme"] = last
+        if last in _SCHEMES:
+            scope["scheme"] = _SCHEMES[last]
         paths = [value.decode("latin-1") for name, value in headers if name == _PREFIX]
         state["prefix"] = paths[-1] if paths and _PATH.fullmatch(paths[-1]) else ""
