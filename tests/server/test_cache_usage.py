@@ -54,7 +54,7 @@ async def made(store: ControlStore, customer: uuid.UUID | None = None) -> uuid.U
                 semantic="exact",
                 isolation="dedicated",
                 settings={},
-                networks=[],
+                networks=None,
                 password_hash=b"x",
                 key_hash=site.bytes,
                 created_at=NOW,
@@ -185,7 +185,7 @@ def a_site(site: uuid.UUID, isolation: sites.Isolation = "dedicated") -> Site:
         persistence="none",
         semantic="exact",
         isolation=isolation,
-        networks=[],
+        networks=None,
         created_at=NOW,
         updated_at=NOW,
     )

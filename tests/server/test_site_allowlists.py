@@ -1,0 +1,413 @@
+"""Allowlists of sites, obeyed by the kernel: in network namespaces of the test's own.
+
+The test's thread has one with a site's Redis, and another is beside it, from which clients come.
+"""
+
+import asyncio
+import ctypes
+import datetime as dt
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from clients import eventually
+from tenantry.base.home import Home
+from tenantry.base.settings import Settings
+from tenantry.control import audit, sites
+from tenantry.control.sites import SiteRow
+from tenantry.control.store import ControlStore
+from tenantry.control.whitelist import NewEntry
+from tenantry.host import nftables, processes, reachability, site_filter, systemd
+from tenantry.services.requests.service import Caller
+from tenantry.services.sites.allowlists import SiteAllowlists
+from tenantry.services.sites.filtering import SiteFilter
+from tenantry.services.sites.process import SiteProcess
+from tenantry.services.sites.service import Sites
+
+CLONE_NEWNET = 0x40000000
+PORT = 6399
+HERE, HERE_6 = "10.77.0.1", "fd77::1"
+ONE, OTHER, ONE_6, OTHER_6 = "10.77.0.2", "10.77.0.3", "fd77::2", "fd77::3"
+EVERYBODY = {ONE, OTHER, ONE_6, OTHER_6}
+TABLE = site_filter.table(5432)
+
+# Connects from an address, says whether it could, and then that the connection has ended.
+CLIENT = """
+import socket, sys
+source, target, port = sys.argv[1:]
+try:
+    there = socket.create_connection((target, int(port)), 5, (source, 0))
+except OSError as error:
+    print(type(error).__name__, flush=True)
+    sys.exit()
+print("open", flush=True)
+there.settimeout(30)
+try:
+    there.recv(1)
+except TimeoutError:
+    sys.exit("it stays open")
+except OSError:
+    pass
+print("ended", flush=True)
+"""
+
+
+@dataclass
+class Elsewhere:
+    """Another machine, with several addresses."""
+
+    pid: int
+    holding: list["subprocess.Popen[str]"] = field(default_factory=list)
+
+    def connect(self, source: str) -> "subprocess.Popen[str]":
+        target = HERE_6 if ":" in source else HERE
+        made = subprocess.Popen(
+            [
+                *("nsenter", f"--net=/proc/{self.pid}/ns/net"),
+                *(sys.executable, "-c", CLIENT, source, target, str(PORT)),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.holding.append(made)
+        return made
+
+    def reaches(self) -> set[str]:
+        """The addresses of which a connection is taken."""
+        tried = {source: self.connect(source) for source in EVERYBODY}
+        found = {source for source, each in tried.items() if said(each) == "open"}
+        self.let_go()
+        return found
+
+    def let_go(self) -> None:
+        while self.holding:
+            each = self.holding.pop()
+            each.kill()
+            each.communicate()
+
+
+def said(client: "subprocess.Popen[str]") -> str:
+    assert client.stdout
+    return client.stdout.readline().strip()
+
+
+def run(*words: str) -> None:
+    subprocess.run(words, check=True, capture_output=True, timeout=20)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Elsewhere]:
+    if os.geteuid() != 0 or not nftables.PROGRAM.exists():
+        pytest.skip("takes root and nftables")
+    libc = ctypes.CDLL(None, use_errno=True)
+    with Path("/proc/thread-self/ns/net").open() as before:
+        if libc.unshare(CLONE_NEWNET) != 0:
+            pytest.skip("this machine lets nobody make network namespaces")
+        own = Path("/proc/thread-self/ns/net").readlink()
+        other = subprocess.Popen(["unshare", "--net", "sleep", "300"])
+        found = Elsewhere(other.pid)
+        try:
+            eventually(lambda: Path(f"/proc/{other.pid}/ns/net").readlink() != own)
+            inside = ("nsenter", f"--net=/proc/{other.pid}/ns/net", "ip")
+            run("ip", "link", "set", "lo", "up")
+            pair = ("type", "veth", "peer", "name", "there", "netns", str(other.pid))
+            run("ip", "link", "add", "here", *pair)
+            for address in (f"{HERE}/24", f"{HERE_6}/64"):
+                run("ip", "addr", "add", address, "dev", "here", *nodad(address))
+            run("ip", "link", "set", "here", "up")
+            for address in EVERYBODY:
+                length = 64 if ":" in address else 24
+                where = (f"{address}/{length}", "dev", "there")
+                run(*inside, "addr", "add", *where, *nodad(address))
+            run(*inside, "link", "set", "there", "up")
+            yield found
+        finally:
+            found.let_go()
+            other.kill()
+            other.wait()
+            assert libc.setns(before.fileno(), CLONE_NEWNET) == 0
+
+
+def nodad(address: str) -> tuple[str, ...]:
+    """An IPv6 address is used at once."""
+    return ("nodad",) if ":" in address else ()
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    folder = Path(tempfile.mkdtemp(prefix="tenantry-test-", dir="/dev/shm"))
+    made = Home(folder)
+    for each in (made.run, made.logs, made.tls, made.sites):
+        each.mkdir()
+    made.seal_key.write_bytes(b"k" * 32)
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    run(
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-nodes", "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)),
+    )
+    made.certificate.write_text(key.read_text() + certificate.read_text())
+    yield made
+    shutil.rmtree(folder)
+
+
+@dataclass
+class Direct:
+    """A caller of the verbs, without a request."""
+
+    store: ControlStore
+    actor: audit.Actor = audit.PLATFORM
+
+    async def idempotent(self, _: Any, work: Any) -> Any:
+        async with self.store.transaction(self.actor) as tx:
+            return await work(tx, None)
+
+    def transaction(self) -> Any:
+        return self.store.transaction(self.actor)
+
+
+@dataclass
+class Scene:
+    """A site with its process, as the platform and the supervisor have it."""
+
+    store: ControlStore
+    home: Home
+    site: uuid.UUID
+    process: SiteProcess
+    filter: SiteFilter
+    sites: Sites
+    lists: SiteAllowlists
+
+    @property
+    def caller(self) -> Caller:
+        return cast(Caller, Direct(self.store))
+
+    async def start(self) -> None:
+        """Start its process, as the supervisor does."""
+        assert await self.process.ensure_running()
+
+    async def kill(self) -> None:
+        pid = self.process.pid()
+        assert pid
+        os.kill(pid, 9)
+        await processes.wait_gone(pid)
+
+    async def reached_from(self) -> str:
+        site = await self.sites.show(audit.PLATFORM, self.site)
+        reach = await self.filter.reach(site)
+        assert (reach.why is not None) == (reach.reached_from == "this_machine")
+        return reach.reached_from
+
+    async def allow(self, network: str, end: dt.datetime | None = None) -> tuple[uuid.UUID, int]:
+        """Allow a network. Return its entry, and how many connections ended."""
+        entry = NewEntry(ip_network(network), None, end)
+        added = await self.lists.add(self.caller, self.site, entry)
+        return added.entry.id, added.ended_sessions
+
+    @asynccontextmanager
+    async def root(self) -> AsyncIterator[list[int]]:
+        """Answer at the socket as systemd does: the program, once for each connection."""
+        started: list[int] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            program = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-m", "tenantry.filtering", TABLE),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            started.append(program.pid)
+            answer, _ = await program.communicate(await reader.read())
+            writer.write(answer)
+            writer.close()
+
+        at = systemd.socket_of_filter(self.home.root)
+        server = await asyncio.start_unix_server(serve, at)
+        try:
+            yield started
+        finally:
+            server.close()
+            at.unlink()
+
+
+@contextmanager
+def removed_at_the_end(process: SiteProcess) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if (pid := process.pid()) is not None:
+            os.kill(pid, 9)
+
+
+@pytest.fixture
+async def scene(store: ControlStore, home: Home, elsewhere: Elsewhere) -> AsyncIterator[Scene]:
+    del elsewhere  # first: the process shall be in its network
+    now = dt.datetime.now(dt.UTC)
+    row = SiteRow(
+        id=uuid.uuid4(),
+        customer_id=None,
+        name="shop",
+        status="active",
+        port=PORT,
+        memory_mb=8,
+        max_clients=50,
+        eviction="volatile-lru",
+        persistence="none",
+        semantic="exact",
+        isolation="dedicated",
+        settings={},
+        networks=None,
+        password_hash=b"p" * 32,
+        key_hash=b"k" * 32,
+        created_at=now,
+        updated_at=now,
+    )
+    async with store.transaction(audit.PLATFORM) as tx:
+        await sites.insert(tx, row)
+    site_filter_ = SiteFilter(store, home)
+    verbs = Sites(Settings(home=home.root, engines=None), store, site_filter_)
+    lists = SiteAllowlists(store, home, verbs, site_filter_)
+    process = SiteProcess.of(home, row)
+    made = Scene(store, home, row.id, process, site_filter_, verbs, lists)
+    with removed_at_the_end(process):
+        await verbs.ensure(row.id)
+        await made.start()
+        yield made
+
+
+def flush() -> None:
+    """As a restart of Debian's service nftables does."""
+    run(str(nftables.PROGRAM), "flush", "ruleset")
+
+
+async def test_a_site_is_open_only_while_its_rules_are_in_force(
+    scene: Scene, elsewhere: Elsewhere
+) -> None:
+    assert (await scene.reached_from(), elsewhere.reaches()) == ("everywhere", EVERYBODY)
+    # Nobody can set rules: it is closed, whatever its list admits.
+    held = elsewhere.connect(ONE)
+    assert said(held) == "open"
+    assert (await scene.allow(ONE))[1] == 1
+    assert said(held) == "ended"
+    assert (await scene.reached_from(), elsewhere.reaches()) == ("this_machine", set())
+    async with scene.root() as started:
+        await scene.lists.keep()
+        assert (await scene.reached_from(), elsewhere.reaches()) == ("allowlist", {ONE})
+        await scene.allow("fd77::2/127")
+        assert elsewhere.reaches() == {ONE, ONE_6, OTHER_6}
+        socket.create_connection(("127.0.0.1", PORT), 5).close()
+        socket.create_connection((HERE, PORT), 5).close()  # this machine, by another address
+        # In force already: root's program is not started for nothing.
+        asked = len(started)
+        await scene.lists.keep()
+        await scene.filter.apply()
+        assert len(started) == asked
+        # Somebody else deletes the rules.
+        flush()
+        await scene.lists.keep()
+        assert elsewhere.reaches() == {ONE, ONE_6, OTHER_6}
+        # It begins closed, whatever ended it.
+        await scene.kill()
+        await scene.start()
+        assert elsewhere.reaches() == set()
+        await scene.lists.keep()
+        assert elsewhere.reaches() == {ONE, ONE_6, OTHER_6}
+    held = elsewhere.connect(ONE)
+    assert said(held) == "open"
+    flush()
+    await scene.lists.keep()
+    assert said(held) == "ended"
+    assert (await scene.reached_from(), elsewhere.reaches()) == ("this_machine", set())
+    assert reachability.listening(PORT) == ["127.0.0.1", "::1"]
+    socket.create_connection(("127.0.0.1", PORT), 5).close()
+
+
+async def test_what_others_refuse_is_no_mark(scene: Scene, elsewhere: Elsewhere) -> None:
+    """An unreachable route, or a rule for all of this machine's own connections."""
+    run("ip", "route", "add", "unreachable", "127.128.0.0/9", "table", "local")
+    await scene.allow(ONE)
+    assert (await scene.reached_from(), elsewhere.reaches()) == ("this_machine", set())
+
+
+async def test_whoever_is_removed_is_disconnected(scene: Scene, elsewhere: Elsewhere) -> None:
+    async with scene.root():
+        entry, _ = await scene.allow(ONE)
+        other, ended = await scene.allow(OTHER)
+        assert ended == 0
+        held, stays = elsewhere.connect(ONE), elsewhere.connect(OTHER)
+        assert (said(held), said(stays)) == ("open", "open")
+        shown = await scene.lists.preview(audit.PLATFORM, scene.site, [entry_of(OTHER)])
+        assert [(each.address, each.endpoint, each.sessions) for each in shown.endings] == [
+            (ONE, "redis", 1)
+        ]
+        removed = await scene.lists.remove(scene.caller, scene.site, entry)
+        assert (removed.opens, removed.ended_sessions) == (False, 1)
+        assert said(held) == "ended"
+        assert stays.poll() is None
+        elsewhere.let_go()
+        assert elsewhere.reaches() == {OTHER}
+        # The last one.
+        removed = await scene.lists.remove(scene.caller, scene.site, other)
+        assert (removed.opens, removed.ended_sessions) == (True, 0)
+        assert (await scene.reached_from(), elsewhere.reaches()) == ("everywhere", EVERYBODY)
+
+
+def entry_of(network: str) -> NewEntry:
+    return NewEntry(ip_network(network), None, None)
+
+
+async def test_a_list_that_has_expired_admits_nobody(scene: Scene, elsewhere: Elsewhere) -> None:
+    async with scene.root():
+        await scene.allow(ONE, dt.datetime.now(dt.UTC) + dt.timedelta(hours=1))
+        await scene.lists.keep()
+        held = elsewhere.connect(ONE)
+        assert said(held) == "open"
+        async with scene.store.transaction(audit.PLATFORM) as tx:
+            await tx.execute("UPDATE site_whitelist SET expires_at = now() - interval '1 s'")
+        await scene.lists.keep()
+        assert said(held) == "ended"
+        assert elsewhere.reaches() == set()
+
+
+async def test_what_root_cannot_set_leaves_it_closed(
+    scene: Scene, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene.root() as started:
+        await scene.allow(ONE)
+        assert elsewhere.reaches() == {ONE}
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        await scene.allow(OTHER)
+        monkeypatch.undo()
+        assert (await scene.reached_from(), elsewhere.reaches()) == ("this_machine", set())
+        # After a failure it is not tried again each second, unless the lists have changed.
+        asked = len(started)
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        await scene.lists.keep()
+        await scene.lists.keep()
+        assert len(started) == asked + 1
+        monkeypatch.undo()
+        await scene.allow(ONE_6)
+        assert elsewhere.reaches() == {ONE, OTHER, ONE_6}
+
+
+async def test_changes_at_once_leave_the_last_one_in_force(
+    scene: Scene, elsewhere: Elsewhere
+) -> None:
+    async with scene.root():
+        entries = [[entry_of(f"10.77.0.{number}")] for number in (2, 3, 4, 3, 2)]
+        await asyncio.gather(
+            *(scene.lists.replace(scene.caller, scene.site, each) for each in entries)
+        )
+        (left,) = await scene.lists.entries(audit.PLATFORM, scene.site)
+        assert elsewhere.reaches() == {str(left.network.network_address)} & EVERYBODY
+        assert await scene.reached_from() == "allowlist"
