@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_support import SHOP, Cli, FakeApi, installed, on_a_terminal
@@ -16,9 +17,13 @@ CLOSED = {"reached_from": "this_machine", "reached_why": WHY}
 @pytest.fixture
 def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
     with installed(monkeypatch) as fake:
-        fake.on("GET", "/api/sites", [site()])
-        fake.on("GET", f"/api/sites/{SHOP}", site())
         yield fake
+
+
+def there(fake: FakeApi, **changes: Any) -> None:
+    """Let the site be as these fields say."""
+    fake.on("GET", "/api/sites", [site(**changes)])
+    fake.on("GET", f"/api/sites/{SHOP}", site(**changes))
 
 
 @pytest.fixture
@@ -31,6 +36,7 @@ def words_of(text: str) -> str:
 
 
 def test_entries_are_added_listed_and_removed(shop: FakeApi, cli: Cli) -> None:
+    there(shop)
     shop.on("GET", PATH, [])
     assert "shop may be reached from everywhere." in cli("cache", "whitelist", "list", "shop").err
     entry = listed_as("192.0.2.1/32", closes=True, ended_sessions=2)
@@ -40,6 +46,7 @@ def test_entries_are_added_listed_and_removed(shop: FakeApi, cli: Cli) -> None:
     assert "2 open sessions were ended." in said
     assert "machine only" not in said
     assert [each.body for each in shop.asked("POST", PATH)] == [{"ip_address": "192.0.2.1"}]
+    shop.scripts[("GET", PATH)].clear()
     shop.on("GET", PATH, [entry])
     assert "192.0.2.1/32" in cli("cache", "whitelist", "list", "shop").out
     shop.on("DELETE", f"{PATH}/e1", listed_as("192.0.2.1/32", opens=True))
@@ -52,7 +59,7 @@ def test_entries_are_added_listed_and_removed(shop: FakeApi, cli: Cli) -> None:
 def test_a_site_that_cannot_obey_its_list_is_called_closed(
     shop: FakeApi, cli: Cli, tmp_path: Path
 ) -> None:
-    shop.on("GET", f"/api/sites/{SHOP}", site(**CLOSED))
+    there(shop, **CLOSED)
     shop.on("POST", PATH, listed_as("192.0.2.1/32"))
     shop.on("GET", PATH, [listed_as("192.0.2.1/32")])
     shop.on("DELETE", f"{PATH}/e1", listed_as("192.0.2.1/32"))
@@ -73,6 +80,7 @@ def test_a_site_that_cannot_obey_its_list_is_called_closed(
 
 
 def test_a_list_is_replaced_after_what_it_changes_was_shown(shop: FakeApi, tmp_path: Path) -> None:
+    there(shop)
     shop.on("POST", f"{PATH}/preview", PREVIEW)
     shop.on("PUT", PATH, [])
     file = tmp_path / "allowed"
@@ -85,5 +93,5 @@ def test_a_list_is_replaced_after_what_it_changes_was_shown(shop: FakeApi, tmp_p
 
 
 def test_a_closed_site_is_shown_with_the_reason(shop: FakeApi, cli: Cli) -> None:
-    shop.on("GET", "/api/sites", [site(networks=["192.0.2.1/32"], **CLOSED)])
+    there(shop, networks=["192.0.2.1/32"], **CLOSED)
     assert WHY in words_of(cli("cache", "show", "shop").err)

@@ -157,7 +157,7 @@ def read(raw: bytes) -> dict[int, tuple[Network, ...]]:
     try:
         found = json.loads(raw)
         return {_port(name): tuple(map(parse_network, its)) for name, its in found.items()}
-    except (ValueError, AttributeError, TypeError, RecursionError):
+    except (ValueError, AttributeError, TypeError, RecursionError, InvalidInput):
         raise InvalidInput("These are no lists of addresses by port.") from None
 
 

@@ -125,7 +125,7 @@ class AddExtension(TypedDict):
 
 
 class AddedEntry(TypedDict):
-    """An added entry. ``ended_sessions`` counts the database's sessions from other addresses."""
+    """An added entry. ``ended_sessions`` counts sessions from addresses that are refused now."""
 
     id: str
     ip_address: str
@@ -1599,7 +1599,8 @@ class NewSite(TypedDict):
     semantic: Literal["off", "exact", "shadow", "on"]
     isolation: Literal["dedicated", "shared"]
     networks: list[str]
-    reached_from: Literal["everywhere", "this_machine"]
+    reached_from: Literal["everywhere", "allowlist", "this_machine"]
+    reached_why: str | None
     created_at: str
     updated_at: str
     api_key: str | None
@@ -2143,7 +2144,7 @@ class RemoveTotp(TypedDict):
 
 
 class RemovedEntry(TypedDict):
-    """A removed entry. ``ended_sessions`` counts the database's sessions from its addresses."""
+    """A removed entry. ``ended_sessions`` counts the sessions from its addresses."""
 
     id: str
     ip_address: str
@@ -2408,7 +2409,8 @@ class Site(TypedDict):
     semantic: Literal["off", "exact", "shadow", "on"]
     isolation: Literal["dedicated", "shared"]
     networks: list[str]
-    reached_from: Literal["everywhere", "this_machine"]
+    reached_from: Literal["everywhere", "allowlist", "this_machine"]
+    reached_why: str | None
     created_at: str
     updated_at: str
 
