@@ -16,6 +16,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from importlib import resources
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
@@ -25,11 +26,14 @@ import pytest
 from clients import eventually
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.control import audit, sites
+from tenantry.control import audit, sites, whitelist
 from tenantry.control.sites import SiteRow
-from tenantry.control.store import ControlStore
+from tenantry.control.store import DATABASE, MIGRATIONS, ControlStore
 from tenantry.control.whitelist import NewEntry
 from tenantry.host import nftables, processes, reachability, site_filter, systemd
+from tenantry.pg.connections import ADMIN, Address, connect
+from tenantry.services.migrations import service as migrations
+from tenantry.services.migrations.folder import load
 from tenantry.services.requests.service import Caller
 from tenantry.services.sites.allowlists import SiteAllowlists
 from tenantry.services.sites.filtering import SiteFilter
@@ -249,16 +253,14 @@ def removed_at_the_end(process: SiteProcess) -> Iterator[None]:
             os.kill(pid, 9)
 
 
-@pytest.fixture
-async def scene(store: ControlStore, home: Home, elsewhere: Elsewhere) -> AsyncIterator[Scene]:
-    del elsewhere  # first: the process shall be in its network
+def row_of(name: str, port: int) -> SiteRow:
     now = dt.datetime.now(dt.UTC)
-    row = SiteRow(
+    return SiteRow(
         id=uuid.uuid4(),
         customer_id=None,
-        name="shop",
+        name=name,
         status="active",
-        port=PORT,
+        port=port,
         memory_mb=8,
         max_clients=50,
         eviction="volatile-lru",
@@ -268,10 +270,16 @@ async def scene(store: ControlStore, home: Home, elsewhere: Elsewhere) -> AsyncI
         settings={},
         networks=None,
         password_hash=b"p" * 32,
-        key_hash=b"k" * 32,
+        key_hash=name.encode(),
         created_at=now,
         updated_at=now,
     )
+
+
+@pytest.fixture
+async def scene(store: ControlStore, home: Home, elsewhere: Elsewhere) -> AsyncIterator[Scene]:
+    del elsewhere  # first: the process shall be in its network
+    row = row_of("shop", PORT)
     async with store.transaction(audit.PLATFORM) as tx:
         await sites.insert(tx, row)
     site_filter_ = SiteFilter(store, home)
@@ -411,3 +419,37 @@ async def test_changes_at_once_leave_the_last_one_in_force(
         (left,) = await scene.lists.entries(audit.PLATFORM, scene.site)
         assert elsewhere.reaches() == {str(left.network.network_address)} & EVERYBODY
         assert await scene.reached_from() == "allowlist"
+
+
+async def test_lists_of_earlier_releases_become_entries_and_go_back(
+    store: ControlStore, address: Address
+) -> None:
+    found: dict[str, list[str] | None] = {
+        "open": None,
+        "listed": ["192.0.2.0/24", "2001:db8::1/128"],
+        "expired": [],
+    }
+    async with store.transaction(audit.PLATFORM) as tx:
+        for number, (name, its) in enumerate(found.items()):
+            await sites.insert(tx, row_of(name, PORT + number))
+            (site,) = [each.id for each in await sites.every(tx) if each.name == name]
+            for network in its or (["198.51.100.1"] if its == [] else []):
+                await whitelist.put(tx, site, entry_of(network), whitelist.SITES)
+            if its == []:
+                await tx.execute(
+                    "UPDATE site_whitelist SET expires_at = now() WHERE site_id = %s", (site,)
+                )
+    folder = resources.files(MIGRATIONS)
+    async with connect(address, user=ADMIN, dbname=DATABASE, search_path="public") as admin:
+        before = max(each.version for each in load(folder) if each.version < 67)
+        await migrations.goto(admin, folder, before)
+        kept = await (await admin.execute("SELECT name, networks::text[] FROM sites")).fetchall()
+        # One whose entries have all expired must not be open then.
+        assert dict(kept) == found | {"open": [], "expired": ["192.0.2.1/32"]}
+        await migrations.up(admin, folder)
+    async with store.transaction(audit.PLATFORM) as tx:
+        again = {
+            each.name: each.networks and [*map(str, each.networks)]
+            for each in await sites.every(tx)
+        }
+    assert again == found | {"expired": ["192.0.2.1/32"]}
