@@ -4,26 +4,36 @@ The test's thread has one with a site's Redis, and another is beside it, from wh
 """
 
 import asyncio
-import ctypes
 import datetime as dt
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from networks import (
+    EVERYBODY,
+    HERE,
+    ONE,
+    ONE_6,
+    OTHER,
+    OTHER_6,
+    PORT,
+    Elsewhere,
+    network,
+    run,
+    said,
+)
 
-from clients import eventually
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.control import audit, sites, whitelist
@@ -40,113 +50,13 @@ from tenantry.services.sites.filtering import SiteFilter
 from tenantry.services.sites.process import SiteProcess
 from tenantry.services.sites.service import Sites
 
-CLONE_NEWNET = 0x40000000
-PORT = 6399
-HERE, HERE_6 = "10.77.0.1", "fd77::1"
-ONE, OTHER, ONE_6, OTHER_6 = "10.77.0.2", "10.77.0.3", "fd77::2", "fd77::3"
-EVERYBODY = {ONE, OTHER, ONE_6, OTHER_6}
 TABLE = site_filter.table(5432)
-
-# Connects from an address, says whether it could, and then that the connection has ended.
-CLIENT = """
-import socket, sys
-source, target, port = sys.argv[1:]
-try:
-    there = socket.create_connection((target, int(port)), 5, (source, 0))
-except OSError as error:
-    print(type(error).__name__, flush=True)
-    sys.exit()
-print("open", flush=True)
-there.settimeout(30)
-try:
-    there.recv(1)
-except TimeoutError:
-    sys.exit("it stays open")
-except OSError:
-    pass
-print("ended", flush=True)
-"""
-
-
-@dataclass
-class Elsewhere:
-    """Another machine, with several addresses."""
-
-    pid: int
-    holding: list["subprocess.Popen[str]"] = field(default_factory=list)
-
-    def connect(self, source: str) -> "subprocess.Popen[str]":
-        target = HERE_6 if ":" in source else HERE
-        made = subprocess.Popen(
-            [
-                *("nsenter", f"--net=/proc/{self.pid}/ns/net"),
-                *(sys.executable, "-c", CLIENT, source, target, str(PORT)),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.holding.append(made)
-        return made
-
-    def reaches(self) -> set[str]:
-        """The addresses of which a connection is taken."""
-        tried = {source: self.connect(source) for source in EVERYBODY}
-        found = {source for source, each in tried.items() if said(each) == "open"}
-        self.let_go()
-        return found
-
-    def let_go(self) -> None:
-        while self.holding:
-            each = self.holding.pop()
-            each.kill()
-            each.communicate()
-
-
-def said(client: "subprocess.Popen[str]") -> str:
-    assert client.stdout
-    return client.stdout.readline().strip()
-
-
-def run(*words: str) -> None:
-    subprocess.run(words, check=True, capture_output=True, timeout=20)
 
 
 @pytest.fixture
 def elsewhere() -> Iterator[Elsewhere]:
-    if os.geteuid() != 0 or not nftables.PROGRAM.exists():
-        pytest.skip("takes root and nftables")
-    libc = ctypes.CDLL(None, use_errno=True)
-    with Path("/proc/thread-self/ns/net").open() as before:
-        if libc.unshare(CLONE_NEWNET) != 0:
-            pytest.skip("this machine lets nobody make network namespaces")
-        own = Path("/proc/thread-self/ns/net").readlink()
-        other = subprocess.Popen(["unshare", "--net", "sleep", "300"])
-        found = Elsewhere(other.pid)
-        try:
-            eventually(lambda: Path(f"/proc/{other.pid}/ns/net").readlink() != own)
-            inside = ("nsenter", f"--net=/proc/{other.pid}/ns/net", "ip")
-            run("ip", "link", "set", "lo", "up")
-            pair = ("type", "veth", "peer", "name", "there", "netns", str(other.pid))
-            run("ip", "link", "add", "here", *pair)
-            for address in (f"{HERE}/24", f"{HERE_6}/64"):
-                run("ip", "addr", "add", address, "dev", "here", *nodad(address))
-            run("ip", "link", "set", "here", "up")
-            for address in EVERYBODY:
-                length = 64 if ":" in address else 24
-                where = (f"{address}/{length}", "dev", "there")
-                run(*inside, "addr", "add", *where, *nodad(address))
-            run(*inside, "link", "set", "there", "up")
-            yield found
-        finally:
-            found.let_go()
-            other.kill()
-            other.wait()
-            assert libc.setns(before.fileno(), CLONE_NEWNET) == 0
-
-
-def nodad(address: str) -> tuple[str, ...]:
-    """An IPv6 address is used at once."""
-    return ("nodad",) if ":" in address else ()
+    with network() as found:
+        yield found
 
 
 @pytest.fixture
@@ -449,7 +359,7 @@ async def test_lists_of_earlier_releases_become_entries_and_go_back(
         await migrations.up(admin, folder)
     async with store.transaction(audit.PLATFORM) as tx:
         again = {
-            each.name: each.networks and [*map(str, each.networks)]
+            each.name: None if each.networks is None else [str(its) for its in each.networks]
             for each in await sites.every(tx)
         }
     assert again == found | {"expired": ["192.0.2.1/32"]}
