@@ -103,7 +103,7 @@ def site_row(site_id: uuid.UUID, **differing: Any) -> SiteRow:
         semantic="exact",
         isolation="dedicated",
         settings={},
-        networks=[],
+        networks=None,
         password_hash=digest(Secret("theirs")),
         key_hash=digest(Secret("key")),
         created_at=NOW,

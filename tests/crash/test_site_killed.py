@@ -10,6 +10,7 @@ from scene import Scene
 
 from clients import eventually
 from tenantry.host import processes
+from tenantry.host.reachability import listening
 from tenantry.services.sites.model import platform_password
 
 
@@ -56,6 +57,27 @@ def test_killed_when_its_process_is_gone(scene: Scene) -> None:
     assert left is not None
     assert (left.json()["data"], folders(scene)) == ([], [])
     assert not processes.is_alive(pid)
+
+
+def test_killed_before_its_allowlist_is_in_force(scene: Scene) -> None:
+    made = scene.ask("POST", "/api/sites", json={"name": "killed", "memory_mb": 8})
+    assert made is not None
+    site = made.json()["data"]
+    path, port = f"/api/sites/{site['id']}/whitelist", int(site["redis_url"].split(":")[-1][:-2])
+    assert "::" in listening(port)
+    scene.arm("api", "request.committed", "api")
+    key = {"Idempotency-Key": str(uuid4())}
+    body: dict[str, object] = {"ip_address": "192.0.2.1"}
+    assert scene.ask("POST", path, json=body, headers=key) is None
+    # The worker sees to it, before any pass of reconciliation.
+    eventually(lambda: listening(port) == ["127.0.0.1", "::1"])
+    scene.wait_restarted("api")
+    again = scene.ask("POST", path, json=body, headers=key)
+    assert again is not None
+    assert again.json()["data"]["closes"]
+    gone = scene.ask("DELETE", f"/api/sites/{site['id']}")
+    assert gone is not None
+    assert folders(scene) == []
 
 
 @pytest.mark.parametrize("step", ["users_removed", "removed"])

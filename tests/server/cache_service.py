@@ -299,7 +299,7 @@ def cache_service(lookups: Lookups | None = None) -> Iterator[Service]:
         seal = Seal(Seal.new_key())
         settings: Mapping[str, Any] = {SETTING: {"openai_url": upstream, "anthropic_url": upstream}}
         directory.sites[KEY.reveal()] = ServedSite(
-            site_id, "shop", None, server.socket, "platform", PASSWORD, "exact", settings, ()
+            site_id, "shop", None, server.socket, "platform", PASSWORD, "exact", settings, None
         )
         counts = Counts()
         sites = Sites(directory, counts, lookups)

@@ -202,7 +202,7 @@ class _Lookups:
 async def test_nothing_is_held_of_a_site_that_is_gone(service: Service) -> None:
     directory, made = Directory(), _Lookups()
     site = ServedSite(
-        uuid.uuid4(), "a", None, service.redis.socket, "platform", PASSWORD, "exact", {}, ()
+        uuid.uuid4(), "a", None, service.redis.socket, "platform", PASSWORD, "exact", {}, None
     )
     directory.sites[KEY.reveal()] = site
     sites = Sites(directory, Counts(), cast(Any, made))

@@ -173,7 +173,7 @@ def a_site(site: uuid.UUID, isolation: sites.Isolation = "dedicated") -> Site:
         persistence="none",
         semantic="exact",
         isolation=isolation,
-        networks=[],
+        networks=None,
         created_at=NOW,
         updated_at=NOW,
     )

@@ -249,7 +249,7 @@ def test_items_imitate_nothing(service: Service, name: str) -> None:
 def test_a_site_has_its_own_collections(service: Service, name: str) -> None:
     upsert(service, name, *SHOES)
     other = ServedSite(
-        uuid.uuid4(), "b", None, service.redis.socket, "platform", PASSWORD, "exact", {}, ()
+        uuid.uuid4(), "b", None, service.redis.socket, "platform", PASSWORD, "exact", {}, None
     )
     service.directory.sites["tnx_other"] = other
     theirs = {"authorization": "Bearer tnx_other"}

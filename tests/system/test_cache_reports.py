@@ -279,7 +279,7 @@ def test_a_site_is_made_in_the_shared_redis(platform: Installation, api: httpx.C
 
 def test_a_sites_pages_are_accessible(platform: Installation, site: Row, page: Page) -> None:
     eventually(lambda: ask(platform, site, "x" * 300) == "hit")
-    for place in ("", "/keys", "/settings"):
+    for place in ("", "/keys", "/access", "/settings"):
         path = f"{platform.url}/sites/{site['id']}{place}"
         page.set_viewport_size({"width": 1280, "height": 800})
         page.goto(path)
@@ -287,6 +287,30 @@ def test_a_sites_pages_are_accessible(platform: Installation, site: Row, page: P
         page.set_viewport_size({"width": 390, "height": 800})
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_sites_allowlist_is_changed_in_a_browser(
+    platform: Installation, api: httpx.Client, site: Row, page: Page
+) -> None:
+    page.on("dialog", lambda question: question.accept())
+    page.goto(f"{platform.url}/sites/{site['id']}")
+    page.get_by_role("link", name="Allowlist", exact=True).click()
+    page.get_by_label("Address or range").fill("203.0.113.7")
+    page.get_by_role("button", name="Allow", exact=True).click()
+    expect(page.get_by_text("The allowlist of the site was changed.")).to_be_visible()
+    expect(page.get_by_text("machine only: Redis knows no allowlists")).to_be_visible()
+    page.get_by_text("Replace the whole list", exact=True).first.click()
+    page.get_by_label("Entries, one in each line").fill("203.0.113.0/24 # office")
+    page.get_by_role("button", name="Show what changes").click()
+    page.get_by_role("dialog").get_by_role("button", name="Replace it").click()
+    expect(page.get_by_role("row", name="203.0.113.0/24")).to_be_visible()
+    path = f"/api/sites/{site['id']}/whitelist"
+    assert [(each["ip_address"], each["description"]) for each in data(api.get(path))] == [
+        ("203.0.113.0/24", "office")
+    ]
+    page.get_by_role("button", name="Remove 203.0.113.0/24").click()
+    expect(page.get_by_text("Empty: every address is admitted")).to_be_visible()
+    assert faults(page) == []
 
 
 def test_a_site_is_changed_in_a_browser(

@@ -192,6 +192,15 @@ def test_what_cannot_be_given_to_one_of_them_is_refused(api: httpx.Client, one: 
         assert "choose isolation dedicated" in found["detail"]
         body = {"name": "two", "isolation": "shared", **change}
         assert problem(api.post("/api/sites", json=body), 422)
+    for answer in (
+        api.post(f"{path}/whitelist", json={"ip_address": "203.0.113.7"}),
+        api.put(f"{path}/whitelist", json={"entries": []}),
+        api.post(f"{path}/whitelist/preview", json={"entries": []}),
+    ):
+        found = problem(answer, 409)
+        assert "one port for all its sites" in found["detail"]
+        assert "isolation dedicated" in found["hint"]
+    assert data(api.get(f"{path}/whitelist")) == []
     assert problem(api.patch(path, json={"isolation": "dedicated"}), 422)
     assert problem(api.post("/api/sites", json={"name": "big", "memory_mb": 4}), 422)
 

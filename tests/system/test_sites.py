@@ -280,24 +280,6 @@ def test_a_change_is_in_force_at_once(platform: Installation, api: httpx.Client,
     assert "maxmemory-policy allkeys-lru" in (folder(platform, site) / "redis.conf").read_text()
 
 
-def test_an_allowlist_leaves_this_machine_only(api: httpx.Client, site: Row) -> None:
-    path = f"/api/sites/{site['id']}"
-    answer = api.patch(path, json={"networks": ["203.0.113.7", "2001:db8::/32"]})
-    limited = data(answer)
-    assert (limited["networks"], limited["reached_from"]) == (
-        ["203.0.113.7/32", "2001:db8::/32"],
-        "this_machine",
-    )
-    assert "Redis knows no allowlists" in answer.json()["message"]
-    listening = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
-    port = f"{int(site['redis_url'].rpartition(':')[2].partition('/')[0]):04X}"
-    rows = [line.split() for line in listening.splitlines() if f":{port} " in line]
-    local = {row[1].partition(":")[0] for row in rows if row[3] == "0A"}
-    assert local == {"0100007F", "00000000000000000000000001000000"}
-    assert problem(api.patch(path, json={"networks": ["example.com"]}), 422)
-    assert data(api.patch(path, json={"networks": []}))["reached_from"] == "everywhere"
-
-
 def test_it_comes_back_after_a_kill(platform: Installation, api: httpx.Client) -> None:
     body = {"name": "kept", "memory_mb": 8, "persistence": "aof"}
     kept = data(api.post("/api/sites", json=body), 201)
@@ -366,13 +348,24 @@ def test_a_customer_sees_only_their_own(
     key = data(api.post("/api/api-keys", json=body), 201)
     with platform.client(key["key"]) as ann:
         assert data(ann.get("/api/sites")) == []
-        for end in ("", "/stats", "/keys"):
+        for end in ("", "/stats", "/keys", "/whitelist"):
             problem(ann.get(f"/api/sites/{site['id']}{end}"), 404)
         for end in ("/rotate", "/flush"):
             problem(ann.post(f"/api/sites/{site['id']}{end}", json={}), 404)
+        listed = f"/api/sites/{site['id']}/whitelist"
+        entry = data(api.post(listed, json={"ip_address": "127.0.0.1"}), 201)
+        problem(ann.post(listed, json={"ip_address": "192.0.2.1"}), 404)
+        problem(ann.put(listed, json={"entries": []}), 404)
+        problem(ann.post(f"{listed}/preview", json={"entries": []}), 404)
+        problem(ann.delete(f"{listed}/{entry['id']}"), 404)
         problem(ann.delete(f"/api/sites/{site['id']}"), 404)
         mine = data(ann.post("/api/sites", json={"name": "shop", "memory_mb": 8}), 201)
         assert [each["id"] for each in data(ann.get("/api/sites"))] == [mine["id"]]
+        # Another site's entry, by the path of one's own.
+        problem(ann.delete(f"/api/sites/{mine['id']}/whitelist/{entry['id']}"), 404)
+        own = f"/api/sites/{mine['id']}/whitelist"
+        assert data(ann.post(own, json={"ip_address": "192.0.2.1"}), 201)["closes"]
+        assert [each["id"] for each in data(api.get(listed))] == [entry["id"]]
         data(ann.delete(f"/api/sites/{mine['id']}"))
 
 
@@ -386,6 +379,9 @@ def test_the_command_line_does_it_all(platform: Installation, api: httpx.Client)
     assert "Redis" in cache("stats", "blog")
     assert "rediss://site:" in cache("rotate", "blog", "--only", "password")
     assert cache("keys", "blog", "--json").strip() == "[]"
+    cache("whitelist", "add", "blog", "203.0.113.7", "--yes")
+    assert "203.0.113.7/32" in cache("whitelist", "list", "blog")
+    cache("whitelist", "remove", "blog", "203.0.113.7")
     cache("flush", "blog", "--yes")
     cache("delete", "blog", "--yes")
     assert data(api.get("/api/sites")) == []

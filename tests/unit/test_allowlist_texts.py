@@ -76,9 +76,7 @@ def test_what_is_no_entry_is_named_by_its_line(text: str, said: str) -> None:
 
 
 def listed(line: Line) -> EntryRow:
-    return EntryRow(
-        uuid.uuid4(), uuid.UUID(int=1), line.network, line.description, line.expires_at, NOW
-    )
+    return EntryRow(uuid.uuid4(), line.network, line.description, line.expires_at, NOW)
 
 
 def wanted(line: Line) -> NewEntry:

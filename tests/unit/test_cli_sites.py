@@ -26,6 +26,7 @@ def site(**changes: Any) -> dict[str, Any]:
         "isolation": "dedicated",
         "networks": [],
         "reached_from": "everywhere",
+        "reached_why": None,
         "created_at": "2026-01-02T03:04:05.678901+00:00",
         "updated_at": "2026-01-02T03:04:05.678901+00:00",
         **changes,

@@ -11,11 +11,12 @@ import pytest
 
 from tenantry.base.errors import InvalidInput
 from tenantry.base.secrets import Secret
+from tenantry.control.whitelist import EntryRow
 from tenantry.services.bodies.site_proxies import UpdateSiteProxy
 from tenantry.services.bodies.sites import UpdateSite
 from tenantry.services.caching.judging import Certificate, Step
 from tenantry.services.caching.upstreams import PROVIDERS, Limits, ProxySettings, Upstream
-from tenantry.services.sites.model import Site, SiteKey
+from tenantry.services.sites.model import Reach, Site, SiteKey
 from tenantry.web import pages, site_pages, site_settings
 from tenantry.web.routing import read
 
@@ -43,7 +44,6 @@ SHOWN = {
     "eviction": "volatile-lru",
     "persistence": "none",
     "semantic": "exact",
-    "networks": "203.0.113.7/32",
 }
 # What the page's form sends if nothing is typed.
 FORM = {"once": "x"} | SHOWN | {f"was_{name}": value for name, value in SHOWN.items()}
@@ -89,6 +89,7 @@ def settings_page(site: Site = SITE, **values: object) -> str:
             "evictions": ["volatile-lru", "noeviction"],
             "modes": ["off", "exact"],
             "cache_url": "http://localhost:3002",
+            "reach": Reach("allowlist"),
             **values,
         },
     )
@@ -97,20 +98,10 @@ def settings_page(site: Site = SITE, **values: object) -> str:
 def test_only_what_was_changed_in_the_form_of_a_site_is_changed() -> None:
     """What others have changed since the form was loaded stays, whatever it shows."""
     assert site_settings._changes(FORM) == {}
-    typed = FORM | {"memory_mb": "64", "semantic": "shadow", "networks": "203.0.113.7/32, ::1"}
-    changes = site_settings._changes(typed)
-    assert changes == {
-        "memory_mb": "64",
-        "semantic": "shadow",
-        "networks": ["203.0.113.7/32", "::1"],
-    }
+    changes = site_settings._changes(FORM | {"memory_mb": "64", "semantic": "shadow"})
+    assert changes == {"memory_mb": "64", "semantic": "shadow"}
     body = read(UpdateSite, {}, **changes)
-    assert (body.memory_mb, body.networks) == (64, ["203.0.113.7/32", "::1/128"])
-    emptied = {name: value for name, value in FORM.items() if name != "networks"}
-    assert site_settings._changes(emptied) == {"networks": []}
-    # The site had no allowlist when the form was loaded.
-    del emptied["was_networks"]
-    assert site_settings._changes(emptied | {"memory_mb": "64"}) == {"memory_mb": "64"}
+    assert (body.memory_mb, body.networks) == (64, None)
 
 
 def test_a_key_of_a_provider_stays_unless_one_is_given_or_it_is_removed() -> None:
@@ -168,16 +159,68 @@ def test_a_sites_settings_have_their_forms_and_commands() -> None:
 def test_who_may_change_nothing_reads_the_settings(status: str, may_write: bool) -> None:
     page = settings_page(replace(SITE, status=status), may_write=may_write)  # type: ignore[arg-type]
     assert 'action="/sites/' not in page
-    for said in ("203.0.113.7/32", "volatile-lru", "https://llm.example.com", "600", "0.5"):
+    for said in (
+        "the addresses of its allowlist",
+        "volatile-lru",
+        "https://llm.example.com",
+        "600",
+        "0.5",
+    ):
         assert said in page
     assert "tenantry cache update" not in page
 
 
 def test_a_site_in_the_shared_redis_has_what_is_its_own() -> None:
-    page = settings_page(replace(SITE, isolation="shared", networks=[]))
+    page = settings_page(replace(SITE, isolation="shared", networks=None))
     assert "in the shared Redis" in page
-    for name in ("eviction", "persistence", "networks"):
+    for name in ("eviction", "persistence"):
         assert f'name="{name}"' not in page
+
+
+ENTRIES = [EntryRow(uuid.UUID(int=7), ip_network("203.0.113.7/32"), "o'<b>ffice", None, NOW)]
+
+
+def access_page(site: Site = SITE, **values: object) -> str:
+    usual = {"entries": ENTRIES, "text": "", "address": "192.0.2.1", "reach": Reach("allowlist")}
+    return rendered("site_access.html", tab="/access", **{"site": site, **usual, **values})
+
+
+def test_a_sites_allowlist_has_its_forms_and_commands() -> None:
+    page = access_page()
+    posted = re.findall(r'action="/sites/[^/]+(/[^"]+)"', page)
+    assert posted == [f"/whitelist/{ENTRIES[0].id}/remove", "/whitelist", "/whitelist/preview"]
+    assert "<b>ffice" not in page
+    assert "machine reach it, too" in page
+    found = [line for line in html.unescape(page).splitlines() if line.startswith("<pre>tenantry")]
+    assert found == [
+        "<pre>tenantry cache whitelist add shop 203.0.113.7</pre>",
+        "<pre>tenantry cache whitelist remove shop 203.0.113.7/32</pre>",
+        "<pre>tenantry cache whitelist replace shop allowed.txt</pre>",
+    ]
+    assert f"/api/sites/{SITE.id}/whitelist/{ENTRIES[0].id}" in page
+    first = access_page(replace(SITE, networks=None), entries=[], reach=Reach("everywhere"))
+    assert "closes the site to all other addresses, and ends their connections" in first
+    assert "reach it, too" not in first
+
+
+def test_a_closed_site_says_why() -> None:
+    page = access_page(reach=Reach("this_machine", "nobody may set <rules>"))
+    assert "this machine" not in page
+    assert "machine only: nobody may set &lt;rules&gt;." in page
+
+
+@pytest.mark.parametrize(("status", "may_write"), [("active", False), ("deleting", True)])
+def test_who_may_change_nothing_reads_the_allowlist(status: str, may_write: bool) -> None:
+    page = access_page(replace(SITE, status=status), may_write=may_write)  # type: ignore[arg-type]
+    assert "203.0.113.7/32" in page
+    assert 'action="/sites/' not in page
+
+
+def test_a_site_in_the_shared_redis_has_no_allowlist() -> None:
+    shared = replace(SITE, isolation="shared", networks=None)
+    page = access_page(shared, entries=[], reach=Reach("everywhere"))
+    assert "cannot have an allowlist" in page
+    assert 'action="/sites/' not in page
 
 
 def test_names_of_keys_are_texts_and_words_of_a_command() -> None:

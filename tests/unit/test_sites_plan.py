@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from database_rows import plan_row, site_row
 from tenantry.base.errors import Conflict, Forbidden, InvalidInput
 from tenantry.base.home import Home
+from tenantry.base.networks import Network
 from tenantry.base.secrets import Secret
 from tenantry.control.sites import Eviction, SiteRow, Taken
 from tenantry.host.redis_engines import RedisVersion
 from tenantry.services.sites import plan
 from tenantry.services.sites.model import (
+    Reach,
     Site,
     Wanted,
     digest,
@@ -62,12 +64,53 @@ def test_the_configuration_says_each_thing_once(row: SiteRow) -> None:
     assert said["bind"] == "* -::*"
 
 
-def test_a_site_with_an_allowlist_is_not_open() -> None:
-    listed = replace(ROW, networks=[ipaddress.ip_network("203.0.113.7/32")])
+@pytest.mark.parametrize("networks", [[], [ipaddress.ip_network("203.0.113.7/32")]])
+def test_a_site_with_an_allowlist_begins_closed(networks: list[Network]) -> None:
+    listed = replace(ROW, networks=networks)
     assert plan.parameters([listed])["bind"] == "127.0.0.1 -::1"
-    url = Site.of(listed).redis_url("db.example.com", "p")
+    closed, obeyed = Reach("this_machine", "why"), Reach("allowlist")
+    url = Site.of(listed).redis_url("db.example.com", "p", closed)
     assert url == "rediss://site:p@localhost:6379/0"
-    assert Site.of(ROW).redis_url("2001:db8::1", "p") == "rediss://site:p@[2001:db8::1]:6379/0"
+    url = Site.of(listed).redis_url("db.example.com", "p", obeyed)
+    assert url == "rediss://site:p@db.example.com:6379/0"
+    url = Site.of(ROW).redis_url("2001:db8::1", "p", Reach("everywhere"))
+    assert url == "rediss://site:p@[2001:db8::1]:6379/0"
+
+
+def test_lists_are_of_sites_that_have_one() -> None:
+    parts = [ipaddress.ip_network(f"203.0.113.{part}/25") for part in (0, 128)]
+    rows = [ROW, replace(ROW, port=6380, networks=parts), replace(ROW, port=6381, networks=[])]
+    assert plan.lists(rows) == {6380: (ipaddress.ip_network("203.0.113.0/24"),), 6381: ()}
+
+
+CLIENTS = [
+    {"id": "1", "addr": "/run/redis.sock:0", "laddr": "/run/redis.sock:0", "user": "platform"},
+    {"id": "2", "addr": "127.0.0.1:5000", "laddr": "127.0.0.1:6379", "user": "site"},
+    {"id": "3", "addr": "[::1]:5000", "laddr": "[::1]:6379", "user": "default"},
+    {"id": "4", "addr": "198.51.100.1:5000", "laddr": "198.51.100.1:6379", "user": "site"},
+    {"id": "5", "addr": "203.0.113.7:5000", "laddr": "198.51.100.1:6379", "user": "site"},
+    {"id": "6", "addr": "203.0.113.8:5000", "laddr": "198.51.100.1:6379", "user": "default"},
+    {"id": "7", "addr": "[2001:db8::7]:5000", "laddr": "[2001:db8::1]:6379", "user": "site"},
+    {"id": "8", "addr": "[::ffff:203.0.113.7]:5000", "laddr": "[2001:db8::1]:6379", "user": "site"},
+    {"id": "9", "addr": "?:0", "laddr": "?:0", "user": "site"},  # it has just gone
+]
+
+
+@pytest.mark.parametrize(
+    ("networks", "is_open", "ended"),
+    [
+        (["203.0.113.7/32"], True, ["6", "7"]),
+        (["203.0.113.0/24", "2001:db8::/32"], True, []),
+        ([], True, ["5", "6", "7", "8"]),
+        # It listens on loopback only: its own other address is none of those.
+        (["203.0.113.7/32"], False, ["4", "5", "6", "7", "8"]),
+    ],
+)
+def test_clients_that_a_list_does_not_admit_are_disconnected(
+    networks: list[str], is_open: bool, ended: list[str]
+) -> None:
+    found = plan.foreign(CLIENTS, [*map(ipaddress.ip_network, networks)], is_open=is_open)
+    assert found == ended
 
 
 def test_users_have_digests_and_the_default_one_is_off() -> None:
@@ -122,14 +165,15 @@ def test_each_site_of_a_shared_process_has_users_for_its_keys_only() -> None:
         keys = [each for each in rules if each[0] == "~"]
         assert keys == [f"~site:{site.id}:*", f"~cache:{site.id}:*"]
         assert {"reset", f"#{hashes[site.id].hex()}", "-@dangerous", "-@admin"} <= set(rules)
-    url = Site.of(TINY).redis_url("db.example.com", "p")
+    url = Site.of(TINY).redis_url("db.example.com", "p", Reach("everywhere"))
     assert url == f"rediss://site-{TINY.id}:p@db.example.com:6380/0"
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"networks": [ipaddress.ip_network("203.0.113.7/32")]}, "networks: Redis has no allow"),
+        ({"networks": [ipaddress.ip_network("203.0.113.7/32")]}, "one port for all its sites"),
+        ({"networks": []}, "networks: the shared Redis"),
         ({"eviction": "noeviction"}, "eviction: all sites of the shared Redis"),
         ({"persistence": "aof"}, "persistence: all sites of the shared Redis"),
     ],

@@ -95,6 +95,58 @@ def test_homes_of_people_are_hidden_unless_it_lives_in_one(home: str, hidden: st
     assert f"ProtectHome={hidden}" in lines(unit(home))
 
 
+def with_filter(home: str) -> Unit:
+    return replace(unit(home), site_table="tenantry_5432_sites")
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_roots_program_may_set_rules_and_nothing_else() -> None:
+    found = systemd.render_filter(with_filter("/srv/100% my $HOME")).splitlines()
+    assert {"CapabilityBoundingSet=CAP_NET_ADMIN", "NoNewPrivileges=yes", "Type=oneshot"} <= set(
+        found
+    )
+    assert not [line for line in found if line.startswith("User=")]
+    (command,) = (line.partition("=")[2] for line in found if line.startswith("ExecStart="))
+    # Neither the platform's variables nor its folders reach Python: -I.
+    assert command == (
+        '"/srv/100%% my $$HOME/venv/bin/python" -I -m tenantry.filtering tenantry_5432_sites'
+    )
+
+
+def test_only_the_platforms_user_reaches_roots_program() -> None:
+    found = systemd.render_socket(with_filter("/srv/my 1%")).splitlines()
+    assert "ListenStream=/srv/my 1%%/allowlists.sock" in found
+    assert {"SocketUser=tenantry", "SocketMode=0600", "Accept=yes"} <= set(found)
+    with pytest.raises(InvalidInput):
+        systemd.render_socket(with_filter("/srv/a\nSocketMode=0666"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root installs services")
+@pytest.mark.skipif(systemd.is_running(), reason="would start a service on this machine")
+async def test_the_units_of_allowlists_come_and_go_with_the_service(tmp_path: Path) -> None:
+    said: list[str] = []
+    for name in ("tenantry", "python"):
+        program = tmp_path / "venv/bin" / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    names = ["tenantry-sites.socket", "tenantry-sites@.service", "tenantry.service"]
+    await systemd.install(with_filter(str(tmp_path)), said.append, units=tmp_path)
+    assert names_in(tmp_path) == [*names, "venv"]
+    assert said[-1].endswith("systemctl enable --now tenantry.service tenantry-sites.socket")
+    await systemd.uninstall("tenantry", said.append, units=tmp_path)
+    assert names_in(tmp_path) == ["venv"]
+    # One that systemd rejects leaves none of them.
+    (tmp_path / "venv/bin/python").unlink()
+    if shutil.which("systemd-analyze"):
+        with pytest.raises(MachineError):
+            await systemd.install(with_filter(str(tmp_path)), print, units=tmp_path)
+        assert names_in(tmp_path) == ["venv"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root installs services")
 @pytest.mark.skipif(systemd.is_running(), reason="would start a service on this machine")
 async def test_without_systemd_the_unit_is_checked_and_left_with_a_word(tmp_path: Path) -> None:

@@ -13,7 +13,17 @@ from tenantry.services.uninstalling import plan
 
 HOME = Path("/srv/home")
 DATA = (
-    *("admin.key", "backup.key", "backups", "ca.crt", "clusters", "edge", "engines", "logs"),
+    *(
+        "admin.key",
+        "allowlists.sock",
+        "backup.key",
+        "backups",
+        "ca.crt",
+        "clusters",
+        "edge",
+        "engines",
+        "logs",
+    ),
     *("nftables.conf", "pgbackrest", "pooler", "run", "scratch", "seal.key", "statements", "tls"),
 )
 PROGRAMS = ("venv", "venv.lock", "venv-0123456789abcdef", "venv-packages-0123456789abcdef")

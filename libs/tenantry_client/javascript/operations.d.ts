@@ -20,7 +20,7 @@ export interface AddExtension {
   restart?: boolean;
 }
 
-/** An added entry. ``ended_sessions`` counts the database's sessions from other addresses. */
+/** An added entry. ``ended_sessions`` counts sessions from addresses that are refused now. */
 export interface AddedEntry {
   id: string;
   ip_address: string;
@@ -716,7 +716,7 @@ export interface CreateSite {
   persistence?: "none" | "aof";
   /** How the cache answers; on and shadow compare prompts by meaning. */
   semantic?: "off" | "exact" | "shadow" | "on";
-  /** The addresses and CIDR ranges that may reach its Redis; none: all. With any it is reached from the platform's machine only, as Redis knows no allowlists. */
+  /** The addresses and CIDR ranges that may reach its Redis, beside the platform's machine; none: all. They replace its allowlist: reached_from says whether it is obeyed. */
   networks?: Array<string>;
 }
 
@@ -1038,7 +1038,7 @@ export interface Durations {
 export interface EndingSessions {
   username: string;
   address: string;
-  /** pooler, or the database's cluster. */
+  /** pooler, or the database's cluster; redis for a site. */
   endpoint: string;
   sessions: number;
 }
@@ -1688,9 +1688,12 @@ export interface NewSite {
   persistence: "none" | "aof";
   semantic: "off" | "exact" | "shadow" | "on";
   isolation: "dedicated" | "shared";
+  /** The addresses that its allowlist admits now; none: see reached_from. */
   networks: Array<string>;
-  /** A site with an allowlist is reached from the platform's machine only. */
-  reached_from: "everywhere" | "this_machine";
+  /** From everywhere; from the platform's machine and its allowlist's addresses; or from that machine only, as its list cannot be obeyed. */
+  reached_from: "everywhere" | "allowlist" | "this_machine";
+  /** Why a site with an allowlist is reached from the platform's machine only. */
+  reached_why: string | null;
   created_at: string;
   updated_at: string;
   /** The bearer token of its requests to the AI cache. */
@@ -2275,7 +2278,7 @@ export interface RemoveTotp {
   code: string;
 }
 
-/** A removed entry. ``ended_sessions`` counts the database's sessions from its addresses. */
+/** A removed entry. ``ended_sessions`` counts the sessions from its addresses. */
 export interface RemovedEntry {
   id: string;
   ip_address: string;
@@ -2579,9 +2582,12 @@ export interface Site {
   persistence: "none" | "aof";
   semantic: "off" | "exact" | "shadow" | "on";
   isolation: "dedicated" | "shared";
+  /** The addresses that its allowlist admits now; none: see reached_from. */
   networks: Array<string>;
-  /** A site with an allowlist is reached from the platform's machine only. */
-  reached_from: "everywhere" | "this_machine";
+  /** From everywhere; from the platform's machine and its allowlist's addresses; or from that machine only, as its list cannot be obeyed. */
+  reached_from: "everywhere" | "allowlist" | "this_machine";
+  /** Why a site with an allowlist is reached from the platform's machine only. */
+  reached_why: string | null;
   created_at: string;
   updated_at: string;
 }
@@ -3699,6 +3705,24 @@ export interface SiteProxiesOperations {
   update(identifier: string, body: UpdateSiteProxy): Promise<SiteProxy>;
 }
 
+export interface SiteWhitelistOperations {
+  /** List the addresses that may reach the site; an empty list allows all addresses. */
+  list(identifier: string): Promise<WhitelistListing>;
+  /**
+   * Allow an address or a range. The first entry closes the site to all other addresses.
+   *
+   * Programs on the platform's machine are always allowed. Connections from other addresses are
+   * ended. A site in the shared Redis cannot have an allowlist.
+   */
+  add(identifier: string, body: WhitelistEntryInput, options?: PostOptions): Promise<AddedEntry>;
+  /** Replace the whole allowlist; an empty one allows all addresses. */
+  replace(identifier: string, body: Whitelist): Promise<Array<WhitelistEntryOutput>>;
+  /** Show what replacing the allowlist would change, and which connections would end. */
+  preview(identifier: string, body: PreviewWhitelist, options?: PostOptions): Promise<WhitelistPreview>;
+  /** Remove an address and end its connections. Removing the last entry allows all addresses. */
+  remove(identifier: string, whitelist_id: string): Promise<RemovedEntry>;
+}
+
 export interface SitesOperations {
   /** List sites, the oldest first. */
   list(): Promise<Array<Site>>;
@@ -3812,6 +3836,7 @@ export class Api {
   readonly rows: RowsOperations;
   readonly siteJudgements: SiteJudgementsOperations;
   readonly siteProxies: SiteProxiesOperations;
+  readonly siteWhitelist: SiteWhitelistOperations;
   readonly sites: SitesOperations;
   readonly sql: SqlOperations;
   readonly users: UsersOperations;

@@ -898,6 +898,33 @@ class SiteProxies {
   }
 }
 
+class SiteWhitelist {
+  #send;
+  constructor(send) {
+    this.#send = send;
+  }
+
+  list(identifier) {
+    return this.#send({ method: "GET", path: `/api/sites/${segment(identifier)}/whitelist`, kind: "whole", repeatable: true });
+  }
+
+  add(identifier, body, { idempotencyKey = crypto.randomUUID() } = {}) {
+    return this.#send({ method: "POST", path: `/api/sites/${segment(identifier)}/whitelist`, kind: "data", body, idempotencyKey, repeatable: true });
+  }
+
+  replace(identifier, body) {
+    return this.#send({ method: "PUT", path: `/api/sites/${segment(identifier)}/whitelist`, kind: "data", body, repeatable: true });
+  }
+
+  preview(identifier, body, { idempotencyKey = crypto.randomUUID() } = {}) {
+    return this.#send({ method: "POST", path: `/api/sites/${segment(identifier)}/whitelist/preview`, kind: "data", body, idempotencyKey, repeatable: true });
+  }
+
+  remove(identifier, whitelist_id) {
+    return this.#send({ method: "DELETE", path: `/api/sites/${segment(identifier)}/whitelist/${segment(whitelist_id)}`, kind: "data" });
+  }
+}
+
 class Sites {
   #send;
   constructor(send) {
@@ -1072,6 +1099,7 @@ export class Api {
     this.rows = new Rows(send);
     this.siteJudgements = new SiteJudgements(send);
     this.siteProxies = new SiteProxies(send);
+    this.siteWhitelist = new SiteWhitelist(send);
     this.sites = new Sites(send);
     this.sql = new Sql(send);
     this.users = new Users(send);

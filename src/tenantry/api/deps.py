@@ -107,6 +107,10 @@ EntryId = Annotated[
     uuid.UUID,
     Depends(_parameter("whitelist_id", "There is no such entry on this database's allowlist.")),
 ]
+SiteEntryId = Annotated[
+    uuid.UUID,
+    Depends(_parameter("whitelist_id", "There is no such entry on this site's allowlist.")),
+]
 TextId = Annotated[uuid.UUID, Depends(_parameter("text_id", "You have no such text."))]
 KeyId = Annotated[uuid.UUID, Depends(_identifier("API key"))]
 CustomerId = Annotated[uuid.UUID, Depends(_identifier("customer"))]

@@ -47,9 +47,15 @@ class Site(BaseModel):
     persistence: Persistence
     semantic: Mode
     isolation: Isolation
-    networks: list[str]
-    reached_from: Literal["everywhere", "this_machine"] = Field(
-        description="A site with an allowlist is reached from the platform's machine only."
+    networks: list[str] = Field(
+        description="The addresses that its allowlist admits now; none: see reached_from."
+    )
+    reached_from: model.ReachedFrom = Field(
+        description="From everywhere; from the platform's machine and its allowlist's addresses; or"
+        " from that machine only, as its list cannot be obeyed."
+    )
+    reached_why: str | None = Field(
+        description="Why a site with an allowlist is reached from the platform's machine only."
     )
     created_at: dt.datetime
     updated_at: dt.datetime
@@ -104,22 +110,23 @@ async def create(body: CreateSite, platform: CurrentPlatform, caller: Writer) ->
         model.NewSite,
         lambda tx, secrets: platform.sites.create(tx, caller.actor, body.wanted(), secrets),
     )
-    said = f"Site made. {_KEEP}{_limited(made.site)}"
-    return answers.answer(_new(platform, made), message=said, status=201)
+    found = await _new(platform, made)
+    said = f"Site made. {_KEEP}{closed(found.reached_why)}"
+    return answers.answer(found, message=said, status=201)
 
 
 @router.get("", response_model=Listing[Site])
 async def index(platform: CurrentPlatform, principal: Reader) -> Response:
     """List sites, the oldest first."""
     found = await platform.sites.every(principal.actor)
-    return answers.listing([Site.model_validate(_fields(platform, each)) for each in found])
+    return answers.listing([await _shown(platform, each) for each in found])
 
 
 @router.get("/{identifier}", response_model=Answer[Site])
 async def show(platform: CurrentPlatform, principal: Reader, site_id: SiteId) -> Response:
     """Return one site, without its secrets."""
     found = await platform.sites.show(principal.actor, site_id)
-    return answers.answer(Site.model_validate(_fields(platform, found)))
+    return answers.answer(await _shown(platform, found))
 
 
 @router.patch("/{identifier}", response_model=Answer[Site])
@@ -129,8 +136,8 @@ async def update(
     """Change a site. Its Redis goes on, and its keys stay, unless less memory has no room."""
     async with caller.transaction() as tx:
         changed = await platform.sites.update(tx, caller.actor, site_id, body.changes())
-    found = Site.model_validate(_fields(platform, changed))
-    return answers.answer(found, message=f"Site changed.{_limited(changed)}")
+    found = await _shown(platform, changed)
+    return answers.answer(found, message=f"Site changed.{closed(found.reached_why)}")
 
 
 @router.delete("/{identifier}", response_model=Answer[GoneSite])
@@ -150,16 +157,14 @@ async def rotate(
         model.NewSite,
         lambda tx, secrets: platform.sites.rotate(tx, caller.actor, site_id, body.secrets, secrets),
     )
-    return answers.answer(_new(platform, made), message=f"Secrets replaced. {_KEEP}")
+    return answers.answer(await _new(platform, made), message=f"Secrets replaced. {_KEEP}")
 
 
 @router.post("/{identifier}/flush", response_model=Answer[Site])
 async def flush(platform: CurrentPlatform, caller: Writer, site_id: SiteId) -> Response:
     """Delete all keys of a site."""
     found = await platform.sites.flush(caller.actor, site_id)
-    return answers.answer(
-        Site.model_validate(_fields(platform, found)), message="All its keys are deleted."
-    )
+    return answers.answer(await _shown(platform, found), message="All its keys are deleted.")
 
 
 @router.get("/{identifier}/stats", response_model=Answer[SiteStats])
@@ -188,26 +193,32 @@ async def keys(
     return answers.listing([*rows], next_cursor=page.next_cursor)
 
 
-def _fields(platform: Platform, site: model.Site, password: str = MASK) -> dict[str, object]:
+async def _shown(platform: Platform, site: model.Site) -> Site:
+    return Site.model_validate(await _fields(platform, site, MASK))
+
+
+async def _new(platform: Platform, made: model.NewSite) -> NewSite:
+    password = MASK if made.password is None else made.password.reveal()
+    key = None if made.api_key is None else made.api_key.reveal()
+    fields = await _fields(platform, made.site, password)
+    return NewSite.model_validate(fields | {"api_key": key})
+
+
+async def _fields(platform: Platform, site: model.Site, password: str) -> dict[str, object]:
     here = platform.settings
     status = site.status
+    reach = await platform.site_filter.reach(site)
     return asdict(site) | {
         "status": "starting" if status == "active" and not platform.sites.runs(site) else status,
-        "redis_url": site.redis_url(here.domain, password),
+        "redis_url": site.redis_url(here.domain, password, reach),
         "cache_url": here.cache_url,
         "key_prefix": site.key_prefix,
-        "networks": [str(each) for each in site.networks],
-        "reached_from": "this_machine" if site.networks else "everywhere",
+        "networks": [str(each) for each in site.networks or ()],
+        "reached_from": reach.reached_from,
+        "reached_why": reach.why,
     }
 
 
-def _new(platform: Platform, made: model.NewSite) -> NewSite:
-    password = MASK if made.password is None else made.password.reveal()
-    key = None if made.api_key is None else made.api_key.reveal()
-    return NewSite.model_validate(_fields(platform, made.site, password) | {"api_key": key})
-
-
-def _limited(site: model.Site) -> str:
-    if not site.networks:
-        return ""
-    return " It is reached from the platform's machine only: Redis knows no allowlists."
+def closed(why: str | None) -> str:
+    """Return what to add to a message about a site that is closed despite its allowlist, if any."""
+    return "" if why is None else f" It is reached from the platform's machine only: {why}."

@@ -16,8 +16,8 @@ from tenantry.control.whitelist import EntryRow
 from tenantry.services.access.service import Principal
 from tenantry.services.bodies.allowlists import PreviewWhitelist, Whitelist
 from tenantry.services.bodies.allowlists import WhitelistEntry as Entry
+from tenantry.services.network.model import Added, Preview, Removed
 from tenantry.services.network.plan import Change
-from tenantry.services.network.service import Preview
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}/whitelist", tags=["allowlist"])
@@ -35,14 +35,14 @@ class WhitelistEntry(BaseModel):
 
 
 class AddedEntry(WhitelistEntry):
-    """An added entry. ``ended_sessions`` counts the database's sessions from other addresses."""
+    """An added entry. ``ended_sessions`` counts sessions from addresses that are refused now."""
 
     closes: bool = Field(description="Whether it is the first: all others are refused from now on.")
     ended_sessions: int
 
 
 class RemovedEntry(WhitelistEntry):
-    """A removed entry. ``ended_sessions`` counts the database's sessions from its addresses."""
+    """A removed entry. ``ended_sessions`` counts the sessions from its addresses."""
 
     opens: bool = Field(description="Whether it was the last: all are admitted from now on.")
     ended_sessions: int
@@ -62,7 +62,9 @@ class EndingSessions(BaseModel):
 
     username: str
     address: str
-    endpoint: str = Field(description="pooler, or the database's cluster.", examples=["pooler"])
+    endpoint: str = Field(
+        description="pooler, or the database's cluster; redis for a site.", examples=["pooler"]
+    )
     sessions: int
 
 
@@ -82,7 +84,8 @@ class WhitelistListing(Listing[WhitelistEntry]):
     caller_address: str | None
 
 
-def _shown(row: EntryRow) -> WhitelistEntry:
+def shown(row: EntryRow) -> WhitelistEntry:
+    """Return an entry as the API shows it."""
     return WhitelistEntry(
         id=row.id,
         ip_address=str(row.network),
@@ -102,7 +105,8 @@ def _changed(change: Change) -> WhitelistChange:
     )
 
 
-def _previewed(found: Preview) -> WhitelistPreview:
+def previewed(found: Preview) -> WhitelistPreview:
+    """Return a preview as the API shows it."""
     return WhitelistPreview(
         changes=[_changed(each) for each in found.changes],
         closes=found.closes,
@@ -112,16 +116,45 @@ def _previewed(found: Preview) -> WhitelistPreview:
     )
 
 
+def listed(entries: list[EntryRow], principal: Principal) -> Response:
+    """Return the answer with a whole allowlist."""
+    reported = WhitelistListing(
+        count=len(entries),
+        caller_address=principal.actor.address,
+        data=[shown(row) for row in entries],
+    )
+    return JSONResponse(reported.model_dump(mode="json", exclude={"next_cursor"}))
+
+
+def added_message(body: Entry, added: Added) -> str:
+    """Return what happened when an entry was added."""
+    said = ["Address admitted."]
+    if "/" in body.ip_address and str(added.entry.network) != body.ip_address.strip():
+        said.append(f"{body.ip_address.strip()} was taken for all of {added.entry.network}.")
+    if added.closes:
+        said.append("It is the first: all others are refused from now on.")
+    return " ".join(said)
+
+
+def added_entry(added: Added) -> AddedEntry:
+    """Return an added entry as the API shows it."""
+    return AddedEntry(
+        **dict(shown(added.entry)), closes=added.closes, ended_sessions=added.ended_sessions
+    )
+
+
+def removed_entry(removed: Removed) -> RemovedEntry:
+    """Return a removed entry as the API shows it."""
+    return RemovedEntry(
+        **dict(shown(removed.entry)), opens=removed.opens, ended_sessions=removed.ended_sessions
+    )
+
+
 @router.get("", response_model=WhitelistListing)
 async def index(platform: CurrentPlatform, principal: Reader, database_id: DatabaseId) -> Response:
     """List the addresses that may reach the database; an empty list allows all addresses."""
     entries = await platform.network.entries(principal.actor, database_id)
-    reported = WhitelistListing(
-        count=len(entries),
-        caller_address=principal.actor.address,
-        data=[_shown(row) for row in entries],
-    )
-    return JSONResponse(reported.model_dump(mode="json", exclude={"next_cursor"}))
+    return listed(entries, principal)
 
 
 @router.post("", status_code=201, response_model=Answer[AddedEntry])
@@ -137,15 +170,7 @@ async def add(
     addresses are ended.
     """
     added = await platform.network.add(caller, database_id, body.wanted())
-    said = ["Address admitted."]
-    if "/" in body.ip_address and str(added.entry.network) != body.ip_address.strip():
-        said.append(f"{body.ip_address.strip()} was taken for all of {added.entry.network}.")
-    if added.closes:
-        said.append("It is the first: all others are refused from now on.")
-    shown = AddedEntry(
-        **dict(_shown(added.entry)), closes=added.closes, ended_sessions=added.ended_sessions
-    )
-    return answers.answer(shown, message=" ".join(said), status=201)
+    return answers.answer(added_entry(added), message=added_message(body, added), status=201)
 
 
 @router.post("/preview", response_model=Answer[WhitelistPreview])
@@ -157,7 +182,7 @@ async def preview(
 ) -> Response:
     """Show what replacing the allowlist would change, and which sessions would end."""
     found = await platform.network.preview(caller.actor, database_id, body.wanted())
-    return answers.answer(_previewed(found))
+    return answers.answer(previewed(found))
 
 
 @router.put("", response_model=Listing[WhitelistEntry])
@@ -171,7 +196,7 @@ async def replace(
     entries = await platform.network.replace(
         caller, database_id, body.wanted(), version=body.version
     )
-    return answers.listing([_shown(row) for row in entries])
+    return answers.listing([shown(row) for row in entries])
 
 
 @router.delete("/{whitelist_id}", response_model=Answer[RemovedEntry])
@@ -186,7 +211,4 @@ async def remove(
     said = "Address no longer admitted."
     if removed.opens:
         said += " It was the last: the database may be reached from everywhere."
-    shown = RemovedEntry(
-        **dict(_shown(removed.entry)), opens=removed.opens, ended_sessions=removed.ended_sessions
-    )
-    return answers.answer(shown, message=said)
+    return answers.answer(removed_entry(removed), message=said)

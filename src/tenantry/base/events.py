@@ -166,6 +166,10 @@ class SiteRemoved(Change):
     """The process of a site, and its data if the site was deleted."""
 
 
+class SiteRulesSet(Change):
+    """The packet filter's rules for allowlists of sites; the subject is how many have one."""
+
+
 class SiteWritten(Change):
     """The files of a site's process."""
 

@@ -80,7 +80,7 @@ class Sites:
         if not site.admits(address):
             raise Forbidden(
                 f"The allowlist of this site does not admit {address or 'this client'}.",
-                hint="Add it: `tenantry cache update SITE --allow`, or PATCH /api/sites/{id}.",
+                hint="Add it: `tenantry cache whitelist add`, or POST /api/sites/{id}/whitelist.",
             )
         return self._served(site)
 

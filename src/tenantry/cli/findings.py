@@ -8,6 +8,7 @@ from typing import Literal
 from tenantry.base.errors import Conflict, MachineError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
+from tenantry.cli.installing import unit_name
 from tenantry.host import (
     containers,
     engines,
@@ -16,6 +17,7 @@ from tenantry.host import (
     packages,
     preflight,
     reachability,
+    systemd,
 )
 from tenantry.host.preflight import Finding, Port
 from tenantry.services import cpu_shares
@@ -68,6 +70,7 @@ async def find(here: Settings) -> list[Finding]:
     if "worker" in running:
         findings.append(_cpu_shares(here))
     running |= {"edge (HTTP)"} if "edge" in running else set()
+    findings += _site_filter(here)
     served = [port for name, port in _ports(here).items() if name in running]
     findings += await reachability.examine(served, host=here.domain)
     findings += await _instance_host(here)
@@ -91,6 +94,17 @@ def _cpu_shares(here: Settings) -> Finding:
         return Finding("ok", "CPU shares", "a busy database leaves the others theirs.")
     hint = "Without them a tenant can take all processors: docs/reference/limits.md."
     return Finding("warning", "CPU shares", absent, hint)
+
+
+def _site_filter(here: Settings) -> list[Finding]:
+    """Check that a service of an earlier release was given what sets allowlists of sites."""
+    is_service = systemd.is_installed(unit_name(here), here.home)
+    if not is_service or not systemd.is_running():
+        return []
+    if systemd.socket_of_filter(here.home).is_socket():
+        return [Finding("ok", "allowlists of sites", "root's unit sets them.")]
+    detail = "no unit of root's sets them: a site with one is reached from this machine only."
+    return [Finding("warning", "allowlists of sites", detail, "sudo ./tenantry service install")]
 
 
 async def _versions(here: Settings) -> list[Finding]:

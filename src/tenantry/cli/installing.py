@@ -19,6 +19,7 @@ from tenantry.host import (
     packages,
     programs,
     redis_engines,
+    site_filter,
 )
 from tenantry.services.clusters.fleet import Fleet
 
@@ -68,6 +69,18 @@ async def limit_connections(here: Settings) -> None:
     text = nftables.render(name, ports, here.connections_per_address)
     files.write_atomically(here.home / "nftables.conf", text, mode=0o644)
     await nftables.apply(text)
+
+
+async def site_table(here: Settings) -> str | None:
+    """Return the packet filter's table for allowlists of sites; None without a packet filter."""
+    try:
+        await packages.ensure_nftables(say)
+    except MachineError as error:
+        output.note(
+            f"Sites with an allowlist will be reached from this machine only: {error.detail}"
+        )
+        return None
+    return site_filter.table(here.pg_port)
 
 
 def enter_group(here: Settings) -> None:

@@ -24,6 +24,7 @@ from tenantry.cli.installing import (
     limit_connections,
     put_on_path,
     say,
+    site_table,
     unit_environment,
     unit_name,
 )
@@ -273,6 +274,7 @@ def doctor(json: Json = False) -> None:
 def install_service() -> None:
     """Install a systemd unit that starts the platform at every boot. For root."""
     here = local_settings()
+    asyncio.run(install(here))
     unit = systemd.Unit(
         name=unit_name(here),
         home=here.home,
@@ -281,8 +283,8 @@ def install_service() -> None:
         environment=unit_environment(here, os.environ),
         folders=(here.repository_dir,) if here.backup.dir else (),
         low_ports=here.edge_on_low_ports,
+        site_table=asyncio.run(site_table(here)),
     )
-    asyncio.run(install(here))
     asyncio.run(systemd.install(unit, output.done))
 
 

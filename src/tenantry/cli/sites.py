@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tenantry.base.sizes import readable
-from tenantry.cli import cache_usage, limits, naming, output, streams, times
+from tenantry.cli import cache_usage, limits, naming, output, site_whitelist, streams, times
 from tenantry.cli.asking import confirm
 from tenantry.cli.client import Row, connect
 from tenantry.cli.entry_point import Json
@@ -24,6 +24,7 @@ app.command("report")(cache_usage.report)
 app.command("judge")(cache_usage.judge)
 app.command("certify")(cache_usage.certify)
 app.add_typer(cache_usage.prices, name="prices")
+app.add_typer(site_whitelist.app, name="whitelist")
 
 
 Memory = Annotated[
@@ -111,6 +112,7 @@ def create(
         return
     output.done(f"The site “{made['name']}” is made")
     output.facts(_facts(made))
+    site_whitelist.note_closed(made)
     _note_embedder(semantic)
     _show_secrets(made)
 
@@ -148,6 +150,7 @@ def show(site: Named, as_json: Json = False) -> None:
         output.as_json(row)
         return
     output.facts([*_facts(row), ("redis", row["redis_url"])])
+    site_whitelist.note_closed(row)
 
 
 @app.command()
@@ -196,6 +199,7 @@ def update(
         return
     output.done(f"The site {row['name']} is changed")
     output.facts(_facts(row))
+    site_whitelist.note_closed(row)
     _note_embedder(semantic)
 
 

@@ -16,7 +16,15 @@ from tenantry.cli import output
 from tenantry.cli.asking import require_terminal
 from tenantry.cli.entry_point import Json, local_settings
 from tenantry.cli.installing import unit_name
-from tenantry.host import cgroups, environment, files, nftables, programs, systemd
+from tenantry.host import (
+    cgroups,
+    environment,
+    files,
+    nftables,
+    programs,
+    site_filter,
+    systemd,
+)
 from tenantry.services import supervisor, uninstalling
 from tenantry.services.uninstalling import Left, Removal
 
@@ -146,8 +154,11 @@ def _clean_machine(here: Settings, gone: list[str], left: list[Left]) -> None:
 
 
 def _remove_filter(here: Settings) -> list[str]:
-    name = nftables.table(here.pg_port)
-    if not nftables.PROGRAM.exists() or not asyncio.run(nftables.exists(name)):
+    if not nftables.PROGRAM.exists():
         return []
-    asyncio.run(nftables.remove(name))
-    return [f"the packet filter's table {name}"]
+    gone = []
+    for name in (nftables.table(here.pg_port), site_filter.table(here.pg_port)):
+        if asyncio.run(nftables.exists(name)):
+            asyncio.run(nftables.remove(name))
+            gone.append(f"the packet filter's table {name}")
+    return gone

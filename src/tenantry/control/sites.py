@@ -23,7 +23,10 @@ BY_MEANING = frozenset[Mode]({"shadow", "on"})  # the modes in which questions a
 
 @dataclass(frozen=True, slots=True)
 class SiteRow:
-    """A site. ``settings`` are those of its cache. An empty ``networks`` admits every address.
+    """A site. ``settings`` are those of its cache.
+
+    ``networks`` are those of its allowlist that are in force, none once all have expired; None is
+    no allowlist, which admits every address.
 
     It has a Redis process of its own; those with the isolation ``shared`` have one together.
 
@@ -43,7 +46,7 @@ class SiteRow:
     semantic: Mode
     isolation: Isolation
     settings: dict[str, Any]
-    networks: list[Network]
+    networks: list[Network] | None
     password_hash: bytes = field(repr=False)
     key_hash: bytes = field(repr=False)
     created_at: dt.datetime
@@ -64,11 +67,18 @@ class Taken:
     shared_port: int | None
 
 
-_COLUMNS = ", ".join(SiteRow.__annotations__)
-_SELECT = f"SELECT {_COLUMNS} FROM sites "
+_STORED = [name for name in SiteRow.__annotations__ if name != "networks"]
+_COLUMNS = ", ".join(_STORED)
+_SELECT = f"""
+    SELECT {_COLUMNS}, (
+        SELECT coalesce(array_agg(w.network ORDER BY w.network)
+            FILTER (WHERE w.expires_at IS NULL OR w.expires_at > now()), '{{}}')
+        FROM site_whitelist w WHERE w.site_id = s.id HAVING count(*) > 0
+    ) AS networks
+    FROM sites s """
 _CHANGING = [
     name
-    for name in SiteRow.__annotations__
+    for name in _STORED
     if name not in {"id", "customer_id", "port", "isolation", "created_at", "updated_at"}
 ]
 
@@ -94,9 +104,8 @@ async def taken(tx: Tx) -> Taken:
 
 
 async def insert(tx: Tx, row: SiteRow) -> None:
-    """Create a site. Raises NameTaken."""
-    names = list(SiteRow.__annotations__)
-    values = ", ".join("%(networks)s::cidr[]" if n == "networks" else f"%({n})s" for n in names)
+    """Create a site, without its allowlist. Raises NameTaken."""
+    values = ", ".join(f"%({name})s" for name in _STORED)
     try:
         await tx.execute(f"INSERT INTO sites ({_COLUMNS}) VALUES ({values})", _values(row))
     except psycopg.errors.UniqueViolation:
@@ -106,10 +115,8 @@ async def insert(tx: Tx, row: SiteRow) -> None:
 
 
 async def update(tx: Tx, row: SiteRow) -> None:
-    """Store what may change of a site. Raises NameTaken."""
-    changes = ", ".join(
-        f"{n} = %({n})s::cidr[]" if n == "networks" else f"{n} = %({n})s" for n in _CHANGING
-    )
+    """Store what may change of a site, but its allowlist. Raises NameTaken."""
+    changes = ", ".join(f"{name} = %({name})s" for name in _CHANGING)
     try:
         await tx.execute(
             f"UPDATE sites SET {changes}, updated_at = clock_timestamp() WHERE id = %(id)s",
@@ -122,17 +129,24 @@ async def update(tx: Tx, row: SiteRow) -> None:
 
 
 def _values(row: SiteRow) -> dict[str, object]:
-    values = {name: getattr(row, name) for name in SiteRow.__annotations__}
-    return values | {
-        "settings": Jsonb(row.settings),
-        "networks": [str(each) for each in row.networks],
-    }
+    values = {name: getattr(row, name) for name in _STORED}
+    return values | {"settings": Jsonb(row.settings)}
 
 
 async def every(tx: Tx) -> list[SiteRow]:
     """Return all sites that the transaction's actor may see, the oldest first."""
     async with tx.cursor(row_factory=class_row(SiteRow)) as cursor:
         await cursor.execute(_SELECT + "ORDER BY created_at, id")
+        return await cursor.fetchall()
+
+
+async def listed(tx: Tx) -> list[SiteRow]:
+    """Return the sites that have an allowlist and are not being deleted."""
+    async with tx.cursor(row_factory=class_row(SiteRow)) as cursor:
+        await cursor.execute(
+            _SELECT + "WHERE status = 'active'"
+            " AND EXISTS (SELECT FROM site_whitelist w WHERE w.site_id = s.id)"
+        )
         return await cursor.fetchall()
 
 
@@ -144,10 +158,15 @@ async def find(tx: Tx, site_id: uuid.UUID) -> SiteRow | None:
 
 
 async def lock(tx: Tx, site_id: uuid.UUID) -> SiteRow | None:
-    """As ``find``; until ``tx`` ends nobody else changes the site."""
-    async with tx.cursor(row_factory=class_row(SiteRow)) as cursor:
-        await cursor.execute(_SELECT + "WHERE id = %s FOR UPDATE", (site_id,))
-        return await cursor.fetchone()
+    """As ``find``; until ``tx`` ends nobody else changes the site or its allowlist."""
+    await tx.execute("SELECT FROM sites WHERE id = %s FOR UPDATE", (site_id,))
+    # A statement of its own: that of the lock does not see the list as it is after its wait.
+    return await find(tx, site_id)
+
+
+async def lock_lists(tx: Tx) -> None:
+    """Block others that put the allowlists of sites in force until this transaction ends."""
+    await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('site allowlists', 0))")
 
 
 async def lock_shared(tx: Tx) -> list[SiteRow]:

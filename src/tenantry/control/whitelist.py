@@ -1,14 +1,33 @@
-"""Allowlists: the addresses that may reach a database. An empty list allows all addresses."""
+"""Allowlists: the addresses that may reach a database or a site. An empty list allows all."""
 
 import datetime as dt
 import uuid
 from dataclasses import dataclass
 
+from psycopg import sql
 from psycopg.rows import class_row
 
 from tenantry.base.ids import new_id
 from tenantry.base.networks import Network
 from tenantry.control.store import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Where the allowlists of a kind of resource are: a table, and its column of resources' ids."""
+
+    table: str
+    column: str
+
+    def query(self, text: str) -> sql.Composed:
+        """Return a statement with its table and its column in place of their names in braces."""
+        return sql.SQL(text).format(
+            table=sql.Identifier(self.table), column=sql.Identifier(self.column)
+        )
+
+
+DATABASES = Lists("ip_whitelist", "database_id")
+SITES = Lists("site_whitelist", "site_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +45,16 @@ class NewEntry:
 
 @dataclass(frozen=True, slots=True)
 class EntryRow:
-    """An entry of a database's allowlist."""
+    """An entry of an allowlist."""
 
     id: uuid.UUID
-    database_id: uuid.UUID
     network: Network
     description: str | None
     expires_at: dt.datetime | None
     created_at: dt.datetime
+
+
+_ENTRY = ", ".join(EntryRow.__annotations__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +69,33 @@ class Admission:
     network: Network | None
 
 
-async def of_database(tx: Tx, database_id: uuid.UUID) -> list[EntryRow]:
-    """Return a database's whole allowlist, oldest first."""
+async def entries(tx: Tx, of: uuid.UUID, lists: Lists = DATABASES) -> list[EntryRow]:
+    """Return a whole allowlist, oldest first."""
+    query = f"SELECT {_ENTRY} FROM {{table}} WHERE {{column}} = %s ORDER BY created_at, id"
     async with tx.cursor(row_factory=class_row(EntryRow)) as cursor:
-        await cursor.execute(
-            "SELECT * FROM ip_whitelist WHERE database_id = %s ORDER BY created_at, id",
-            (database_id,),
-        )
+        await cursor.execute(lists.query(query), (of,))
         return await cursor.fetchall()
 
 
-async def put(tx: Tx, database_id: uuid.UUID, entry: NewEntry) -> uuid.UUID:
+async def put(tx: Tx, of: uuid.UUID, entry: NewEntry, lists: Lists = DATABASES) -> uuid.UUID:
     """Insert the entry for this network, or update the given fields of an existing one."""
+    query = lists.query(
+        """
+        INSERT INTO {table} AS listed
+            (id, {column}, network, description, expires_at, created_at)
+        VALUES (%s, %s, %s, %s, %s, clock_timestamp())
+        ON CONFLICT ({column}, network) DO UPDATE
+        SET description = CASE WHEN %s THEN listed.description ELSE excluded.description END,
+            expires_at = CASE WHEN %s THEN listed.expires_at ELSE excluded.expires_at END
+        RETURNING id
+        """
+    )
     row = await (
         await tx.execute(
-            """
-            INSERT INTO ip_whitelist (id, database_id, network, description, expires_at, created_at)
-            VALUES (%s, %s, %s, %s, %s, clock_timestamp())
-            ON CONFLICT (database_id, network) DO UPDATE
-            SET description = CASE WHEN %s THEN ip_whitelist.description
-                    ELSE excluded.description END,
-                expires_at = CASE WHEN %s THEN ip_whitelist.expires_at ELSE excluded.expires_at END
-            RETURNING id
-            """,
+            query,
             (
                 new_id(),
-                database_id,
+                of,
                 entry.network,
                 entry.description,
                 entry.expires_at,
@@ -88,21 +110,22 @@ async def put(tx: Tx, database_id: uuid.UUID, entry: NewEntry) -> uuid.UUID:
     return entry_id
 
 
-async def remove(tx: Tx, database_id: uuid.UUID, entry_id: uuid.UUID) -> EntryRow | None:
-    """Remove an entry from a database's allowlist; returns None if it is not listed."""
+async def remove(
+    tx: Tx, of: uuid.UUID, entry_id: uuid.UUID, lists: Lists = DATABASES
+) -> EntryRow | None:
+    """Remove an entry from an allowlist; returns None if it is not listed."""
+    query = f"DELETE FROM {{table}} WHERE id = %s AND {{column}} = %s RETURNING {_ENTRY}"
     async with tx.cursor(row_factory=class_row(EntryRow)) as cursor:
-        await cursor.execute(
-            "DELETE FROM ip_whitelist WHERE id = %s AND database_id = %s RETURNING *",
-            (entry_id, database_id),
-        )
+        await cursor.execute(lists.query(query), (entry_id, of))
         return await cursor.fetchone()
 
 
-async def remove_others(tx: Tx, database_id: uuid.UUID, kept: list[uuid.UUID]) -> None:
-    """Remove all entries of a database's allowlist but these."""
-    await tx.execute(
-        "DELETE FROM ip_whitelist WHERE database_id = %s AND id <> ALL (%s)", (database_id, kept)
-    )
+async def remove_others(
+    tx: Tx, of: uuid.UUID, kept: list[uuid.UUID], lists: Lists = DATABASES
+) -> None:
+    """Remove all entries of an allowlist but these."""
+    query = lists.query("DELETE FROM {table} WHERE {column} = %s AND id <> ALL (%s)")
+    await tx.execute(query, (of, kept))
 
 
 async def copy(tx: Tx, source_id: uuid.UUID, target_id: uuid.UUID) -> None:

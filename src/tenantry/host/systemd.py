@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +24,8 @@ class Unit:
     ``environment`` holds the TENANTRY_… settings, ``folders`` are those outside the home that the
     platform writes to. ``delegates``: the service may have control groups of its own.
     ``low_ports``: what it runs can listen on ports below 1024.
+    ``site_table`` is the packet filter's table for allowlists of sites, which root's program sets
+    when the platform asks for it at a socket; None is no such program.
     """
 
     name: str
@@ -34,10 +36,28 @@ class Unit:
     folders: tuple[Path, ...] = ()
     delegates: bool = False
     low_ports: bool = False
+    site_table: str | None = None
 
     @property
     def file(self) -> str:
         return f"{self.name}.service"
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Its unit files by their names: that of the service first."""
+        if self.site_table is None:
+            return {self.file: render(self)}
+        service, socket = _files_of_filter(self.name)
+        return {self.file: render(self), service: render_filter(self), socket: render_socket(self)}
+
+
+def _files_of_filter(name: str) -> tuple[str, str]:
+    return f"{name}-sites@.service", f"{name}-sites.socket"
+
+
+def socket_of_filter(home: Path) -> Path:
+    """Return the socket at which the platform in this home asks root's program."""
+    return home / "allowlists.sock"
 
 
 _TEMPLATE = """\
@@ -90,6 +110,59 @@ SystemCallArchitectures=native
 WantedBy=multi-user.target
 """
 
+# Accept=yes starts the program once for each connection, and it ends with its answer.
+_SOCKET = """\
+[Unit]
+Description=Tenantry: allowlists of sites ({home})
+
+[Socket]
+ListenStream={path}
+SocketUser={user}
+SocketMode=0600
+Accept=yes
+MaxConnections=4
+RemoveOnStop=yes
+# However often it is asked, it must not end.
+TriggerLimitIntervalSec=0
+
+[Install]
+WantedBy=sockets.target
+"""
+
+# As root, since nobody else can set rules of the packet filter, and able to do only that.
+_FILTER = """\
+[Unit]
+Description=Tenantry: set the allowlists of sites ({home})
+CollectMode=inactive-or-failed
+
+[Service]
+Type=oneshot
+StandardInput=socket
+StandardOutput=socket
+StandardError=journal
+ExecStart={python} -I -m tenantry.filtering {table}
+TimeoutStartSec=30
+
+NoNewPrivileges=yes
+CapabilityBoundingSet=CAP_NET_ADMIN
+ProtectSystem=strict
+ProtectHome={protect_home}
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+LockPersonality=yes
+RestrictAddressFamilies=AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+"""
+
 _PROTECTED = "ProtectControlGroups=yes"
 # The platform's groups are below the service's own, which must have no process then. So a service
 # that is started again beside running servers needs DelegateSubgroup=, which systemd 254 brought.
@@ -110,9 +183,6 @@ def render(unit: Unit) -> str:
     environment = "\n".join(
         f"Environment={_quote(f'{name}={value}')}" for name, value in sorted(settings.items())
     )
-    # A home in one of these would otherwise be hidden from the service.
-    in_a_home = unit.home.is_relative_to("/home") or unit.home.is_relative_to("/root")
-    program = _quote(str(unit.program)).replace("$", "$$")
     # A folder whose disk is not mounted must not keep the service from starting.
     others = (_quote(f"-{folder}") for folder in unit.folders)
     writable = " ".join([_quote(str(unit.home)), *others])
@@ -120,12 +190,38 @@ def render(unit: Unit) -> str:
         home=_percent(str(unit.home)),
         user=unit.user,
         environment=environment,
-        program=program,
+        program=_command(unit.program),
         writable=writable,
         groups=_DELEGATED if unit.delegates else _PROTECTED,
         capabilities=_LOW_PORTS if unit.low_ports else _NO_CAPABILITIES,
-        protect_home="no" if in_a_home else "yes",
+        protect_home=_protect_home(unit),
     )
+
+
+def render_socket(unit: Unit) -> str:
+    """Return the unit file of the socket at which root's program is asked. Raises as ``render``."""
+    path = _percent(str(socket_of_filter(unit.home)))  # a whole line, without quotes
+    return _SOCKET.format(home=_percent(str(unit.home)), path=path, user=unit.user)
+
+
+def render_filter(unit: Unit) -> str:
+    """Return the unit file of root's program. Raises as ``render``."""
+    return _FILTER.format(
+        home=_percent(str(unit.home)),
+        python=_command(unit.program.with_name("python")),
+        table=unit.site_table,
+        protect_home=_protect_home(unit),
+    )
+
+
+def _command(program: Path) -> str:
+    return _quote(str(program)).replace("$", "$$")
+
+
+def _protect_home(unit: Unit) -> str:
+    # A home in one of these would otherwise be hidden from the service.
+    in_a_home = unit.home.is_relative_to("/home") or unit.home.is_relative_to("/root")
+    return "no" if in_a_home else "yes"
 
 
 def _percent(text: str) -> str:
@@ -150,38 +246,44 @@ async def install(unit: Unit, say: Say, *, units: Path = UNITS) -> None:
     again.
     """
     _require_root("install")
-    path = units / unit.file
-    before = path.read_text() if path.exists() else None
     unit = replace(unit, delegates=await _version() >= _DELEGATES_SINCE)
-    files.write_atomically(path, render(unit), mode=0o644)
+    paths = {units / name: text for name, text in unit.files.items()}
+    before = {path: path.read_text() if path.exists() else None for path in paths}
+    for path, text in paths.items():
+        files.write_atomically(path, text, mode=0o644)
     try:
-        await _verify(path)
+        await _verify(paths)
     except MachineError:
-        _put_back(path, before)
+        for path, text_before in before.items():
+            _put_back(path, text_before)
         raise
-    say(f"Wrote {path}")
+    say(f"Wrote {', '.join(map(str, paths))}")
+    started = [name for name in unit.files if "@" not in name]
     if not is_running():
-        say(f"systemd does not run here. Where it does: systemctl enable --now {unit.file}")
+        say(f"systemd does not run here. Where it does: systemctl enable --now {' '.join(started)}")
         return
     await commands.run(["systemctl", "daemon-reload"])
-    await commands.run(["systemctl", "enable", "--now", unit.file], deadline=_START_SECONDS)
+    await commands.run(["systemctl", "enable", "--now", *started], deadline=_START_SECONDS)
     say(f"{unit.file} runs, and starts at every boot. Its log: journalctl -u {unit.name}")
 
 
 async def uninstall(name: str, say: Say, *, units: Path = UNITS) -> None:
-    """Stop the service and remove its unit; the home stays. Without a unit, say so."""
+    """Stop the service and remove its units; the home stays. Without a unit, say so."""
     _require_root("uninstall")
-    path = units / f"{name}.service"
-    if not path.exists():
-        say(f"There is no {path.name}.")
+    of_filter = (units / each for each in _files_of_filter(name))
+    paths = [path for path in (units / f"{name}.service", *of_filter) if path.exists()]
+    if not paths:
+        say(f"There is no {name}.service.")
         return
     if is_running():
+        started = [path.name for path in paths if "@" not in path.name]
         # A little longer than the unit gives its processes to stop.
-        await commands.run(["systemctl", "disable", "--now", path.name], deadline=150)
-    path.unlink()
+        await commands.run(["systemctl", "disable", "--now", *started], deadline=150)
+    for path in paths:
+        path.unlink()
     if is_running():
         await commands.run(["systemctl", "daemon-reload"])
-    say(f"Removed {path}")
+    say(f"Removed {', '.join(map(str, paths))}")
 
 
 def is_installed(name: str, home: Path, *, units: Path = UNITS) -> bool:
@@ -217,9 +319,9 @@ async def _version() -> int:
     return int(found[1]) if found else 0
 
 
-async def _verify(path: Path) -> None:
+async def _verify(paths: Iterable[Path]) -> None:
     if shutil.which("systemd-analyze"):
-        await commands.run(["systemd-analyze", "verify", "--man=no", path])
+        await commands.run(["systemd-analyze", "verify", "--man=no", *paths])
 
 
 def _put_back(path: Path, before: str | None) -> None:

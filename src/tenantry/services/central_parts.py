@@ -20,6 +20,8 @@ from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pricing_plans import PricingPlans
 from tenantry.services.requests.limits import Limits
 from tenantry.services.requests.service import Requests
+from tenantry.services.sites.allowlists import SiteAllowlists
+from tenantry.services.sites.filtering import SiteFilter
 from tenantry.services.sites.service import Sites
 from tenantry.services.sites.serving import SiteServing
 from tenantry.services.users.service import Users
@@ -91,7 +93,15 @@ class CentralParts(LocalParts):
 
     @cached_property
     def sites(self) -> Sites:
-        return Sites(self.settings, self.store)
+        return Sites(self.settings, self.store, self.site_filter)
+
+    @cached_property
+    def site_filter(self) -> SiteFilter:
+        return SiteFilter(self.store, self.home)
+
+    @cached_property
+    def site_allowlists(self) -> SiteAllowlists:
+        return SiteAllowlists(self.store, self.home, self.sites, self.site_filter)
 
     @cached_property
     def proxies(self) -> Proxies:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tenantry.base.errors import Conflict, MachineError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.host import files
+from tenantry.host import files, systemd
 from tenantry.pg import repositories
 
 _MARK = "uninstalling"
@@ -73,7 +73,7 @@ def plan(settings: Settings, names: Collection[str]) -> Removal:
         *(path.name for path in home.private_folders),
         *(home.admin_key.name, home.seal_key.name, home.ca_certificate.name),
         *(home.backup_key.name, home.recovery.name, home.fleet.name),
-        *("engines", "nftables.conf"),
+        *("engines", "nftables.conf", systemd.socket_of_filter(root).name),
     }
     left = _elsewhere(settings)
     programs = {name for name in names if _PROGRAM.fullmatch(name)}

@@ -1,26 +1,21 @@
 """Who may reach one database: its allowlist and its roles."""
 
-import datetime as dt
-import json
-from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import Request, Response
 
-from tenantry.base import allowlist_text, networks
-from tenantry.control.whitelist import EntryRow, NewEntry
-from tenantry.services.bodies.allowlists import PreviewWhitelist, Whitelist, WhitelistEntry
+from tenantry.services.bodies.allowlists import Whitelist, WhitelistEntry
 from tenantry.services.bodies.databases import CreateRole, UpdateRole
 from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
 from tenantry.services.roles import model
-from tenantry.web import pages, strings
+from tenantry.web import allowlists, pages, strings, words
+from tenantry.web.allowlists import Place
 from tenantry.web.database_pages import page_of
 from tenantry.web.routing import (
     CurrentForm,
     CurrentPlatform,
     DatabaseId,
-    Form,
     calling,
     new_router,
     number,
@@ -51,7 +46,7 @@ async def access(
         "database_access.html",
         tab="/access",
         entries=entries,
-        text=_text(entries),
+        text=allowlists.text_of(entries),
         roles=await platform.roles.of_database(caller.actor, database_id),
         address=caller.actor.address,
     )
@@ -95,21 +90,17 @@ async def preview(
 ) -> Response:
     """Show what another list would change, and whose sessions would end; it changes nothing."""
     row = await platform.databases.show(caller.actor, database_id)
-    listed = _listed(form)
-    wanted = read(PreviewWhitelist, {}, entries=listed).wanted()
-    address = caller.actor.address
-    return pages.dialog(
-        request,
-        "allowlist_preview.html",
-        row=row,
+    found = await platform.network.preview(caller.actor, database_id, allowlists.wanted(form))
+    place = Place(
+        section="Databases",
         path=f"/databases/{row.id}",
-        preview=await platform.network.preview(caller.actor, database_id, wanted),
-        entries=wanted,
-        text=_text(wanted),
-        body=json.dumps({"entries": listed}),
-        address=address,
-        refused=_refuses(wanted, address),
+        what="database",
+        name=words.title(row),
+        ends="sessions",
+        command="whitelist",
+        named=words.argument(row),
     )
+    return allowlists.preview(request, place, found, form, caller.actor.address)
 
 
 @router.post(f"{_PATH}/whitelist/replace")
@@ -121,27 +112,9 @@ async def replace(
     form: CurrentForm,
 ) -> Response:
     """Replace the whole list, if it is still the one that the preview was of."""
-    body = read(Whitelist, {}, entries=_listed(form), version=form.get("version", ""))
+    body = read(Whitelist, {}, entries=allowlists.listed(form), version=form.get("version", ""))
     await platform.network.replace(caller, database_id, body.wanted(), version=body.version)
     return pages.go(request, f"/databases/{database_id}/access?done=list-replaced")
-
-
-def _listed(form: Form) -> list[dict[str, str | None]]:
-    """Return the entries of a form, as the API takes them. Raises InvalidInput."""
-    text = form.get(allowlist_text.FIELD, "")
-    return [each.body() for each in allowlist_text.parse(text, now=dt.datetime.now(dt.UTC))]
-
-
-def _text(entries: Iterable[EntryRow | NewEntry]) -> str:
-    return allowlist_text.render(
-        allowlist_text.Line(each.network, each.description, each.expires_at) for each in entries
-    )
-
-
-def _refuses(wanted: list[NewEntry], address: str | None) -> bool:
-    """Whether a list would refuse a client at this address."""
-    admitted = [each.network for each in wanted]
-    return bool(admitted) and address is not None and not networks.contain(admitted, address)
 
 
 @router.post(f"{_PATH}/roles")

@@ -69,6 +69,7 @@ _DONE = {
     "site-deleted": "The site was deleted, with all its keys.",
     "judged": "The judgement was noted.",
     "priced": "The prices were saved.",
+    "site-list": "The allowlist of the site was changed.",
     "site-updated": "The site was changed; it is in force now.",
     "site-emptied": "All keys of the site were deleted.",
     "key-revoked": "The API key was revoked, with those that it created.",

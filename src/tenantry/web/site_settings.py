@@ -19,7 +19,6 @@ from tenantry.web.routing import (
     new_router,
     parsed,
     read,
-    words,
 )
 
 router = new_router()
@@ -38,11 +37,13 @@ async def settings(
 ) -> Response:
     """Show what a site is and the providers behind it, with forms that change them."""
     found = parsed(site_id, "site")
+    site = await platform.sites.show(caller.actor, found)
     return pages.render(
         request,
         "site_settings.html",
         tab="/settings",
-        site=await platform.sites.show(caller.actor, found),
+        site=site,
+        reach=await platform.site_filter.reach(site),
         proxy=await platform.proxies.show(caller.actor, found),
         defaults=PROVIDERS,
         evictions=get_args(Eviction),
@@ -67,14 +68,8 @@ async def update(
 
 
 def _changes(form: Form) -> dict[str, object]:
-    """Return the fields that were changed in a form; an emptied allowlist is removed."""
-    changes: dict[str, object] = {
-        name: form[name].strip() for name in _FIELDS if name in form and is_changed(form, name)
-    }
-    networks = words(form, "networks")
-    if networks != words(form, "was_networks"):
-        changes["networks"] = networks
-    return changes
+    """Return the fields that were changed in a form."""
+    return {name: form[name].strip() for name in _FIELDS if name in form and is_changed(form, name)}
 
 
 @router.post(f"{_PATH}/proxy")

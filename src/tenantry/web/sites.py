@@ -39,6 +39,7 @@ async def index(request: Request, platform: CurrentPlatform, caller: Reader) -> 
         request,
         "sites.html",
         sites=[(site, stats.get(site.id)) for site in found],
+        reached={site.id: await platform.site_filter.reach(site) for site in found},
         evictions=get_args(Eviction),
         modes=get_args(Mode),
         may_write=caller.principal.may("databases:write"),
@@ -57,7 +58,7 @@ async def create(
             lambda tx, secrets: platform.sites.create(tx, caller.actor, body.wanted(), secrets),
         )
     )
-    return _shown(request, platform, made, f"The site {made.site.name} is ready")
+    return await _shown(request, platform, made, f"The site {made.site.name} is ready")
 
 
 @router.post("/sites/{site_id}/rotate")
@@ -72,7 +73,7 @@ async def rotate(
             lambda tx, secrets: platform.sites.rotate(tx, caller.actor, found, which, secrets),
         )
     )
-    return _shown(request, platform, made, f"The site {made.site.name} has new secrets")
+    return await _shown(request, platform, made, f"The site {made.site.name} has new secrets")
 
 
 @router.post("/sites/{site_id}/flush")
@@ -95,10 +96,11 @@ async def delete(
     return pages.go(request, "/sites?done=site-deleted")
 
 
-def _shown(request: Request, platform: Platform, made: NewSite, heading: str) -> Response:
+async def _shown(request: Request, platform: Platform, made: NewSite, heading: str) -> Response:
     secrets: dict[str, Secret] = {}
+    reach = await platform.site_filter.reach(made.site)
     if made.password is not None:
-        url = made.site.redis_url(platform.settings.domain, made.password.reveal())
+        url = made.site.redis_url(platform.settings.domain, made.password.reveal(), reach)
         secrets["Redis URL"] = Secret(url)
     if made.api_key is not None:
         secrets["API key"] = made.api_key
@@ -106,7 +108,12 @@ def _shown(request: Request, platform: Platform, made: NewSite, heading: str) ->
         request,
         secrets,
         heading=heading,
-        note=f"The names of its keys begin with {made.site.key_prefix}",
+        note=f"The names of its keys begin with {made.site.key_prefix}"
+        + (
+            f". It is reached from the machine of the platform only: {reach.why}"
+            if reach.why
+            else ""
+        ),
         onward="/sites",
         section=_SECTION,
     )

@@ -2290,6 +2290,81 @@ class SiteProxies(_Group):
         return answer
 
 
+class SiteWhitelist(_Group):
+    async def list(self, identifier: str) -> models.WhitelistListing:
+        """List the addresses that may reach the site; an empty list allows all addresses."""
+        request = Request("GET", f"/api/sites/{segment(identifier)}/whitelist", repeatable=True)
+        response = await self._sender.send(request)
+        answer: models.WhitelistListing = exchange.whole(response)
+        return answer
+
+    async def add(
+        self,
+        identifier: str,
+        body: models.WhitelistEntryInput,
+        *,
+        idempotency_key: str | None = None,
+    ) -> models.AddedEntry:
+        """Allow an address or a range. The first entry closes the site to all other addresses.
+
+        Programs on the platform's machine are always allowed. Connections from other
+        addresses are ended. A site in the shared Redis cannot have an allowlist.
+        """
+        request = exchange.post(
+            f"/api/sites/{segment(identifier)}/whitelist",
+            key=idempotency_key,
+            body=body,
+        )
+        response = await self._sender.send(request)
+        answer: models.AddedEntry = exchange.data(response)
+        return answer
+
+    async def replace(
+        self,
+        identifier: str,
+        body: models.Whitelist,
+    ) -> builtins.list[models.WhitelistEntryOutput]:
+        """Replace the whole allowlist; an empty one allows all addresses."""
+        request = Request(
+            "PUT",
+            f"/api/sites/{segment(identifier)}/whitelist",
+            repeatable=True,
+            body=body,
+        )
+        response = await self._sender.send(request)
+        answer: builtins.list[models.WhitelistEntryOutput] = exchange.data(response)
+        return answer
+
+    async def preview(
+        self,
+        identifier: str,
+        body: models.PreviewWhitelist,
+        *,
+        idempotency_key: str | None = None,
+    ) -> models.WhitelistPreview:
+        """Show what replacing the allowlist would change, and which connections would end."""
+        request = exchange.post(
+            f"/api/sites/{segment(identifier)}/whitelist/preview",
+            key=idempotency_key,
+            body=body,
+        )
+        response = await self._sender.send(request)
+        answer: models.WhitelistPreview = exchange.data(response)
+        return answer
+
+    async def remove(self, identifier: str, whitelist_id: str) -> models.RemovedEntry:
+        """Remove an address and end its connections. Removing the last entry allows all
+        addresses.
+        """
+        request = Request(
+            "DELETE",
+            f"/api/sites/{segment(identifier)}/whitelist/{segment(whitelist_id)}",
+        )
+        response = await self._sender.send(request)
+        answer: models.RemovedEntry = exchange.data(response)
+        return answer
+
+
 class Sites(_Group):
     async def list(self) -> builtins.list[models.Site]:
         """List sites, the oldest first."""
@@ -2631,6 +2706,7 @@ class Api:
         self.rows = Rows(sender)
         self.site_judgements = SiteJudgements(sender)
         self.site_proxies = SiteProxies(sender)
+        self.site_whitelist = SiteWhitelist(sender)
         self.sites = Sites(sender)
         self.sql = Sql(sender)
         self.users = Users(sender)

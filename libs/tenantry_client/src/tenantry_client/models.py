@@ -126,7 +126,7 @@ class AddExtension(TypedDict):
 
 
 class AddedEntry(TypedDict):
-    """An added entry. ``ended_sessions`` counts the database's sessions from other addresses."""
+    """An added entry. ``ended_sessions`` counts sessions from addresses that are refused now."""
 
     id: str
     ip_address: str
@@ -1619,7 +1619,8 @@ class NewSite(TypedDict):
     semantic: Literal["off", "exact", "shadow", "on"]
     isolation: Literal["dedicated", "shared"]
     networks: list[str]
-    reached_from: Literal["everywhere", "this_machine"]
+    reached_from: Literal["everywhere", "allowlist", "this_machine"]
+    reached_why: str | None
     created_at: str
     updated_at: str
     api_key: str | None
@@ -2163,7 +2164,7 @@ class RemoveTotp(TypedDict):
 
 
 class RemovedEntry(TypedDict):
-    """A removed entry. ``ended_sessions`` counts the database's sessions from its addresses."""
+    """A removed entry. ``ended_sessions`` counts the sessions from its addresses."""
 
     id: str
     ip_address: str
@@ -2428,7 +2429,8 @@ class Site(TypedDict):
     semantic: Literal["off", "exact", "shadow", "on"]
     isolation: Literal["dedicated", "shared"]
     networks: list[str]
-    reached_from: Literal["everywhere", "this_machine"]
+    reached_from: Literal["everywhere", "allowlist", "this_machine"]
+    reached_why: str | None
     created_at: str
     updated_at: str
 

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 from tenantry.base.networks import parse_network
 from tenantry.control.whitelist import NewEntry
 from tenantry.services.bodies.fields import Body, Label, expiry
-from tenantry.services.network.service import MOST_ENTRIES
+from tenantry.services.network.model import MOST_ENTRIES
 
 
 class WhitelistEntry(Body):

@@ -35,8 +35,8 @@ Networks = Annotated[
     list[Annotated[str, StringConstraints(max_length=64), AfterValidator(_network)]],
     Field(
         max_length=100,
-        description="The addresses and CIDR ranges that may reach its Redis; none: all. With any "
-        "it is reached from the platform's machine only, as Redis knows no allowlists.",
+        description="The addresses and CIDR ranges that may reach its Redis, beside the platform's"
+        " machine; none: all. They replace its allowlist: reached_from says whether it is obeyed.",
         examples=[["203.0.113.7"]],
     ),
 ]

@@ -201,7 +201,7 @@ class BranchFlow:
                         server, branch.database_names, wanted_state(branch)
                     )
                     await self._copy_settings(run, branch)
-                    if await whitelist.of_database(tx, branch.id):
+                    if await whitelist.entries(tx, branch.id):
                         await self.network.apply(tx)
                     if verifier is not None:
                         await objects.open_role(

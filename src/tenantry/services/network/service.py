@@ -3,10 +3,10 @@
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from tenantry.base.errors import Conflict, InvalidInput, NotFound
+from tenantry.base.errors import NotFound
 from tenantry.base.events import SessionsEnded, emit
 from tenantry.base.home import Home
 from tenantry.base.secrets import SecretSource
@@ -19,57 +19,18 @@ from tenantry.host import files
 from tenantry.services.databases.service import Databases
 from tenantry.services.network import plan
 from tenantry.services.network.endpoints import AllowlistEndpoint, PoolerEndpoint
+from tenantry.services.network.model import (
+    SAID,
+    Added,
+    ListChanged,
+    Preview,
+    Removed,
+    audited,
+    require_bounded,
+)
 from tenantry.services.requests.service import Caller
 
-MOST_ENTRIES = 200  # of one database
-_MOST_AUDITED = 10
 _RULES_LOCK = 0x72756C65  # "rule": held, as an advisory lock, while the rule files are written
-_SAID: frozenset[str] = frozenset()  # in a whole list no field of an entry is left out
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """A new entry. ``closes``: it is the first, so all other addresses are refused from now on.
-
-    ``ended_sessions`` are those of the database that were open from elsewhere.
-    """
-
-    entry: EntryRow
-    closes: bool
-    ended_sessions: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """A former entry. ``opens``: it was the last, so all addresses are admitted from now on.
-
-    ``ended_sessions`` are those of the database that were open from its network.
-    """
-
-    entry: EntryRow
-    opens: bool
-    ended_sessions: int
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What replacing a list would do. ``closes`` and ``opens``: as of a first and a last entry.
-
-    ``version`` is that of the list as it is.
-    """
-
-    changes: list[plan.Change]
-    closes: bool
-    opens: bool
-    endings: list[plan.Ending]
-    version: str
-
-
-class ListChanged(Conflict):
-    """A list is no longer the one that was looked at."""
-
-    code = "whitelist_changed"
-    title = "The allowlist has changed"
 
 
 class Network:
@@ -95,7 +56,7 @@ class Network:
         """Return a database's list. Raises NotFound."""
         await self._databases.show(actor, database_id)
         async with self._store.transaction(actor) as tx:
-            return await whitelist.of_database(tx, database_id)
+            return await whitelist.entries(tx, database_id)
 
     async def add(self, caller: Caller, database_id: uuid.UUID, entry: NewEntry) -> Added:
         """Admit a network, and end the sessions from addresses that are no longer admitted.
@@ -105,7 +66,7 @@ class Network:
 
         async def work(tx: Tx, _: SecretSource) -> Added:
             row = await self._databases.lock_active(tx, caller.actor, database_id)
-            closes = not await whitelist.of_database(tx, row.id)
+            closes = not await whitelist.entries(tx, row.id)
             entry_id = await whitelist.put(tx, row.id, entry)
             found = await self._bounded(tx, row)
             await self._record(tx, caller.actor, "whitelist.add", row, [entry])
@@ -121,7 +82,7 @@ class Network:
         """Return what ``replace`` would change, and whose sessions would end. Raises NotFound."""
         row = await self._databases.show(actor, database_id)
         async with self._store.transaction(actor) as tx:
-            there = await whitelist.of_database(tx, row.id)
+            there = await whitelist.entries(tx, row.id)
             usernames = await _logins(tx, row)
         own = {row.cluster, PoolerEndpoint.name}
         sessions = {
@@ -150,15 +111,10 @@ class Network:
         """
         async with caller.transaction() as tx:
             row = await self._databases.lock_active(tx, caller.actor, database_id)
-            there = await whitelist.of_database(tx, row.id)
+            there = await whitelist.entries(tx, row.id)
             if version not in {None, plan.version(there)} and plan.changes(there, entries):
-                raise ListChanged(
-                    "The allowlist has changed since it was looked at: nothing was done.",
-                    hint="Look at what would change again, and replace it then.",
-                )
-            kept = [
-                await whitelist.put(tx, row.id, replace(each, unsaid=_SAID)) for each in entries
-            ]
+                raise ListChanged
+            kept = [await whitelist.put(tx, row.id, replace(each, unsaid=SAID)) for each in entries]
             await whitelist.remove_others(tx, row.id, kept)
             found = await self._bounded(tx, row)
             await self._record(tx, caller.actor, "whitelist.replace", row, entries)
@@ -176,25 +132,18 @@ class Network:
             gone = NewEntry(entry.network, entry.description, entry.expires_at)
             await self._record(tx, caller.actor, "whitelist.remove", row, [gone])
             await self.apply(tx)
-            opens = not await whitelist.of_database(tx, row.id)
+            opens = not await whitelist.entries(tx, row.id)
         return Removed(entry, opens, await self._enforce(caller.actor, database_id))
 
     async def _bounded(self, tx: Tx, row: DatabaseRow) -> list[EntryRow]:
-        found = await whitelist.of_database(tx, row.id)
-        if len(found) > MOST_ENTRIES:
-            raise InvalidInput(
-                f"A database's allowlist may have {MOST_ENTRIES} entries.",
-                hint="Admit ranges (CIDR) instead of single addresses.",
-            )
+        found = await whitelist.entries(tx, row.id)
+        require_bounded(found)
         return found
 
     async def _record(
         self, tx: Tx, actor: Actor, action: str, row: DatabaseRow, entries: list[NewEntry]
     ) -> None:
-        # Only the first of a long list: it may be replaced often, and audit entries are retained.
-        networks = [str(entry.network) for entry in entries[:_MOST_AUDITED]]
-        details: dict[str, object] = {"networks": networks, "count": len(entries)}
-        await audit.record_on(tx, actor, action, row, details=details)
+        await audit.record_on(tx, actor, action, row, details=audited(entries))
 
     # ── the endpoints ────────────────────────────────────────────────────────────
 

@@ -94,7 +94,7 @@ class Roles:
             await steps.build(self._clusters, database, role.username, role.access)
         # Last: other changes of allowlists wait from here to the end of ``tx``, so nothing that
         # follows may wait for a tenant.
-        if made and await whitelist.of_database(tx, database.id):
+        if made and await whitelist.entries(tx, database.id):
             await self._network.apply(tx)
         opened = []
         for role, (_, password) in zip(made, wanted, strict=True):

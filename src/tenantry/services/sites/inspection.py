@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import redis.asyncio as redis
+from redis.exceptions import ResponseError
 
+from tenantry.base.errors import InvalidInput
 from tenantry.services.sites import plan, redis_client
 from tenantry.services.sites.model import (
     BigKey,
     Inspection,
+    KeyPage,
     KindUse,
     Site,
+    SiteKey,
     SiteStats,
     SlowCommand,
     key_prefix,
@@ -69,6 +73,35 @@ def _stats(
         evicted_keys=own.get("evicted_keys"),
         expired_keys=own.get("expired_keys"),
     )
+
+
+async def keys(
+    client: redis.Redis, site: Site, *, match: str, cursor: str | None, limit: int
+) -> KeyPage:
+    """Return about ``limit`` keys of a site; see ``Sites.keys``."""
+    if cursor is not None and not (cursor.isascii() and cursor.isdecimal()):
+        raise _no_cursor()
+    pattern = f"{site.key_prefix}{match}"
+    try:
+        following, names = await redis_client.some_keys(client, int(cursor or 0), pattern, limit)
+    except ResponseError:
+        raise _no_cursor() from None
+    batch = client.pipeline(transaction=False)
+    for name in names:
+        batch.type(name)
+        batch.ttl(name)
+        batch.memory_usage(name)
+    found = await batch.execute()
+    rows = [
+        SiteKey(shown(name), kind, None if ttl < 0 else ttl, size or 0)
+        for name, kind, ttl, size in zip(names, found[::3], found[1::3], found[2::3], strict=True)
+        if kind != "none"  # it has expired meanwhile
+    ]
+    return KeyPage(rows, str(following) if following else None)
+
+
+def _no_cursor() -> InvalidInput:
+    return InvalidInput.of("cursor", "is not a next_cursor of this list")
 
 
 async def inspect(client: redis.Redis, site: Site) -> Inspection:

@@ -3,10 +3,10 @@
 import datetime as dt
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from tenantry.base.home import Home
 from tenantry.base.local_api import is_loopback
@@ -15,6 +15,7 @@ from tenantry.base.secrets import Secret, derived_secret
 from tenantry.control.sites import Eviction, Isolation, Mode, Persistence, SiteRow, Status
 
 Which = Literal["all", "password", "api_key"]  # secrets to rotate
+ReachedFrom = Literal["everywhere", "allowlist", "this_machine"]
 
 SHARED = "shared"  # the name of the process that tiny sites have together
 PLATFORM_USER = "platform"  # of each Redis; it may do everything
@@ -22,6 +23,24 @@ TENANT_USER = "site"
 MEMORY_MB, MAX_CLIENTS = 32, 100  # unless its owner, or the owner's plan, decides otherwise
 SHARED_MEMORY_MB, SHARED_MAX_CLIENTS = 4, 20  # the same in the shared process, at most
 MOST_CLIENTS = 10_000  # of all sites together
+
+
+class Listed(Protocol):
+    """A site with its port, and the networks of its allowlist if it has one."""
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def networks(self) -> Collection[Network] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """From where a site's Redis is reached; ``why`` only from this machine, despite its list."""
+
+    reached_from: ReachedFrom
+    why: str | None = None
 
 
 def key_prefix(site_id: uuid.UUID) -> str:
@@ -82,19 +101,19 @@ class ServedSite:
     password: Secret
     mode: Mode
     settings: Mapping[str, Any]
-    networks: tuple[Network, ...]
+    networks: tuple[Network, ...] | None
     isolation: Isolation = "dedicated"
 
     def admits(self, address: str | None) -> bool:
         """Whether its allowlist admits a client's address: as its Redis, always this machine's."""
-        if not self.networks:
+        if self.networks is None:
             return True
         return address is not None and (is_loopback(address) or contain(self.networks, address))
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A site without the digests of its secrets. An empty ``networks`` admits every address."""
+    """A site without the digests of its secrets. ``networks`` are as in ``SiteRow``."""
 
     id: uuid.UUID
     customer_id: uuid.UUID | None
@@ -107,7 +126,7 @@ class Site:
     persistence: Persistence
     semantic: Mode
     isolation: Isolation
-    networks: list[Network]
+    networks: list[Network] | None
     created_at: dt.datetime
     updated_at: dt.datetime
 
@@ -120,9 +139,9 @@ class Site:
         """How the names of its keys and channels have to begin."""
         return key_prefix(self.id)
 
-    def redis_url(self, domain: str, password: str) -> str:
+    def redis_url(self, domain: str, password: str, reach: Reach) -> str:
         """Return the connection string of its Redis for clients that can reach it."""
-        host = in_url("localhost" if self.networks else domain)
+        host = in_url("localhost" if reach.reached_from == "this_machine" else domain)
         user = tenant_user(self.id, self.isolation)
         return f"rediss://{user}:{password}@{host}:{self.port}/0"
 
@@ -152,7 +171,11 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Changes to a site; None leaves a field as it is. ``networks`` empty removes the allowlist."""
+    """Changes to a site; None leaves a field as it is.
+
+    ``networks`` replace its allowlist, of which an entry that stays keeps its description and its
+    end; without any there is no list.
+    """
 
     name: str | None = None
     memory_mb: int | None = None

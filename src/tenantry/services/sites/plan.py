@@ -1,16 +1,19 @@
 """The files of a site's Redis process, and the place for a new site: computed from values only."""
 
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from tenantry.base.errors import Conflict, FieldError, InvalidInput
-from tenantry.base.networks import Network
+from tenantry.base.networks import Network, contain, parse_address
 from tenantry.control import plans
 from tenantry.control.plans import PlanRow
 from tenantry.control.sites import SiteRow, Taken
 from tenantry.host.redis_engines import RedisVersion
+from tenantry.host.site_filter import collapsed
 from tenantry.services.sites.model import (
     MAX_CLIENTS,
     MEMORY_MB,
@@ -34,6 +37,10 @@ _SHARE, _MOST_MB = 0.4, 4096  # of the machine's memory
 MIB = 1024 * 1024
 
 EVERYWHERE, LOOPBACK = "* -::*", "127.0.0.1 -::1"
+NO_LIST = (
+    "the shared Redis listens on one port for all its sites, and cannot have an allowlist for one:"
+    " choose isolation dedicated"
+)
 
 _CONFIG = """\
 # Written by Tenantry; changes by hand are undone.
@@ -99,24 +106,60 @@ class Place:
         return self.folder / "redis.pid"
 
 
-def bind(networks: Collection[Network]) -> str:
-    """Return the addresses that a site listens on.
+def bind(*, is_open: bool) -> str:
+    """Return the addresses that a site listens on: those of this machine only, or all."""
+    return EVERYWHERE if is_open else LOOPBACK
 
-    Redis knows no allowlists. A site that has one is reached from this machine only, rather than
-    from everywhere.
+
+def lists(rows: Sequence[SiteRow]) -> dict[int, tuple[Network, ...]]:
+    """Return the allowlists of sites, by their ports, with the fewest networks."""
+    return {row.port: collapsed(row.networks) for row in rows if row.networks is not None}
+
+
+def foreign(
+    clients: Iterable[Mapping[str, Any]], networks: Collection[Network], *, is_open: bool
+) -> list[str]:
+    """Return the ids of clients, as CLIENT LIST has them, that an allowlist does not admit.
+
+    This machine is always admitted: by the socket, from loopback and, while the site listens on all
+    addresses, from an address to itself.
     """
-    return LOOPBACK if networks else EVERYWHERE
+    return [
+        str(each["id"])
+        for each in clients
+        if (address := address_of(each)) is not None
+        and not ip_address(address).is_loopback
+        and not (is_open and (is_local(each) or contain(networks, address)))
+    ]
+
+
+def is_local(client: Mapping[str, Any]) -> bool:
+    """Whether a client in CLIENT LIST is a program of this machine."""
+    address = address_of(client)
+    return (
+        address is None or ip_address(address).is_loopback or address == address_of(client, "laddr")
+    )
+
+
+def address_of(client: Mapping[str, Any], field: str = "addr") -> str | None:
+    """Return the address of a client in CLIENT LIST; None if it came by the socket, or is gone."""
+    text = str(client[field]).rpartition(":")[0].strip("[]")
+    try:
+        return str(parse_address(text))
+    except ValueError:
+        return None
 
 
 def parameters(rows: Sequence[SiteRow]) -> dict[str, str]:
     """Return the parameters of a process that change with its sites, as CONFIG GET shows them.
 
     Several sites, which share it, differ in their memory and connections only: it has the sums.
+    One with an allowlist begins closed: ``filtering`` says why.
     """
     row = rows[0]
     longest = max(_SHORTEST_MB, *(each.memory_mb for each in rows))
     return {
-        "bind": bind(row.networks),
+        "bind": bind(is_open=row.networks is None),
         "maxmemory": str(sum(each.memory_mb for each in rows) * MIB),
         "maxmemory-policy": row.eviction,
         # Otherwise SETRANGE of an empty key takes half a GiB, whatever maxmemory is.
@@ -203,10 +246,7 @@ def require_possible(row: SiteRow) -> None:
         return
     whole = "all sites of the shared Redis have the same: choose isolation dedicated"
     refused = {
-        "networks": "Redis has no allowlists, and the shared one listens for all its sites:"
-        " choose isolation dedicated"
-        if row.networks
-        else None,
+        "networks": NO_LIST if row.networks is not None else None,
         "eviction": whole if row.eviction != "volatile-lru" else None,
         "persistence": whole if row.persistence != "none" else None,
     }

@@ -13,6 +13,7 @@ import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +23,7 @@ from tenantry.base.ids import parse_id
 from tenantry.base.secrets import Secret
 from tenantry.control.sites import SiteRow
 from tenantry.host import commands, files, processes
+from tenantry.host.reachability import listening
 from tenantry.host.redis_engines import RedisEngine, RedisVersion, find_redis
 from tenantry.services.sites import plan
 from tenantry.services.sites.model import (
@@ -134,6 +136,12 @@ class SiteProcess:
             )
             _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
             resource.prlimit(pid, resource.RLIMIT_DATA, (most, hard))
+
+    def is_open(self) -> bool:
+        """Whether it listens on other addresses than those of this machine only."""
+        port = self.port()
+        found = [] if port is None else listening(port)
+        return any(not ip_address(each).is_loopback for each in found)
 
     async def stop(self) -> None:
         """Stop it, after it has written what it has to keep."""

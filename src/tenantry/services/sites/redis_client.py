@@ -80,14 +80,15 @@ async def connected(process: SiteProcess, port: int) -> AsyncIterator[redis.Redi
 
 
 async def ensure_applied(
-    process: SiteProcess, rows: Sequence[SiteRow], *, interrupted: bool = False
-) -> None:
+    process: SiteProcess, rows: Sequence[SiteRow], *, is_open: bool, interrupted: bool = False
+) -> int:
     """Apply the parameters and users of sites to their running process, as its files have them.
 
-    Whoever may not connect any more is disconnected; everybody if an earlier call was
-    ``interrupted``, maybe before it did that. Raises Unavailable.
+    It listens on all addresses if it ``is_open``, whatever its file says. Whoever may not connect
+    any more is disconnected; everybody if an earlier call was ``interrupted``, maybe before it did
+    that. Return how many clients the allowlist does not admit any more. Raises Unavailable.
     """
-    wanted = plan.parameters(rows)
+    wanted = plan.parameters(rows) | {"bind": plan.bind(is_open=is_open)}
     async with connected(process, rows[0].port) as client:
         present = await client.config_get(*wanted)
         differing = {name: value for name, value in wanted.items() if present.get(name) != value}
@@ -104,8 +105,15 @@ async def ensure_applied(
             await _run(client, "ACL SETUSER", name, *rules)
             password_hash = next(each[1:] for each in rules if each.startswith("#"))
             is_rotated = password_hash not in str(before)
-            if is_rotated or interrupted or "bind" in differing:
+            if is_rotated or interrupted:
                 await _run(client, "CLIENT KILL", "USER", name)
+        networks = rows[0].networks
+        if networks is None:
+            return 0
+        foreign = plan.foreign(await client.client_list(), networks, is_open=is_open)
+        for identifier in foreign:
+            await client.client_kill_filter(_id=identifier)
+        return len(foreign)
 
 
 async def some_keys(

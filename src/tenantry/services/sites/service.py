@@ -10,15 +10,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from redis.exceptions import ResponseError
-
-from tenantry.base.errors import Conflict, Deferred, InvalidInput, NotFound, Unavailable
+from tenantry.base.errors import Conflict, Deferred, NotFound, Unavailable
 from tenantry.base.events import SiteRemoved, SiteWritten, StepDone, emit
 from tenantry.base.home import Home
 from tenantry.base.ids import new_id
+from tenantry.base.networks import Network
 from tenantry.base.secrets import SecretSource
 from tenantry.base.settings import Settings
-from tenantry.control import audit, plans, sites
+from tenantry.control import audit, plans, sites, whitelist
 from tenantry.control.audit import Actor
 from tenantry.control.sites import SiteRow
 from tenantry.control.store import ControlStore, Tx, as_platform
@@ -26,13 +25,13 @@ from tenantry.host import files, processes
 from tenantry.host.redis_engines import RedisEngine, find_redis
 from tenantry.pg.parameters import Machine
 from tenantry.services.sites import inspection, plan, process, redis_client
+from tenantry.services.sites.filtering import SiteFilter
 from tenantry.services.sites.model import (
     Changes,
     Inspection,
     KeyPage,
     NewSite,
     Site,
-    SiteKey,
     SiteStats,
     Wanted,
     Which,
@@ -48,8 +47,9 @@ _ANSWER_SECONDS = 3.0  # for all of them: what waits for it has other things to 
 class Sites:
     """The verbs on sites. Those that change something work in the caller's transaction."""
 
-    def __init__(self, settings: Settings, store: ControlStore) -> None:
+    def __init__(self, settings: Settings, store: ControlStore, site_filter: SiteFilter) -> None:
         self._settings = settings
+        self._filter = site_filter
         self._home = Home(settings.home)
         self._store = store
 
@@ -84,7 +84,7 @@ class Sites:
             semantic=wanted.semantic,
             isolation=wanted.isolation,
             settings={},
-            networks=wanted.networks,
+            networks=wanted.networks or None,
             password_hash=digest(password),
             key_hash=digest(key),
             created_at=now,
@@ -97,6 +97,7 @@ class Sites:
             plan.require_another(granted, count, otherwise=self._settings.customer.sites)
         self._require_room(taken, memory_mb, max_clients)
         await sites.insert(tx, row)
+        await _put_networks(tx, row.id, wanted.networks)
         said = {"memory_mb": row.memory_mb, "isolation": row.isolation}
         await _record(tx, actor, "site.create", row, {**said})
         tx.after_commit(partial(self._begin, row))
@@ -118,6 +119,8 @@ class Sites:
         row = _active(await sites.lock(tx, site_id))
         wanted = changes.given()
         new = replace(row, **wanted)
+        if changes.networks is not None:
+            new = replace(new, networks=changes.networks or None)
         plan.require_possible(new)
         if (granted := await plans.of_customer(tx, actor.customer_id)) is not None:
             plan.require_granted(granted, new, had=row)
@@ -126,9 +129,14 @@ class Sites:
         self._require_room(taken, new.memory_mb - row.memory_mb, new.max_clients - row.max_clients)
         await self._require_fitting(row, new)
         await sites.update(tx, new)
+        if changes.networks is not None:
+            await _put_networks(tx, site_id, changes.networks)
+            new = _there(await sites.find(tx, site_id))  # of its list, what is in force
         said: dict[str, object] = {name: str(getattr(new, name)) for name in wanted}
+        if "networks" in said:
+            said["networks"] = [*map(str, wanted["networks"])]
         await _record(tx, actor, "site.update", new, said)
-        tx.after_commit(partial(self.ensure, site_id))
+        tx.after_commit(partial(self.enforce, site_id))
         return Site.of(new)
 
     async def rotate(
@@ -158,6 +166,8 @@ class Sites:
         await sites.update(tx, replace(row, status="deleting"))
         await _record(tx, actor, "site.delete", row)
         tx.after_commit(partial(self.ensure, site_id))
+        if row.networks is not None:
+            tx.in_background(self._filter.apply)  # another site may get its port
         return Site.of(row)
 
     async def flush(self, actor: Actor, site_id: uuid.UUID) -> Site:
@@ -214,31 +224,9 @@ class Sites:
         They come in no order, and one that is there throughout comes at least once (SCAN). Raises
         NotFound, InvalidInput, Unavailable.
         """
-        if cursor is not None and not (cursor.isascii() and cursor.isdecimal()):
-            raise InvalidInput.of("cursor", "is not a next_cursor of this list")
         site = await self.show(actor, site_id)
-        pattern = f"{site.key_prefix}{match}"
         async with redis_client.connected(self._process(site), site.port) as client:
-            try:
-                following, names = await redis_client.some_keys(
-                    client, int(cursor or 0), pattern, limit
-                )
-            except ResponseError:
-                raise InvalidInput.of("cursor", "is not a next_cursor of this list") from None
-            batch = client.pipeline(transaction=False)
-            for name in names:
-                batch.type(name)
-                batch.ttl(name)
-                batch.memory_usage(name)
-            found = await batch.execute()
-        rows = [
-            SiteKey(inspection.shown(name), kind, None if ttl < 0 else ttl, size or 0)
-            for name, kind, ttl, size in zip(
-                names, found[::3], found[1::3], found[2::3], strict=True
-            )
-            if kind != "none"  # it has expired meanwhile
-        ]
-        return KeyPage(rows, str(following) if following else None)
+            return await inspection.keys(client, site, match=match, cursor=cursor, limit=limit)
 
     async def inspect(self, actor: Actor, site_id: uuid.UUID) -> Inspection:
         """Return what takes a site's memory and time, by a bounded sample of its keys.
@@ -270,6 +258,7 @@ class Sites:
                         emit(SiteRemoved(each.name))
             if not rows:
                 return
+            await self._filter.apply()
             engine = await find_redis()
             done: set[SiteProcess] = set()
             for row, own in zip(rows, wanted, strict=True):
@@ -279,23 +268,28 @@ class Sites:
                 with failures.deferred():
                     await self.ensure(row.id, engine)
 
-    async def ensure(self, site_id: uuid.UUID, engine: RedisEngine | None = None) -> None:
+    async def enforce(self, site_id: uuid.UUID) -> int:
+        """Put the allowlists in force, and make a site what its row says; as ``ensure``."""
+        await self._filter.apply()
+        return await self.ensure(site_id)
+
+    async def ensure(self, site_id: uuid.UUID, engine: RedisEngine | None = None) -> int:
         """Make a site's files and process what its row says; remove one that is being deleted.
 
         The row's lock is held meanwhile, and that of the shared process: two processes at once
-        could leave a mixture. Raises Unavailable, and MachineError without Redis.
+        could leave a mixture. Return how many clients its allowlist does not admit any more, which
+        are disconnected. Raises Unavailable, and MachineError without Redis.
         """
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await sites.lock(tx, site_id)
             if row is None:
-                return
+                return 0
             is_shared = row.isolation == "shared"
             together = await sites.lock_shared(tx) if is_shared else [row]
             active = [each for each in together if each.status == "active"]
             own = self._process(row)
             if row.status == "active":
-                await self._ensure_process(own, active, engine)
-                return
+                return await self._ensure_process(own, active, engine)
             if active:
                 await self._remove_keys(own, row, active, engine)
             else:
@@ -303,10 +297,11 @@ class Sites:
             emit(StepDone("site_delete", "removed", str(site_id)))
             await sites.remove(tx, site_id)
             emit(SiteRemoved(row.name))
+            return 0
 
     async def _ensure_process(
         self, own: SiteProcess, rows: list[SiteRow], engine: RedisEngine | None
-    ) -> None:
+    ) -> int:
         """Make the files and the running process what the rows of its sites say."""
         files.ensure_folder(own.folder)
         with files.until_read(own.folder / "unread") as unread:
@@ -314,16 +309,21 @@ class Sites:
             if changed:
                 emit(SiteWritten(own.name))
             if own.pid() is None:
-                return
+                return 0
+            is_open = await self._filter.admits(rows[0])
             try:
-                await redis_client.ensure_applied(own, rows, interrupted=unread)
+                ended = await redis_client.ensure_applied(
+                    own, rows, is_open=is_open, interrupted=unread
+                )
                 own.limit_memory()
             except Unavailable:
-                if not (changed or unread):
+                if not (changed or unread or (own.is_open() and not is_open)):
                     raise
                 # All its connections may be taken, by whoever is to be shut out. The
                 # supervisor starts it again.
                 await own.stop()
+                return 0
+            return ended
 
     async def _remove_keys(
         self, own: SiteProcess, row: SiteRow, others: list[SiteRow], engine: RedisEngine | None
@@ -343,7 +343,7 @@ class Sites:
 
         Without a supervisor, which starts it, nothing is waited for.
         """
-        await self.ensure(row.id)
+        await self.enforce(row.id)
         own = self._process(row)
         clock = asyncio.get_running_loop().time
         deadline = clock() + _READY_SECONDS
@@ -355,6 +355,9 @@ class Sites:
             await asyncio.sleep(_POLL_SECONDS)
         if row.isolation == "shared":  # it may have read its users before this one was there
             await self.ensure(row.id)
+        elif row.networks is not None:  # it begins closed
+            with suppress(Unavailable):  # not ready yet: the worker opens it
+                await self.ensure(row.id)
 
     # ── helpers ──────────────────────────────────────────────────────────────
 
@@ -416,6 +419,14 @@ def _active(row: SiteRow | None) -> SiteRow:
     if found.status != "active":
         raise Conflict(f"The site {found.name} is being deleted.")
     return found
+
+
+async def _put_networks(tx: Tx, site_id: uuid.UUID, networks: Sequence[Network]) -> None:
+    """Replace the networks of a site's allowlist; what else an entry says stays."""
+    unsaid = frozenset({"description", "expires_at"})
+    entries = [whitelist.NewEntry(each, None, None, unsaid) for each in networks]
+    kept = [await whitelist.put(tx, site_id, each, whitelist.SITES) for each in entries]
+    await whitelist.remove_others(tx, site_id, kept, whitelist.SITES)
 
 
 async def _record(

@@ -77,7 +77,7 @@ class SiteServing:
                     password=platform_password(seal_key, row.id),
                     mode=row.semantic,
                     settings=row.settings,
-                    networks=tuple(row.networks),
+                    networks=None if row.networks is None else tuple(row.networks),
                     isolation=row.isolation,
                 )
                 for row in rows

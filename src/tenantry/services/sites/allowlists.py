@@ -1,0 +1,223 @@
+"""The verbs on allowlists of sites: those of databases, obeyed by the packet filter."""
+
+import uuid
+from collections.abc import Hashable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from tenantry.base.errors import Conflict, Deferred, NotFound, Unavailable
+from tenantry.base.home import Home
+from tenantry.base.secrets import SecretSource
+from tenantry.control import audit, sites, whitelist
+from tenantry.control.audit import Actor
+from tenantry.control.sites import SiteRow
+from tenantry.control.store import ControlStore, Tx
+from tenantry.control.whitelist import SITES, EntryRow, NewEntry
+from tenantry.services.network import plan as lists
+from tenantry.services.network.model import (
+    SAID,
+    Added,
+    ListChanged,
+    Preview,
+    Removed,
+    audited,
+    require_bounded,
+)
+from tenantry.services.requests.service import Caller
+from tenantry.services.sites import plan, redis_client
+from tenantry.services.sites.filtering import SiteFilter
+from tenantry.services.sites.process import SiteProcess
+from tenantry.services.sites.service import Sites
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """A client of a site's Redis that came over the network."""
+
+    username: str
+    address: str
+
+
+class SiteAllowlists:
+    """The addresses from which the Redis of each site may be reached."""
+
+    def __init__(
+        self, store: ControlStore, home: Home, sites: Sites, site_filter: SiteFilter
+    ) -> None:
+        self._store = store
+        self._home = home
+        self._sites = sites
+        self._filter = site_filter
+        self._seen: dict[uuid.UUID, Hashable] = {}  # what the process of a site was made
+
+    # ── verbs ────────────────────────────────────────────────────────────────
+    # The kernel has the new rules, or the site is closed, when a verb returns. Its clients that are
+    # not admitted any more are disconnected then. A repeated request does that again: the first may
+    # have been cut off.
+
+    async def entries(self, actor: Actor, site_id: uuid.UUID) -> list[EntryRow]:
+        """Return a site's list. Raises NotFound."""
+        async with self._store.transaction(actor) as tx:
+            _there(await sites.find(tx, site_id))
+            return await whitelist.entries(tx, site_id, SITES)
+
+    async def add(self, caller: Caller, site_id: uuid.UUID, entry: NewEntry) -> Added:
+        """Admit a network, and disconnect clients from addresses that are no longer admitted.
+
+        Raises NotFound, Conflict (also in the shared Redis), InvalidInput.
+        """
+
+        async def work(tx: Tx, _: SecretSource) -> Added:
+            row = await _lock(tx, site_id)
+            closes = not await whitelist.entries(tx, row.id, SITES)
+            entry_id = await whitelist.put(tx, row.id, entry, SITES)
+            found = await _bounded(tx, row)
+            await _record(tx, caller.actor, "whitelist.add", row, [entry])
+            return Added(next(each for each in found if each.id == entry_id), closes)
+
+        added = await caller.idempotent(Added, work)
+        return replace(added, ended_sessions=await self._sites.enforce(site_id))
+
+    async def preview(self, actor: Actor, site_id: uuid.UUID, entries: list[NewEntry]) -> Preview:
+        """Return what ``replace`` would change, and who would be disconnected.
+
+        Raises NotFound, Conflict.
+        """
+        async with self._store.transaction(actor) as tx:
+            row = _with_list(_there(await sites.find(tx, site_id)))
+            there = await whitelist.entries(tx, row.id, SITES)
+        clients = await self._clients(row)
+        names = {each.username for each in clients}
+        return Preview(
+            changes=lists.changes(there, entries),
+            closes=bool(entries) and not there,
+            opens=bool(there) and not entries,
+            endings=lists.endings({"redis": clients}, names, entries),
+            version=lists.version(there),
+        )
+
+    async def _clients(self, row: SiteRow) -> list[_Client]:
+        """Return the clients of a site that came over the network; none while it is down."""
+        found: list[dict[str, str]] = []
+        with suppress(Unavailable):
+            async with redis_client.connected(SiteProcess.of(self._home, row), row.port) as client:
+                found = await client.client_list()
+        return [
+            _Client(each["user"], address)
+            for each in found
+            if (address := plan.address_of(each)) is not None and not plan.is_local(each)
+        ]
+
+    async def replace(
+        self,
+        caller: Caller,
+        site_id: uuid.UUID,
+        entries: list[NewEntry],
+        *,
+        version: str | None = None,
+    ) -> list[EntryRow]:
+        """Replace the whole list; an empty one opens the site.
+
+        Raises as ``add``, and ListChanged if the list is not of this ``version`` of a preview,
+        unless it is what is wanted already.
+        """
+        async with caller.transaction() as tx:
+            row = await _lock(tx, site_id)
+            there = await whitelist.entries(tx, row.id, SITES)
+            if version not in {None, lists.version(there)} and lists.changes(there, entries):
+                raise ListChanged
+            kept = [
+                await whitelist.put(tx, row.id, replace(each, unsaid=SAID), SITES)
+                for each in entries
+            ]
+            await whitelist.remove_others(tx, row.id, kept, SITES)
+            found = await _bounded(tx, row)
+            await _record(tx, caller.actor, "whitelist.replace", row, entries)
+        await self._sites.enforce(site_id)
+        return found
+
+    async def remove(self, caller: Caller, site_id: uuid.UUID, entry_id: uuid.UUID) -> Removed:
+        """No longer admit a network, and disconnect clients from there. Raises NotFound."""
+        async with caller.transaction() as tx:
+            row = await _lock(tx, site_id)
+            entry = await whitelist.remove(tx, row.id, entry_id, SITES)
+            if entry is None:
+                raise NotFound("There is no such entry on this site's allowlist.")
+            gone = NewEntry(entry.network, entry.description, entry.expires_at)
+            await _record(tx, caller.actor, "whitelist.remove", row, [gone])
+            opens = not await whitelist.entries(tx, row.id, SITES)
+        return Removed(entry, opens, await self._sites.enforce(site_id))
+
+    # ── the worker ───────────────────────────────────────────────────────────
+
+    async def keep(self) -> None:
+        """Put the lists in force if they are not, and open and close sites accordingly.
+
+        Entries expire, processes are started again, and others may delete the kernel's rules.
+        """
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            rows = await sites.listed(tx)
+        if rows or self._seen:
+            await self._filter.keep(plan.lists(rows))
+        there = {row.id for row in rows}
+        with Deferred() as failures:
+            for gone in self._seen.keys() - there:  # it has no list any more
+                with failures.deferred():
+                    await self._sites.ensure(gone)
+                    del self._seen[gone]
+            for row in rows:
+                with failures.deferred():
+                    await self._keep(row)
+
+    async def _keep(self, row: SiteRow) -> None:
+        pid = SiteProcess.of(self._home, row).pid()
+        if pid is None:
+            return
+        state = (pid, tuple(row.networks or ()), await self._filter.admits(row))
+        if self._seen.get(row.id) != state:
+            await self._sites.ensure(row.id)
+            self._seen[row.id] = state
+
+
+def _there(row: SiteRow | None) -> SiteRow:
+    if row is None:
+        raise NotFound("There is no such site.", hint="GET /api/sites lists them.")
+    return row
+
+
+async def _lock(tx: Tx, site_id: uuid.UUID) -> SiteRow:
+    """Lock a site that can have an allowlist. Raises NotFound, Conflict."""
+    row = _with_list(_there(await sites.lock(tx, site_id)))
+    if row.status != "active":
+        raise Conflict(f"The site {row.name} is being deleted.")
+    return row
+
+
+def _with_list(row: SiteRow) -> SiteRow:
+    if row.isolation == "shared":
+        raise Conflict(
+            f"The site {row.name} shares its Redis, which listens on one port for all its sites:"
+            " it cannot have an allowlist of its own.",
+            hint="Create a site with isolation dedicated, and copy what it needs.",
+        )
+    return row
+
+
+async def _bounded(tx: Tx, row: SiteRow) -> list[EntryRow]:
+    found = await whitelist.entries(tx, row.id, SITES)
+    require_bounded(found)
+    return found
+
+
+async def _record(
+    tx: Tx, actor: Actor, action: str, row: SiteRow, entries: Sequence[NewEntry]
+) -> None:
+    await audit.record(
+        tx,
+        actor,
+        action,
+        resource_kind="site",
+        resource_id=row.id,
+        resource_name=row.name,
+        details=audited(entries),
+    )
