@@ -15,16 +15,15 @@ import pytest
 from database_rows import database_row
 from tenantry.base.errors import Unavailable
 from tenantry.base.home import Home
-from tenantry.base.settings import Settings
+from tenantry.base.setting_groups import Alert
 from tenantry.control import alert_channels, alerts, query_history
 from tenantry.control import databases as rows
 from tenantry.control.alerts import AlertRow
 from tenantry.pg import database_activity
-from tenantry.services import alert_conditions
-from tenantry.services.alert_conditions import AlertWatch
-from tenantry.services.alerts import evaluation, parts, plan
+from tenantry.services.alerts import evaluation, parts, plan, watching
 from tenantry.services.alerts.evaluation import Evaluation
 from tenantry.services.alerts.model import Condition, Found
+from tenantry.services.alerts.watching import DatabaseWatch
 
 UP, DOWN, HUNG = (uuid.UUID(int=number) for number in (1, 2, 3))
 
@@ -67,12 +66,11 @@ async def test_a_cluster_that_does_not_answer_hides_no_others_conditions(
     monkeypatch.setattr(alert_channels, "thresholds", nothing)
     monkeypatch.setattr(database_activity, "of_cluster", nothing)
     monkeypatch.setattr(query_history, "paces", nothing)
-    monkeypatch.setattr(alert_conditions, "_CLUSTER_SECONDS", 0.01)
-    settings = Settings(home=Path("/nowhere"))
-    store = SimpleNamespace(transaction=transaction)
-    platform: Any = SimpleNamespace(clusters=Clusters(), store=store, settings=settings)
+    monkeypatch.setattr(watching, "_CLUSTER_SECONDS", 0.01)
+    store: Any = SimpleNamespace(transaction=transaction)
+    clusters: Any = Clusters()
     unknown: set[uuid.UUID] = set()
-    found = await AlertWatch(platform)._databases(unknown)
+    found = await DatabaseWatch(store, clusters, Alert()).look(unknown)
     assert [each.database_id for each in found] == [full[UP].id]
     assert unknown == {full[DOWN].id, full[HUNG].id}
 
