@@ -19,7 +19,7 @@ from tenantry.control.alerts import Severity
 from tenantry.services import health, reconciling
 from tenantry.services.alerts import databases, parts
 from tenantry.services.alerts.model import PART, Condition, Found
-from tenantry.services.alerts.watching import DatabaseWatch
+from tenantry.services.alerts.watching import LONGEST_SECONDS, DatabaseWatch
 from tenantry.services.health import Health
 from tenantry.services.platform import Platform
 from tenantry.services.repository import plan as backups
@@ -66,8 +66,9 @@ class AlertWatch:
         if time.monotonic() - self._looked_at >= _EVERY_SECONDS:
             self._looked_at = time.monotonic()
             for rules, source in self._sources(noted, unknown):
+                longest = LONGEST_SECONDS if rules == databases.RULES else _SOURCE_SECONDS
                 try:
-                    async with asyncio.timeout(_SOURCE_SECONDS):
+                    async with asyncio.timeout(longest):
                         found += await source()
                 except (TenantryError, psycopg.Error, OSError):
                     continue  # nothing is known of these rules now
