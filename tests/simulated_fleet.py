@@ -69,7 +69,7 @@ _STATEMENTS = (
         CASE n %% 10 WHEN 0 THEN 'premium' WHEN 1 THEN 'hobby' ELSE 'standard' END,
         now() - n * interval '1 second'
     FROM generate_series(1, %(databases)s) n
-        JOIN numbered c ON c.place = n %% %(servers)s
+        JOIN numbered c ON c.place = (n + n / %(servers)s) %% %(servers)s
         JOIN owners o ON o.place = n %% %(customers)s
     """,
     """
@@ -220,7 +220,7 @@ class SimulatedPlatform:
     ) -> None:
         self.settings = Settings(home=home)
         self.store = store
-        self._servers = servers
+        self.servers = servers
         self.clusters = SimulatedClusters(store, servers)
         queue: Any = None  # nothing wakes another process
         self.platform = Platform(self.settings, store, self.clusters, queue)
