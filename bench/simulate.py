@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psycopg
 
-from support import Aim, Report, hardware, run, say, summary
+from support import Aim, Report, computed, hardware, run, say, summary
 
 # isort: split
 # support has put the tests' folder on the path.
@@ -34,10 +34,12 @@ from simulated_fleet import (
     generate,
     servers_of,
 )
+from tenantry.base import logs
 from tenantry.base.errors import TenantryError
 from tenantry.base.ids import new_suffix
 from tenantry.control import audit, databases
 from tenantry.control.store import DATABASE, ControlStore
+from tenantry.host import processes
 from tenantry.pg import parameters
 from tenantry.services.alerts.databases import RULES
 from tenantry.services.alerts.model import Found
@@ -81,34 +83,45 @@ class Phases:
     async def measure(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
         """Measure a phase. A failure is noted, as the worker would log it, and go on."""
         clusters = self.platform.clusters
-        clusters.connections = clusters.most_at_once = 0
+        clusters.connections = 0
         _forget_peak()
         with self._superuser() as control:
             control.execute("SELECT pg_stat_statements_reset()")
         failure: str | None = None
         result: object = None
-        began, computed = time.perf_counter(), _processor_seconds()
+        before, began, spent = self._backends(), time.perf_counter(), _processor_seconds()
         try:
             result = await work()
         except TenantryError as error:
             failure = str(error)
             self.failed.append(name)
-        seconds, computed = time.perf_counter() - began, _processor_seconds() - computed
+        seconds, spent = time.perf_counter() - began, _processor_seconds() - spent
+        of_database = sum(used - before.get(pid, 0.0) for pid, used in self._backends().items())
         self.seconds[name] = seconds
         self.found[name] = {
             "seconds": round(seconds, 3),
-            "processor_seconds": round(computed, 3),
+            "processor_seconds": {
+                "platform": round(spent, 3),
+                "control_database": round(of_database, 3),
+            },
             "peak_mib": _peak_mib(),
             "result": result,
             "failure": failure,
             "connections_to_servers": {
                 "borrowed": clusters.connections,
-                "at_once": clusters.most_at_once,
                 "kept_by_pools": POOLED * len(clusters.used),
             },
             "control_database": self._statements(),
         }
-        say(f"{name}: {seconds:.2f} s, {computed:.2f} s of the processor; {failure or result}")
+        say(
+            f"{name}: {seconds:.2f} s, of the processor {spent:.2f} s here and"
+            f" {of_database:.2f} s in the control database; {failure or result}"
+        )
+
+    def _backends(self) -> dict[int, float]:
+        """The processor seconds of each process of the server that runs now."""
+        text = (self.server.socket_dir / "data" / "postmaster.pid").read_text(encoding="ascii")
+        return {pid: computed(pid) for pid in processes.children(int(text.split()[0]))}
 
     @contextmanager
     def _superuser(self) -> Iterator[psycopg.Connection]:
@@ -177,7 +190,7 @@ async def placements(platform: SimulatedPlatform, count: int) -> dict[str, objec
     chosen: set[str] = set()
     for _ in range(count):
         began = time.perf_counter()
-        cluster = await platform.clusters.for_new_database()
+        cluster = (await platform.clusters.for_new_database()).cluster
         async with platform.store.transaction(audit.PLATFORM) as tx:
             await databases.insert_creating(tx, cluster_id=cluster.id, suffix=new_suffix())
         seconds.append(time.perf_counter() - began)
@@ -192,7 +205,7 @@ async def listed(platform: SimulatedPlatform) -> dict[str, object]:
         began = time.perf_counter()
         await platform.clusters.with_databases()
         seconds.append(time.perf_counter() - began)
-    return summary(seconds)
+    return {**summary(seconds)}
 
 
 class Looks:
@@ -307,4 +320,5 @@ def at_sizes(counts: list[int]) -> Report:
 
 
 if __name__ == "__main__":
+    logs.configure("simulate")  # on standard error: the document is on standard output
     run("simulate", __doc__.partition("\n")[0], benchmark, at_sizes=at_sizes)

@@ -120,20 +120,13 @@ class SimulatedClusters(ClusterPools):
         self._servers = servers
         self.used: set[uuid.UUID] = set()
         self.connections = 0
-        self.most_at_once = 0
-        self._now = 0
 
     @asynccontextmanager
     async def connection(self, cluster_id: uuid.UUID) -> AsyncIterator[Any]:
         await self._running(cluster_id)  # the rows are looked up as for a real one
         self.used.add(cluster_id)
         self.connections += 1
-        self._now += 1
-        self.most_at_once = max(self.most_at_once, self._now)
-        try:
-            yield self._servers[cluster_id]
-        finally:
-            self._now -= 1
+        yield self._servers[cluster_id]
 
     own_connection = connection
 

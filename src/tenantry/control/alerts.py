@@ -120,6 +120,8 @@ async def lock_open(tx: Tx) -> list[AlertRow]:
 
 async def known(tx: Tx, occurrences: Collection[uuid.UUID]) -> set[uuid.UUID]:
     """Return those of these incidents of which there is an alert."""
+    if not occurrences:  # as nearly always: without an index, it would read all alerts
+        return set()
     cursor = await tx.execute(
         "SELECT occurrence FROM alerts WHERE occurrence = ANY (%s)", (list(occurrences),)
     )
