@@ -1,4 +1,4 @@
-"""Channels of alerts as the control database would give them."""
+"""Channels of alerts, and watched databases, as the control database would give them."""
 
 import dataclasses
 import datetime as dt
@@ -7,6 +7,7 @@ from typing import Any
 
 from tenantry.base.secrets import Seal, Secret, SecretSource
 from tenantry.control.alert_channels import ChannelRow
+from tenantry.control.watched import WatchedRow
 
 NOW = dt.datetime(2026, 11, 30, 12, tzinfo=dt.UTC)
 
@@ -28,5 +29,21 @@ def channel(seal: Seal, **changes: Any) -> ChannelRow:
         last_error=None,
         last_sent_at=None,
         created_at=NOW,
+    )
+    return dataclasses.replace(row, **changes)
+
+
+def watched_row(**changes: Any) -> WatchedRow:
+    """A database with nothing to note, but for what differs."""
+    row = WatchedRow(
+        id=uuid.uuid4(),
+        database_name="tenant_a",
+        friendly_name="shop",
+        customer_id=None,
+        max_connections=20,
+        disk_quota_bytes=10 * 2**30,
+        used_bytes=None,
+        quota_state="ok",
+        paused_for=None,
     )
     return dataclasses.replace(row, **changes)

@@ -1,15 +1,9 @@
 """A real PostgreSQL to test against: one throw-away cluster per test process, on a Unix socket."""
 
 import asyncio
-import os
-import pwd
 import shutil
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,102 +12,13 @@ import psycopg
 import pytest
 from catalogued import NAMES, Blueprints, keep, let_go
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 from tenants import Connection, Tenant, make, unmake
 
-from tenantry.control.store import DATABASE, MIGRATIONS, ControlStore
-from tenantry.pg.connections import ADMIN, CUSTOMER, PLATFORM, Address, connect
-from tenantry.pg.hardening import ensure_hardened
-from tenantry.services.migrations import service as migrations
+from postgres_server import Server, bin_dir, control_database, hardened, started
+from tenantry.control.store import ControlStore
+from tenantry.pg.connections import PLATFORM, Address, connect
 
-SUPERUSER = "postgres"
-SYSTEM_USER = "tenantry"
-
-# What makes it fast, and would lose data in a power failure.
-PARAMETERS = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "shared_buffers": "32MB",
-    "max_connections": "100",
-    "listen_addresses": "",
-    "log_min_messages": "fatal",
-}
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running cluster. Whoever reaches its socket is whom they say they are (trust)."""
-
-    socket_dir: Path
-    bin_dir: Path
-
-    def dsn(self, dbname: str = "postgres", *, user: str = SUPERUSER) -> str:
-        """How libpq reaches one of its databases."""
-        return make_conninfo(host=str(self.socket_dir), user=user, dbname=dbname)
-
-    def execute(self, statement: sql.Composed) -> None:
-        """One statement as the superuser, outside a transaction."""
-        with psycopg.connect(self.dsn(), autocommit=True) as connection:
-            connection.execute(statement)
-
-
-def _bin_dir() -> Path:
-    """Where the newest installed PostgreSQL has its programs (Debian's layout)."""
-    found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
-    newest = max(found, key=lambda initdb: int(initdb.parts[-3]), default=None)
-    if newest is None:
-        pytest.exit("These tests need PostgreSQL: apt-get install postgresql", returncode=1)
-    return newest.parent
-
-
-def _account() -> str | None:
-    """The user to run PostgreSQL as when we are root, whom it refuses; else None for oneself."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        pwd.getpwnam(SYSTEM_USER)
-    except KeyError:
-        # Another test process may be a moment ahead: only the account's presence counts.
-        subprocess.run(
-            ["useradd", "--system", "--user-group", "--no-create-home", SYSTEM_USER],
-            check=False,
-            capture_output=True,
-        )
-        pwd.getpwnam(SYSTEM_USER)
-    return SYSTEM_USER
-
-
-@contextmanager
-def started(home: Path, bin_dir: Path) -> Iterator[Server]:
-    """A new cluster in an empty folder, for the time of a block. Mode 0700 keeps others out."""
-    account = _account()
-    home.chmod(0o700)
-    if account:
-        shutil.chown(home, account, account)
-
-    def run(program: str, *arguments: str) -> None:
-        subprocess.run(
-            [bin_dir / program, "-D", home / "data", *arguments],
-            check=True,
-            cwd=home,
-            user=account,
-            group=account,
-            extra_groups=[] if account else None,
-            env={"LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-
-    run("initdb", "--no-sync", "--auth=trust", "-U", SUPERUSER, "-E", "UTF8", "--no-locale")
-    with (home / "data" / "postgresql.auto.conf").open("a") as settings:
-        for name, value in (PARAMETERS | {"unix_socket_directories": str(home)}).items():
-            settings.write(f"{name} = '{value}'\n")
-    run("pg_ctl", "--wait", "--log", str(home / "log"), "start")
-    try:
-        yield Server(home, bin_dir)
-    finally:
-        run("pg_ctl", "--wait", "--mode=fast", "stop")
+__all__ = ["Server", "started"]  # test modules have them from here
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +26,7 @@ def server() -> Iterator[Server]:
     # Directly below /tmp: PostgreSQL's user cannot enter pytest's own directories.
     home = Path(tempfile.mkdtemp(prefix="tenantry-test-"))
     try:
-        with started(home, _bin_dir()) as running:
+        with started(home, bin_dir()) as running:
             yield running
     finally:
         shutil.rmtree(home)
@@ -144,15 +49,9 @@ async def conn(fresh_database: str) -> AsyncIterator[psycopg.AsyncConnection[Any
 
 
 @pytest.fixture(scope="session")
-def address(server: Any) -> Address:
-    """The server, hardened twice: the second time finds nothing to do and breaks nothing."""
-    with psycopg.connect(server.dsn(), autocommit=True) as superuser:
-        superuser.execute("CREATE ROLE tenantry_admin SUPERUSER LOGIN")
-        version = superuser.info.server_version // 10_000
-    here = Address(server.socket_dir, 5432)
-    for _ in range(2):
-        asyncio.run(ensure_hardened(here, version=version))
-    return here
+def address(server: Server) -> Address:
+    """The server, hardened."""
+    return asyncio.run(hardened(server))
 
 
 @pytest.fixture
@@ -181,20 +80,5 @@ def blueprints(address: Address) -> Iterator[Blueprints]:
 @pytest.fixture
 async def store(server: Server, address: Address) -> AsyncIterator[ControlStore]:
     """An empty control database."""
-    names = {"database": sql.Identifier(DATABASE), "customer": sql.Identifier(CUSTOMER)}
-    server.execute(sql.SQL("DROP ROLE IF EXISTS {customer}").format(**names))
-    server.execute(sql.SQL("CREATE ROLE {customer}").format(**names))
-    server.execute(sql.SQL("CREATE DATABASE {database}").format(**names))
-    try:
-        server.execute(sql.SQL("GRANT {customer} TO {}").format(sql.Identifier(PLATFORM), **names))
-        server.execute(
-            sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {}").format(
-                sql.Identifier(PLATFORM), **names
-            )
-        )
-        async with connect(address, user=ADMIN, dbname=DATABASE, search_path="public") as admin:
-            await migrations.up(admin, resources.files(MIGRATIONS))
-        async with ControlStore(address) as opened:
-            yield opened
-    finally:
-        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
+    async with control_database(server, address) as opened:
+        yield opened

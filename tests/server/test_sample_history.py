@@ -204,7 +204,7 @@ async def test_deleted_databases_are_not_carried_on(store: ControlStore) -> None
     async with store.transaction(audit.PLATFORM) as tx:
         await tx.execute("DELETE FROM databases WHERE id = %s", (deleted,))
         assert await samples.databases(tx)
-        await samples.keep_newest(tx, [])
+        await samples.forget_deleted(tx)
     await history.roll_up(NOW + HOUR)
     assert {database for database, _ in await rows(store, "samples_minute")} == {kept}
 

@@ -12,19 +12,18 @@ from typing import Any
 
 import pytest
 
-from database_rows import database_row
+from alert_rows import watched_row
 from tenantry.base.errors import Unavailable
 from tenantry.base.home import Home
-from tenantry.base.settings import Settings
-from tenantry.control import alert_channels, alerts, query_history
-from tenantry.control import databases as rows
+from tenantry.base.setting_groups import Alert
+from tenantry.control import alert_channels, alerts, query_history, watched
 from tenantry.control.alerts import AlertRow
+from tenantry.control.watched import WatchedRow
 from tenantry.pg import database_activity
-from tenantry.services import alert_conditions
-from tenantry.services.alert_conditions import AlertWatch
-from tenantry.services.alerts import evaluation, parts, plan
+from tenantry.services.alerts import evaluation, parts, plan, watching
 from tenantry.services.alerts.evaluation import Evaluation
 from tenantry.services.alerts.model import Condition, Found
+from tenantry.services.alerts.watching import DatabaseWatch
 
 UP, DOWN, HUNG = (uuid.UUID(int=number) for number in (1, 2, 3))
 
@@ -49,32 +48,64 @@ async def transaction(_: object) -> AsyncIterator[None]:
     yield None
 
 
-async def test_a_cluster_that_does_not_answer_hides_no_others_conditions(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    full = {
-        cluster: database_row(f"{cluster.int}" * 12, paused_for="WAL")
-        for cluster in (UP, DOWN, HUNG)
-    }
+FULL = {cluster: watched_row(paused_for="WAL") for cluster in (UP, DOWN, HUNG)}
 
-    async def on_cluster(_: object, cluster_id: uuid.UUID) -> list[Any]:
-        return [full[cluster_id]]
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> DatabaseWatch:
+    """A watch of the three clusters, each with a database that is paused."""
+
+    async def on_cluster(_: object, cluster_id: uuid.UUID) -> list[WatchedRow]:
+        return [FULL[cluster_id]]
+
+    async def ids_on(_: object, clusters: set[uuid.UUID]) -> set[uuid.UUID]:
+        return {FULL[each].id for each in clusters}
 
     async def nothing(*_: object) -> dict[object, object]:
         return {}
 
-    monkeypatch.setattr(rows, "on_cluster", on_cluster)
-    monkeypatch.setattr(alert_channels, "thresholds", nothing)
+    monkeypatch.setattr(watched, "on_cluster", on_cluster)
+    monkeypatch.setattr(watched, "ids_on", ids_on)
+    monkeypatch.setattr(alert_channels, "every_threshold", nothing)
     monkeypatch.setattr(database_activity, "of_cluster", nothing)
     monkeypatch.setattr(query_history, "paces", nothing)
-    monkeypatch.setattr(alert_conditions, "_CLUSTER_SECONDS", 0.01)
-    settings = Settings(home=Path("/nowhere"))
-    store = SimpleNamespace(transaction=transaction)
-    platform: Any = SimpleNamespace(clusters=Clusters(), store=store, settings=settings)
+    monkeypatch.setattr(watching, "_CLUSTER_SECONDS", 0.01)
+    store: Any = SimpleNamespace(transaction=transaction)
+    clusters: Any = Clusters()
+    return DatabaseWatch(store, clusters, Alert())
+
+
+async def test_a_cluster_that_does_not_answer_hides_no_others_conditions(
+    watch: DatabaseWatch,
+) -> None:
     unknown: set[uuid.UUID] = set()
-    found = await AlertWatch(platform)._databases(unknown)
-    assert [each.database_id for each in found] == [full[UP].id]
-    assert unknown == {full[DOWN].id, full[HUNG].id}
+    found = await watch.look(unknown)
+    assert [each.database_id for each in found] == [FULL[UP].id]
+    assert unknown == {FULL[DOWN].id, FULL[HUNG].id}
+
+
+async def test_clusters_that_the_time_is_not_enough_for_come_first_next_time(
+    watch: DatabaseWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_AT_ONCE", 1)
+    # HUNG is looked at for 10 ms, and no other one is begun after that.
+    monkeypatch.setattr(watching, "_LOOK_SECONDS", 0.005)
+    unknown: set[uuid.UUID] = set()
+    assert await watch.look(unknown) == []
+    assert unknown == {each.id for each in FULL.values()}
+    monkeypatch.setattr(watching, "_LOOK_SECONDS", 60.0)
+    asked: list[uuid.UUID] = []
+
+    async def noted(_: object, cluster_id: uuid.UUID) -> list[WatchedRow]:
+        asked.append(cluster_id)
+        return [FULL[cluster_id]]
+
+    monkeypatch.setattr(watched, "on_cluster", noted)
+    unknown.clear()
+    found = await watch.look(unknown)
+    assert asked == [DOWN, UP, HUNG]
+    assert [each.database_id for each in found] == [FULL[UP].id]
+    assert unknown == {FULL[DOWN].id, FULL[HUNG].id}
 
 
 async def test_an_alert_about_what_is_unknown_stays_as_it_is(
@@ -93,8 +124,8 @@ async def test_an_alert_about_what_is_unknown_stays_as_it_is(
     async def lock_open(_: object) -> list[AlertRow]:
         return [firing(known), firing(unknown)]
 
-    async def keep(_: object, row: AlertRow) -> None:
-        kept.append(row)
+    async def keep(_: object, changed: list[AlertRow]) -> None:
+        kept.extend(changed)
 
     async def none(*_: object, **__: object) -> Any:
         return []
@@ -105,6 +136,7 @@ async def test_an_alert_about_what_is_unknown_stays_as_it_is(
     monkeypatch.setattr(alerts, "lock_open", lock_open)
     monkeypatch.setattr(alerts, "keep", keep)
     monkeypatch.setattr(alerts, "known", none)
+    monkeypatch.setattr(alerts, "drop", none)
     monkeypatch.setattr(alerts, "fired_since", none_fired)
     monkeypatch.setattr(alert_channels, "every", none)
     monkeypatch.setattr(evaluation, "send", none)

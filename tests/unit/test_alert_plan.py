@@ -13,7 +13,6 @@ from dataclasses import replace
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -21,8 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from alert_rows import NOW, channel
-from database_rows import database_row
+from alert_rows import NOW, channel, watched_row
 from tenantry.base.errors import Forbidden, InvalidInput
 from tenantry.base.secrets import Seal, Secret, SecretSource
 from tenantry.base.setting_groups import Alert
@@ -399,17 +397,8 @@ def activity(
 def test_databases_have_conditions_from_their_thresholds_on(
     now: DatabaseActivity, rules: list[str]
 ) -> None:
-    row: Any = SimpleNamespace(
-        id=uuid.uuid4(),
-        customer_id=None,
-        database_name="tenant_a",
-        friendly_name="shop",
-        max_connections=20,
-        used_bytes=None,
-        paused_for=None,
-    )
-    limits = databases.in_force(Alert(), None)
-    found = databases.conditions(row, limits, now, activity(), None)
+    limits = Thresholds(**Alert().model_dump())
+    found = databases.conditions(watched_row(), limits, now, activity(), None)
     assert [each.rule for each in found] == [f"database.{rule}" for rule in rules]
 
 
@@ -426,14 +415,14 @@ def test_databases_have_conditions_from_their_thresholds_on(
 def test_a_database_is_slower_by_what_its_statements_took_a_week_before(
     pace: Pace, slower: bool
 ) -> None:
-    limits = databases.in_force(Alert(), None)
-    found = databases.conditions(database_row("a"), limits, None, None, pace)
+    limits = Thresholds(**Alert().model_dump())
+    found = databases.conditions(watched_row(), limits, None, None, pace)
     assert [each.rule for each in found] == ["database.slower"] * slower
 
 
 def test_a_databases_own_thresholds_replace_the_platforms() -> None:
-    own = Thresholds(connections_percent=50)
-    found = databases.in_force(Alert(deadlocks=7), own)
+    usual = Thresholds(**Alert(deadlocks=7).model_dump())
+    found = databases.in_force(usual, Thresholds(connections_percent=50))
     assert (found.connections_percent, found.deadlocks, found.disk_percent) == (50, 7, 80)
 
 

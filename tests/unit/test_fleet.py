@@ -47,9 +47,6 @@ def row(name: str) -> ClusterRow:
         container_name=None,
         auto_suspend_seconds=None,
         auto_suspend_direct=None,
-        databases=0,
-        placed=0,
-        allotted=0,
     )
 
 

@@ -2,6 +2,7 @@
 
 import configparser
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -216,6 +217,22 @@ def test_a_database_of_another_cluster_has_a_line(placed: dict[str, str]) -> Non
         assert lines[auth] == f"host=/home/run/{cluster} port=5500 dbname=tenantry_auth"
         assert plan.is_platforms(auth)
         assert not plan.is_platforms(name)
+
+
+def test_databases_are_read_once_whatever_the_number_of_clusters() -> None:
+    class Counted(dict[str, str]):
+        reads = 0
+
+        def items(self) -> Any:
+            self.reads += 1
+            return super().items()
+
+    names = [f"shared-{number}" for number in range(2, 52)]
+    placed = Counted({f"tenant_{number:012}": names[number % 50] for number in range(200)})
+    addresses = {name: Address(Path(f"/home/run/{name}"), 5500) for name in names}
+    text = plan.render_databases(addresses, placed)
+    assert placed.reads == 1
+    assert text.count(f"auth_user={POOLER} ") == len(placed)
 
 
 def test_no_parameter_that_matters_is_ignored_or_reaches_the_lookup() -> None:

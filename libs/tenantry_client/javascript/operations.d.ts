@@ -647,7 +647,7 @@ export interface CreateDatabase {
   memory_mb?: number | null;
   /** What runs an instance. */
   driver?: "process" | "docker" | null;
-  /** The shared cluster to create it on; by administrators. By default the one with most free connections. */
+  /** The shared cluster to create it on; by administrators. By default one with few of the owner's databases, and most free connections. */
   cluster?: string | null;
   /** One of GET /api/plans; null: its owner's, or else standard. */
   plan?: string | null;
@@ -1582,7 +1582,7 @@ export interface ModelUsage {
 export interface MoveDatabase {
   /** To a shared cluster, or to one of its own, a new instance. */
   kind: "shared" | "dedicated";
-  /** The shared cluster, by administrators. By default the one with most free connections. */
+  /** The shared cluster, by administrators. By default one with few of the owner's databases, and most free connections. */
   cluster?: string | null;
   /** The instance's major version: see GET /api/versions. */
   version?: number | null;

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.deps import ClusterId, CurrentPlatform, allowed, calling
-from tenantry.control.clusters import ClusterRow, Wanted
+from tenantry.control.clusters import LoadedCluster, Wanted
 from tenantry.control.grants import ADMIN
 from tenantry.services.access.service import Principal
 from tenantry.services.bodies.copies import AddCluster, BackUpCluster, RestoreCluster
@@ -112,7 +112,7 @@ class Cluster(BaseModel):
     created_at: dt.datetime
 
 
-def _shown(row: ClusterRow, backups: Upkeep | None) -> Cluster:
+def _shown(row: LoadedCluster, backups: Upkeep | None) -> Cluster:
     return Cluster(
         id=row.id,
         name=row.name,
@@ -135,7 +135,7 @@ def _shown(row: ClusterRow, backups: Upkeep | None) -> Cluster:
 async def index(platform: CurrentPlatform, principal: Watcher) -> Response:
     """List the PostgreSQL clusters."""
     principal.require_unbound()
-    rows = await platform.clusters.every()
+    rows = await platform.clusters.loaded()
     backups = {each.cluster: each for each in await platform.cluster_backups.upkeep()}
     return answers.listing([_shown(row, backups.get(row.name)) for row in rows])
 

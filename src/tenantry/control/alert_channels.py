@@ -206,6 +206,12 @@ async def thresholds(tx: Tx, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Thre
     return {row[0]: Thresholds(*row[1:]) for row in await cursor.fetchall()}
 
 
+async def every_threshold(tx: Tx) -> dict[uuid.UUID, Thresholds]:
+    """Return the own thresholds of all databases that have any."""
+    cursor = await tx.execute(f"SELECT database_id, {', '.join(_THRESHOLDS)} FROM alert_thresholds")
+    return {row[0]: Thresholds(*row[1:]) for row in await cursor.fetchall()}
+
+
 async def set_thresholds(tx: Tx, database_id: uuid.UUID, wanted: Thresholds) -> None:
     """Replace a database's own thresholds."""
     names = ", ".join(_THRESHOLDS)

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,6 +49,10 @@ class AlertRow:
     customer_acknowledged_by: str | None
     customer_resolved_at: dt.datetime | None
     customer_resolved_by: str | None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.rule, self.subject
 
 
 _COLUMNS = ", ".join(AlertRow.__annotations__)
@@ -116,24 +120,40 @@ async def lock_open(tx: Tx) -> list[AlertRow]:
 
 async def known(tx: Tx, occurrences: Collection[uuid.UUID]) -> set[uuid.UUID]:
     """Return those of these incidents of which there is an alert."""
+    if not occurrences:  # as nearly always: without an index, it would read all alerts
+        return set()
     cursor = await tx.execute(
         "SELECT occurrence FROM alerts WHERE occurrence = ANY (%s)", (list(occurrences),)
     )
     return {row[0] for row in await cursor.fetchall()}
 
 
-async def mutes(
-    tx: Tx, rule: str, subject: str, customer_id: uuid.UUID | None
-) -> tuple[dt.datetime | None, dt.datetime | None]:
-    """Return until when the platform, and this customer, have muted this rule and subject."""
+Mutes = tuple[dt.datetime | None, dt.datetime | None]
+
+
+async def mutes(tx: Tx, rows: Sequence[AlertRow]) -> dict[tuple[str, str], Mutes]:
+    """Return until when the rules and subjects of these alerts are muted, by both.
+
+    That is until when the platform, and the customer of the alert, have muted earlier ones. One
+    that nobody has muted is left out.
+    """
     cursor = await tx.execute(
-        "SELECT max(muted_until) FILTER (WHERE muted_until > clock_timestamp()),"
-        " max(customer_muted_until) FILTER (WHERE customer_muted_until > clock_timestamp()"
-        " AND customer_id = %s) FROM alerts WHERE rule = %s AND subject = %s",
-        (customer_id, rule, subject),
+        """
+        SELECT rule, subject, max(muted_until) FILTER (WHERE muted_until > clock_timestamp()),
+            max(customer_muted_until) FILTER (WHERE customer_muted_until > clock_timestamp()
+                AND a.customer_id = n.customer_id)
+        FROM unnest(%s::text[], %s::text[], %s::uuid[]) n (rule, subject, customer_id)
+            JOIN alerts a USING (rule, subject)
+        WHERE muted_until > clock_timestamp() OR customer_muted_until > clock_timestamp()
+        GROUP BY rule, subject
+        """,
+        (
+            [row.rule for row in rows],
+            [row.subject for row in rows],
+            [row.customer_id for row in rows],
+        ),
     )
-    row = await cursor.fetchone()
-    return (None, None) if row is None else (row[0], row[1])
+    return {(row[0], row[1]): (row[2], row[3]) for row in await cursor.fetchall()}
 
 
 async def fired_since(tx: Tx, moment: dt.datetime) -> dict[tuple[str, str], int]:
@@ -144,21 +164,22 @@ async def fired_since(tx: Tx, moment: dt.datetime) -> dict[tuple[str, str], int]
     return {(rule, subject): count for rule, subject, count in await cursor.fetchall()}
 
 
-async def keep(tx: Tx, row: AlertRow) -> None:
-    """Insert an alert, or replace it."""
+async def keep(tx: Tx, rows: Iterable[AlertRow]) -> None:
+    """Insert alerts, or replace them."""
     names = list(AlertRow.__annotations__)
     values = ", ".join(f"%({name})s" for name in names)
     changes = ", ".join(f"{name} = excluded.{name}" for name in names[1:])
-    await tx.execute(
-        f"INSERT INTO alerts ({_COLUMNS}) VALUES ({values})"
-        f" ON CONFLICT (id) DO UPDATE SET {changes}",
-        {name: getattr(row, name) for name in names},
-    )
+    async with tx.cursor() as cursor:
+        await cursor.executemany(
+            f"INSERT INTO alerts ({_COLUMNS}) VALUES ({values})"
+            f" ON CONFLICT (id) DO UPDATE SET {changes}",
+            [{name: getattr(row, name) for name in names} for row in rows],
+        )
 
 
-async def drop(tx: Tx, alert_id: uuid.UUID) -> None:
-    """Delete a pending alert, whose condition did not last."""
-    await tx.execute("DELETE FROM alerts WHERE id = %s AND state = 'pending'", (alert_id,))
+async def drop(tx: Tx, ids: Collection[uuid.UUID]) -> None:
+    """Delete pending alerts, whose conditions did not last."""
+    await tx.execute("DELETE FROM alerts WHERE id = ANY (%s) AND state = 'pending'", ([*ids],))
 
 
 async def count_firing(tx: Tx) -> dict[Severity, int]:

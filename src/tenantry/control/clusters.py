@@ -28,14 +28,12 @@ _ADDITIONS_LOCK = 0x636C7573  # "clus"
 class ClusterRow:
     """A cluster as the control database knows it.
 
-    ``databases`` counts tenants' databases, ``placed`` also warm ones and those being made, and
-    ``allotted`` is the sum of the connections that all these may hold. A cluster that is not
-    ``ready`` is being added. ``full_backup_since``, if set, is a moment after which a full backup
-    has to be made. Only an instance has ``cpus``, ``memory_mb``, ``container_name`` and parameters
-    of its owner's, only an instance can be ``wanted`` stopped or suspended, and one that is
-    suspended when it is idle has ``auto_suspend_seconds``; ``auto_suspend_direct`` is what a direct
-    connection does then. ``parameters`` are in its files; ``next_parameters``, if any, replace them
-    at its next start by an operation.
+    A cluster that is not ``ready`` is being added. ``full_backup_since``, if set, is a moment after
+    which a full backup has to be made. Only an instance has ``cpus``, ``memory_mb``,
+    ``container_name`` and parameters of its owner's, only an instance can be ``wanted`` stopped or
+    suspended, and one that is suspended when it is idle has ``auto_suspend_seconds``;
+    ``auto_suspend_direct`` is what a direct connection does then. ``parameters`` are in its files;
+    ``next_parameters``, if any, replace them at its next start by an operation.
     """
 
     id: uuid.UUID
@@ -55,9 +53,6 @@ class ClusterRow:
     container_name: str | None
     auto_suspend_seconds: int | None
     auto_suspend_direct: SuspendedDirect | None
-    databases: int
-    placed: int
-    allotted: int
     parameters: dict[str, str] = field(default_factory=dict)
     next_parameters: dict[str, str] | None = None
 
@@ -76,28 +71,81 @@ class ClusterRow:
         return self.kind != "control" and self.ready and self.wanted == "running"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedCluster(ClusterRow):
+    """A cluster with what is on it.
+
+    ``databases`` counts tenants' databases, ``placed`` also warm ones and those being made.
+    ``allotted`` is the sum of the connections that all these may hold, and ``used_bytes`` what they
+    were last measured to have on disk.
+    """
+
+    databases: int
+    placed: int
+    allotted: int
+    used_bytes: int
+
+
+# Most work needs no load: it takes a look at every database.
+_COLUMNS = "c.*, held.auto_suspend_seconds, held.auto_suspend_direct"
+_FROM = """
+    FROM clusters c LEFT JOIN LATERAL (
+        SELECT max(d.auto_suspend_seconds) AS auto_suspend_seconds,
+            max(d.auto_suspend_direct) FILTER (WHERE d.auto_suspend_seconds IS NOT NULL)
+                AS auto_suspend_direct
+        FROM databases d WHERE c.kind = 'dedicated' AND d.cluster_id = c.id
+    ) held ON true
+"""
+
+
 async def every(tx: Tx) -> list[ClusterRow]:
     """Return all clusters, oldest first."""
     async with tx.cursor(row_factory=class_row(ClusterRow)) as cursor:
+        await cursor.execute(f"SELECT {_COLUMNS} {_FROM} ORDER BY c.created_at, c.name")
+        return await cursor.fetchall()
+
+
+async def find(tx: Tx, cluster_id: uuid.UUID) -> ClusterRow | None:
+    """Return a cluster by its id."""
+    async with tx.cursor(row_factory=class_row(ClusterRow)) as cursor:
+        await cursor.execute(f"SELECT {_COLUMNS} {_FROM} WHERE c.id = %s", (cluster_id,))
+        return await cursor.fetchone()
+
+
+async def loaded(tx: Tx) -> list[LoadedCluster]:
+    """Return all clusters with what is on them, oldest first."""
+    async with tx.cursor(row_factory=class_row(LoadedCluster)) as cursor:
         await cursor.execute(
-            """
-            SELECT c.*, held.auto_suspend_seconds, held.auto_suspend_direct,
-                held.databases, held.placed, held.allotted
-            FROM clusters c, LATERAL (
-                SELECT count(*) AS placed,
+            f"""
+            SELECT {_COLUMNS}, coalesce(l.databases, 0) AS databases,
+                coalesce(l.placed, 0) AS placed, coalesce(l.allotted, 0) AS allotted,
+                coalesce(l.used_bytes, 0) AS used_bytes
+            {_FROM} LEFT JOIN (
+                SELECT d.cluster_id, count(*) AS placed,
                     count(*) FILTER (WHERE d.status IN ('branching', 'active', 'deleting'))
                         AS databases,
-                    max(d.auto_suspend_seconds) AS auto_suspend_seconds,
-                    max(d.auto_suspend_direct) FILTER (WHERE d.auto_suspend_seconds IS NOT NULL)
-                        AS auto_suspend_direct,
-                    coalesce(sum(coalesce(d.max_connections, p.max_connections)), 0)::bigint
-                        AS allotted
-                FROM databases d JOIN plans p ON p.name = d.plan WHERE d.cluster_id = c.id
-            ) held
+                    sum(coalesce(d.max_connections, p.max_connections))::bigint AS allotted,
+                    sum(u.used_bytes)::bigint AS used_bytes
+                FROM databases d JOIN plans p ON p.name = d.plan
+                    LEFT JOIN disk_usage u ON u.database_id = d.id
+                GROUP BY d.cluster_id
+            ) l ON l.cluster_id = c.id
             ORDER BY c.created_at, c.name
             """
         )
         return await cursor.fetchall()
+
+
+async def databases_of(tx: Tx, customer_id: uuid.UUID) -> dict[uuid.UUID, int]:
+    """Return how many databases of a customer are on each cluster that has any."""
+    cursor = await tx.execute(
+        """
+        SELECT cluster_id, count(*) FROM databases
+        WHERE customer_id = %s AND status IN ('branching', 'active', 'deleting') GROUP BY 1
+        """,
+        (customer_id,),
+    )
+    return dict(await cursor.fetchall())
 
 
 async def ensure(
@@ -253,11 +301,6 @@ async def forget_repositories(tx: Tx, names: Sequence[str]) -> None:
 async def remove_unready(tx: Tx, name: str) -> None:
     """Remove a cluster that was not added after all."""
     await tx.execute("DELETE FROM clusters WHERE name = %s AND NOT ready", (name,))
-
-
-async def find(tx: Tx, cluster_id: uuid.UUID) -> ClusterRow | None:
-    """Return a cluster by its id."""
-    return next((row for row in await every(tx) if row.id == cluster_id), None)
 
 
 async def want_full_backup(tx: Tx, name: str) -> None:

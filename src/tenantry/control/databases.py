@@ -6,7 +6,7 @@ in progress on a row that can be locked, whatever its status.
 
 import datetime as dt
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, LiteralString
 
@@ -176,17 +176,24 @@ async def lock_all_on(tx: Tx, cluster_id: uuid.UUID) -> bool:
     return row is not None and bool(row[0])
 
 
-async def lock_warm(tx: Tx, cluster: str | None = None) -> DatabaseRow | None:
-    """Lock the oldest warm row, of this cluster if any, that no other transaction has locked."""
+async def lock_warm(
+    tx: Tx, cluster: str | None = None, *, rather_not: Sequence[uuid.UUID] = ()
+) -> DatabaseRow | None:
+    """Lock the oldest warm row, of this cluster if any, that no other transaction has locked.
+
+    Those on the clusters ``rather_not`` come last, in that order.
+    """
     return await _lock(
         tx,
         """
         status = 'warm'
             AND (%s::text IS NULL OR cluster_id = (SELECT id FROM clusters WHERE name = %s))
-        ORDER BY created_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+        ORDER BY array_position(%s::uuid[], cluster_id) NULLS FIRST, created_at
+        LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
         """,
         cluster,
         cluster,
+        [*rather_not],
     )
 
 

@@ -96,15 +96,20 @@ async def databases(tx: Tx) -> list[Sampled]:
 
 
 async def keep_newest(tx: Tx, samples: Sequence[Sample]) -> None:
-    """Replace the newest samples of these databases, and forget those of deleted ones."""
+    """Replace the newest samples of these databases."""
     await tx.execute(
-        """
-        DELETE FROM newest_samples n WHERE database_id = ANY (%s)
-            OR NOT EXISTS (SELECT FROM databases d WHERE d.id = n.database_id)
-        """,
+        "DELETE FROM newest_samples WHERE database_id = ANY (%s)",
         ([each.database_id for each in samples],),
     )
     await copy(tx, "newest_samples", _TYPES, map(_values, samples))
+
+
+async def forget_deleted(tx: Tx) -> None:
+    """Forget the newest samples of databases that are deleted. It reads all of them."""
+    await tx.execute(
+        "DELETE FROM newest_samples n"
+        " WHERE NOT EXISTS (SELECT FROM databases d WHERE d.id = n.database_id)"
+    )
 
 
 async def copy(

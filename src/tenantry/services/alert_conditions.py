@@ -9,20 +9,17 @@ import datetime as dt
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 
 import psycopg
 
 from tenantry.base.errors import TenantryError
-from tenantry.control import alert_channels, audit, database_counts, query_history, reconciliations
-from tenantry.control import databases as rows
+from tenantry.control import audit, database_counts, reconciliations
 from tenantry.control.alerts import Severity
-from tenantry.control.query_history import Pace
-from tenantry.control.store import Tx
-from tenantry.pg import database_activity
 from tenantry.services import health, reconciling
 from tenantry.services.alerts import databases, parts
 from tenantry.services.alerts.model import PART, Condition, Found
+from tenantry.services.alerts.watching import LONGEST_SECONDS, DatabaseWatch
 from tenantry.services.health import Health
 from tenantry.services.platform import Platform
 from tenantry.services.repository import plan as backups
@@ -31,7 +28,6 @@ from tenantry.services.repository.model import Alert
 _EVERY_SECONDS = 15.0
 _CLOCK_SECONDS = 5.0
 _SOURCE_SECONDS = 5.0  # and one that takes longer is unknown
-_CLUSTER_SECONDS = 3.0
 _WAIT_SECONDS = 10.0  # of a pooled client, before it counts as waiting for long
 
 # What /ready says of a part that is no process, and the rule that it is called here.
@@ -57,10 +53,9 @@ class AlertWatch:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._histories: dict[uuid.UUID, databases.History] = defaultdict(databases.History)
+        self._databases = DatabaseWatch(platform.store, platform.clusters, platform.settings.alert)
         self._looked_at = -_EVERY_SECONDS
         self._clock = _clock_difference()
-        self._paces: dict[uuid.UUID, tuple[dt.datetime, Mapping[uuid.UUID, Pace]]] = {}
 
     async def look(self) -> None:
         """Look, and record what is found. Raises TenantryError if it cannot be stored."""
@@ -71,8 +66,9 @@ class AlertWatch:
         if time.monotonic() - self._looked_at >= _EVERY_SECONDS:
             self._looked_at = time.monotonic()
             for rules, source in self._sources(noted, unknown):
+                longest = LONGEST_SECONDS if rules == databases.RULES else _SOURCE_SECONDS
                 try:
-                    async with asyncio.timeout(_SOURCE_SECONDS):
+                    async with asyncio.timeout(longest):
                         found += await source()
                 except (TenantryError, psycopg.Error, OSError):
                     continue  # nothing is known of these rules now
@@ -96,7 +92,7 @@ class AlertWatch:
             (frozenset({"reconciliation", "missing"}), self._reconciliation),
             (frozenset({"pool"}), self._pool),
             (frozenset({"clock"}), self._clock_jumps),
-            (databases.RULES, lambda: self._databases(unknown)),
+            (databases.RULES, lambda: self._databases.look(unknown)),
         ]
 
     async def _backups(self) -> list[Condition]:
@@ -157,55 +153,6 @@ class AlertWatch:
             return []
         text = f"The clock was set {abs(jumped):.0f} s {'forward' if jumped > 0 else 'back'}."
         return [Condition("clock", "machine", text)]
-
-    async def _databases(self, unknown: set[uuid.UUID]) -> list[Condition]:
-        """Return the databases' conditions; add those whose cluster does not answer to unknown."""
-        clusters = await self._platform.clusters.with_databases()
-        found = await asyncio.gather(*(self._of_cluster(each.id, unknown) for each in clusters))
-        return [condition for some in found for condition in some]
-
-    async def _of_cluster(self, cluster_id: uuid.UUID, unknown: set[uuid.UUID]) -> list[Condition]:
-        platform = self._platform
-        async with platform.store.transaction(audit.PLATFORM) as tx:
-            active = [
-                row for row in await rows.on_cluster(tx, cluster_id) if row.status == "active"
-            ]
-            own = await alert_channels.thresholds(tx, [row.id for row in active])
-            paces = await self._paces_of(tx, cluster_id)
-        try:
-            async with (
-                asyncio.timeout(_CLUSTER_SECONDS),
-                platform.clusters.connection(cluster_id) as server,
-            ):
-                now = await database_activity.of_cluster(server)
-        except (TenantryError, psycopg.Error, OSError):
-            unknown.update(row.id for row in active)
-            return []
-        before = self._histories[cluster_id].before(time.monotonic(), now)
-        return [
-            condition
-            for row in active
-            for condition in databases.conditions(
-                row,
-                databases.in_force(platform.settings.alert, own.get(row.id)),
-                now.get(row.database_name),
-                before.get(row.database_name),
-                paces.get(row.id),
-            )
-        ]
-
-    async def _paces_of(self, tx: Tx, cluster_id: uuid.UUID) -> Mapping[uuid.UUID, Pace]:
-        """Return the paces of databases in the last hour that is over; read once an hour.
-
-        Five minutes after it, since the last of its counts are added later.
-        """
-        now = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=5)
-        hour = query_history.hour_of(now) - dt.timedelta(hours=1)
-        known = self._paces.get(cluster_id)
-        if known is None or known[0] != hour:
-            known = hour, await query_history.paces(tx, cluster_id, hour)
-            self._paces[cluster_id] = known
-        return known[1]
 
 
 def of_health(found: Health, *, besides: Iterable[str]) -> list[Condition]:

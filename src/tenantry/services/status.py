@@ -134,7 +134,7 @@ def _restricted(paused: Mapping[str, int], full: Mapping[str, int]) -> list[str]
 class _Database:
     """What the control database and the running clusters report; empty while they are down."""
 
-    clusters: list[rows.ClusterRow] = field(default_factory=list)
+    clusters: list[rows.LoadedCluster] = field(default_factory=list)
     activity: dict[uuid.UUID, list[float | None]] = field(default_factory=dict)
     seen: Seen = field(default_factory=lambda: Seen([], [], {}))
     late: str | None = None
@@ -249,7 +249,7 @@ async def _ask(
     control, days = fleet.control, settings.password_days
     with suppress(TenantryError, psycopg.Error):
         async with connected(control.address) as connection:
-            found.clusters = await rows.every(connection)
+            found.clusters = await rows.loaded(connection)
             paused = await pauses.count_paused(connection)
             failing = await backup_schedules.count_failing(connection)
             found.seen = await seen(repositories, connection)

@@ -7,7 +7,7 @@ from fastapi import Path, Request, Response
 
 from tenantry.base.errors import NotFound
 from tenantry.control import plans
-from tenantry.control.clusters import ClusterRow
+from tenantry.control.clusters import LoadedCluster
 from tenantry.services import health
 from tenantry.services.bodies.copies import AddCluster, BackUpCluster, RestoreCluster
 from tenantry.services.bodies.fields import Storable
@@ -98,7 +98,7 @@ async def clusters(request: Request, platform: CurrentPlatform, caller: Watcher)
     return pages.render(
         request,
         "clusters.html",
-        clusters=await platform.clusters.every(),
+        clusters=await platform.clusters.loaded(),
         backups=backups,
         may_write=caller.principal.may("admin"),
     )
@@ -139,9 +139,9 @@ async def cluster(
     )
 
 
-async def _found(platform: Platform, text: str) -> ClusterRow:
+async def _found(platform: Platform, text: str) -> LoadedCluster:
     wanted: uuid.UUID = parsed(text, "cluster")
-    for row in await platform.clusters.every():
+    for row in await platform.clusters.loaded():
         if row.id == wanted:
             return row
     raise NotFound("There is no such cluster.")

@@ -4,11 +4,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 
-from tenantry.base.setting_groups import Alert
 from tenantry.control.alert_channels import Thresholds
 from tenantry.control.alerts import Severity
-from tenantry.control.databases import DatabaseRow
 from tenantry.control.query_history import Pace
+from tenantry.control.watched import WatchedRow
 from tenantry.pg.database_activity import Counters, DatabaseActivity
 from tenantry.services.alerts.model import Condition
 from tenantry.services.quotas import plan as quotas
@@ -50,13 +49,10 @@ class History:
         return first
 
 
-def in_force(usual: Alert, own: Thresholds | None) -> Thresholds:
+def in_force(usual: Thresholds, own: Thresholds) -> Thresholds:
     """Return a database's thresholds: its own, or else the platform's."""
-    found = Thresholds(**usual.model_dump())
-    if own is None:
-        return found
     return replace(
-        found,
+        usual,
         **{
             each.name: value
             for each in fields(own)
@@ -66,7 +62,7 @@ def in_force(usual: Alert, own: Thresholds | None) -> Thresholds:
 
 
 def conditions(
-    row: DatabaseRow,
+    row: WatchedRow,
     limits: Thresholds,
     now: DatabaseActivity | None,
     before: DatabaseActivity | None,
@@ -99,7 +95,7 @@ def conditions(
 _Said = tuple[str, Severity, str]
 
 
-def _of_row(row: DatabaseRow, limits: Thresholds) -> Iterator[_Said]:
+def _of_row(row: WatchedRow, limits: Thresholds) -> Iterator[_Said]:
     percent = limits.disk_percent or 100
     if row.used_bytes is not None and row.used_bytes * 100 >= row.disk_quota_bytes * percent:
         used = row.used_bytes * 100 // max(1, row.disk_quota_bytes)
@@ -127,7 +123,7 @@ def _of_pace(limits: Thresholds, pace: Pace) -> Iterator[_Said]:
         )
 
 
-def _of_activity(row: DatabaseRow, limits: Thresholds, now: DatabaseActivity) -> Iterator[_Said]:
+def _of_activity(row: WatchedRow, limits: Thresholds, now: DatabaseActivity) -> Iterator[_Said]:
     taken = sum(now.connections)
     if taken * 100 >= row.max_connections * (limits.connections_percent or 100):
         yield (

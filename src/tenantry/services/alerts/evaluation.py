@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tenantry.base.home import Home
@@ -26,24 +27,27 @@ class Evaluation:
         now = dt.datetime.now(dt.UTC)
         async with self._store.transaction(audit.PLATFORM) as tx:
             conditions = await self._present(tx, found)
-            rows = {(row.rule, row.subject): row for row in await alerts.lock_open(tx)}
-            for key, condition in conditions.items():
-                if key not in rows:
-                    rows[key] = await _opened(tx, condition, now)
+            before = {row.key: row for row in await alerts.lock_open(tx)}
+            opened = [each for key, each in conditions.items() if key not in before]
+            rows = before | {row.key: row for row in await _opened(tx, opened, now)}
             fired = await alerts.fired_since(tx, now - LATELY) if rows else {}
-            done = []
+            changed: list[AlertRow] = []
+            gone: list[uuid.UUID] = []
+            done: list[tuple[AlertRow, Transition]] = []
             for key, row in rows.items():
-                if row.rule not in found.looked or row.database_id in found.unknown:
-                    continue
-                lasts = patience(row.rule, fired.get(key, 0))
-                after, transition = plan.step(row, conditions.get(key), now, lasts)
+                after: AlertRow | None = row
+                transition: Transition | None = None
+                if row.rule in found.looked and row.database_id not in found.unknown:
+                    lasts = patience(row.rule, fired.get(key, 0))
+                    after, transition = plan.step(row, conditions.get(key), now, lasts)
                 if after is None:
-                    await alerts.drop(tx, row.id)
-                    continue
-                if after != row:
-                    await alerts.keep(tx, after)
-                if transition is not None:
+                    gone.append(row.id)
+                elif after != before.get(key):
+                    changed.append(after)
+                if after is not None and transition is not None:
                     done.append((after, transition))
+            await alerts.drop(tx, gone)
+            await alerts.keep(tx, changed)
             # Customers' channels are many, and rarely needed.
             channels = await alert_channels.every(tx, of_platform=not done)
             for after, transition in done:
@@ -65,12 +69,15 @@ class Evaluation:
         }
 
 
-async def _opened(tx: Tx, condition: Condition, now: dt.datetime) -> AlertRow:
-    row = plan.opened(condition, now, condition.occurrence or new_id())
-    platforms, customers = await alerts.mutes(tx, row.rule, row.subject, row.customer_id)
-    row = replace(row, muted_until=platforms, customer_muted_until=customers)
-    await alerts.keep(tx, row)
-    return row
+async def _opened(tx: Tx, conditions: Sequence[Condition], now: dt.datetime) -> list[AlertRow]:
+    """Return the pending alerts of new conditions, muted as earlier ones about the same."""
+    rows = [plan.opened(each, now, each.occurrence or new_id()) for each in conditions]
+    muted = await alerts.mutes(tx, rows) if rows else {}
+    opened = []
+    for row in rows:
+        platforms, customers = muted.get(row.key, (None, None))
+        opened.append(replace(row, muted_until=platforms, customer_muted_until=customers))
+    return opened
 
 
 async def send(

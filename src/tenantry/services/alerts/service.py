@@ -135,7 +135,7 @@ class Alerts:
         tx: Tx, actor: Actor, action: str, row: AlertRow, details: dict[str, object] | None = None
     ) -> None:
         async with as_platform(tx):
-            await alerts.keep(tx, row)
+            await alerts.keep(tx, [row])
         await audit.record(
             tx,
             replace(actor, customer_id=actor.customer_id or row.customer_id),

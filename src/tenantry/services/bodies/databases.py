@@ -170,8 +170,8 @@ class CreateDatabase(_Attributes):
     cluster: str | None = Field(
         default=None,
         max_length=9,
-        description="The shared cluster to create it on; by administrators. By default the one with"
-        " most free connections.",
+        description="The shared cluster to create it on; by administrators. By default one with"
+        " few of the owner's databases, and most free connections.",
         examples=["shared-1"],
     )
     plan: PlanName | None = Field(

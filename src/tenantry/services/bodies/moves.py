@@ -20,8 +20,8 @@ class MoveDatabase(Body):
     cluster: str | None = Field(
         default=None,
         max_length=9,
-        description="The shared cluster, by administrators. By default the one with most free"
-        " connections.",
+        description="The shared cluster, by administrators. By default one with few of the"
+        " owner's databases, and most free connections.",
         examples=["shared-2"],
     )
     version: Annotated[int, Field(ge=1, le=99)] | None = Field(

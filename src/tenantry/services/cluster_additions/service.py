@@ -104,7 +104,7 @@ class ClusterAdditions:
     async def add_if_full(self) -> bool:
         """Begin to add a cluster if none has room for a full warm pool. Returns whether it did."""
         async with self._store.transaction(audit.PLATFORM) as tx:
-            shared = [each for each in await rows.every(tx) if each.kind == "shared"]
+            shared = [each for each in await rows.loaded(tx) if each.kind == "shared"]
             room = sum(max(0, each.max_databases - each.placed) for each in shared if each.ready)
             if room > self._settings.warm_pool or not all(each.ready for each in shared):
                 return False

@@ -11,13 +11,15 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from tenantry.base.errors import Busy, Conflict, InvalidInput, NotFound, TenantryError, Unavailable
+from tenantry.base.errors import Busy, Conflict, NotFound, TenantryError, Unavailable
 from tenantry.control import audit, moves
 from tenantry.control import clusters as rows
-from tenantry.control.clusters import ClusterRow
+from tenantry.control.clusters import ClusterRow, LoadedCluster
 from tenantry.control.store import ControlStore
 from tenantry.pg import connections
 from tenantry.pg.connections import PLATFORM, PersistentConnection, connect
+from tenantry.services.clusters import plan
+from tenantry.services.clusters.plan import Placement
 
 _LOCK_SECONDS = 3
 
@@ -42,6 +44,11 @@ class ClusterPools:
         async with self._store.transaction(audit.PLATFORM) as tx:
             return await rows.every(tx)
 
+    async def loaded(self) -> list[LoadedCluster]:
+        """Return all clusters with what is on them."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            return await rows.loaded(tx)
+
     async def with_databases(self) -> list[ClusterRow]:
         """Return the clusters with tenants' databases that are to run: no stopped instances."""
         return [each for each in await self.every() if each.serves]
@@ -64,31 +71,23 @@ class ClusterPools:
         return before or (await self.cluster(cluster_id)).name
 
     async def _look_up(self, cluster_id: uuid.UUID) -> ClusterRow:
-        for each in await self.every():
-            if each.id == cluster_id:
-                return each
-        raise NotFound("The cluster is gone: it was deleted with its database.")
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            found = await rows.find(tx, cluster_id)
+        if found is None:
+            raise NotFound("The cluster is gone: it was deleted with its database.")
+        return found
 
-    async def for_new_database(self, name: str | None = None) -> ClusterRow:
-        """Return the shared cluster for the next database, which must have that name, if any.
+    async def for_new_database(
+        self, name: str | None = None, *, customer_id: uuid.UUID | None = None
+    ) -> Placement:
+        """Return the shared cluster for the next database, and why: see ``plan.place``.
 
-        It is the one that has given away the fewest connections. Raises InvalidInput if there is
-        none of that name, Unavailable if none has room.
+        Raises InvalidInput if there is none of that name, Unavailable if none has room.
         """
-        shared = [each for each in await self.with_databases() if each.kind == "shared"]
-        if name is not None:
-            named = [each for each in shared if each.name == name]
-            if not named:
-                names = ", ".join(each.name for each in shared)
-                raise InvalidInput.of("cluster", f"is no shared cluster; there are {names}")
-            shared = named
-        free = [each for each in shared if each.placed < each.max_databases]
-        if not free:
-            raise Unavailable(
-                f"{name or 'No cluster'} has {'no ' if name else ''}room for another database.",
-                hint="Delete databases, or add a cluster: tenantry cluster add",
-            )
-        return min(free, key=lambda each: each.allotted)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            clusters = await rows.loaded(tx)
+            owned = None if customer_id is None else await rows.databases_of(tx, customer_id)
+        return plan.place(clusters, name=name, of_customer=owned)
 
     @asynccontextmanager
     async def connection(self, cluster_id: uuid.UUID) -> AsyncIterator[AsyncConnection[TupleRow]]:

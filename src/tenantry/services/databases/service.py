@@ -88,7 +88,7 @@ class Databases:
         customer_id = await self.owner(tx, actor, wanted)
         if wanted.cluster is not None and actor.customer_id is not None:
             raise Forbidden("Only administrators choose the cluster.", hint="Leave cluster out.")
-        warm = await self.warm_pool.take(tx, wanted.cluster)
+        warm = await self.warm_pool.take(tx, wanted.cluster, customer_id=customer_id)
         emit(StepDone("create", "claimed", warm.database_name))
         # Before the role is opened: this detects a name that is taken.
         await rows.activate(

@@ -4,10 +4,13 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import structlog
+
 from tenantry.base.errors import Conflict, Unavailable
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import new_suffix
 from tenantry.control import audit, database_counts
+from tenantry.control import clusters as cluster_rows
 from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx
@@ -15,6 +18,8 @@ from tenantry.services.clusters.fleet_file import FIRST
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import steps
 from tenantry.services.pooling.service import Pooler
+
+log = structlog.get_logger()
 
 
 class WarmPool:
@@ -62,24 +67,36 @@ class WarmPool:
                 return
         await self.prepare(await self._want_another(cluster))
 
-    async def _want_another(self, name: str | None = None) -> uuid.UUID:
-        cluster = await self._clusters.for_new_database(name)
+    async def _want_another(
+        self, name: str | None = None, customer_id: uuid.UUID | None = None
+    ) -> uuid.UUID:
+        found = await self._clusters.for_new_database(name, customer_id=customer_id)
+        cluster_id = found.cluster.id
         async with self._store.transaction(audit.PLATFORM) as tx:
-            database_id = await rows.insert_creating(tx, cluster_id=cluster.id, suffix=new_suffix())
+            database_id = await rows.insert_creating(tx, cluster_id=cluster_id, suffix=new_suffix())
+        log.info("database.placed", cluster=found.cluster.name, why=found.reason)
         emit(StepDone("prepare", "wanted", str(database_id)))
         return database_id
 
     async def _make_warm(self) -> None:
         await self.prepare(await self._want_another())
 
-    async def take(self, tx: Tx, cluster: str | None = None) -> DatabaseRow:
+    async def take(
+        self, tx: Tx, cluster: str | None = None, *, customer_id: uuid.UUID | None = None
+    ) -> DatabaseRow:
         """Return a database to give away, whose row ``tx`` locks; if none is ready, create one.
 
-        It is on the cluster of that name, if any. Raises Conflict, InvalidInput, Unavailable.
+        It is on the cluster of that name, if any; otherwise rather on one with few databases of
+        the customer that it is for. Raises Conflict, InvalidInput, Unavailable.
         """
-        if (warm := await rows.lock_warm(tx, cluster)) is not None:
+        owned: dict[uuid.UUID, int] = {}
+        if customer_id is not None:
+            owned = await cluster_rows.databases_of(tx, customer_id)
+        most_last = sorted(owned, key=lambda each: owned[each])
+        if (warm := await rows.lock_warm(tx, cluster, rather_not=most_last)) is not None:
             return warm
-        row = await rows.lock(tx, await self._want_another(cluster), wait=True)
+        wanted = await self._want_another(cluster, customer_id)
+        row = await rows.lock(tx, wanted, wait=True)
         if row is None:
             raise Conflict("A database that was just wanted is gone.", hint="Try again.")
         await self._build(row)

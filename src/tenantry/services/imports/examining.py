@@ -68,7 +68,7 @@ class Examining:
     async def check(self, examined: Examined) -> None:
         """Raise InvalidInput for a source that cannot be copied here."""
         contents = examined.contents
-        cluster = await self._clusters.for_new_database()
+        cluster = (await self._clusters.for_new_database()).cluster
         if contents.major > cluster.version:
             raise InvalidInput.of(
                 "from",

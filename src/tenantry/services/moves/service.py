@@ -170,7 +170,8 @@ class Moves:
                 f"{row.database_name} is on the shared cluster {row.cluster} already.",
                 hint='Ask for the kind "dedicated", or name another shared cluster.',
             )
-        return await self._clusters.for_new_database(name)
+        found = await self._clusters.for_new_database(name, customer_id=row.customer_id)
+        return found.cluster
 
     async def _extensions(self, row: DatabaseRow) -> set[str]:
         """Return the extensions that a database has. Raises Conflict, Unavailable."""

@@ -6,6 +6,7 @@ each, written before they are given away. Verifiers are looked up in the cluster
 new password is in force at once.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,16 +218,16 @@ def render_databases(clusters: Mapping[str, Address], placed: Mapping[str, str])
     own here.
     """
     lines = ["; Written by Tenantry.", "[databases]"]
+    of_cluster: defaultdict[str, list[str]] = defaultdict(list)
+    for database, cluster in sorted(placed.items()):  # once: there may be many clusters
+        of_cluster[cluster].append(database)
     for name, address in sorted(clusters.items()):
         auth = _auth_database(name)
         lines.append(
             f"{auth} = host={address.socket_dir} port={address.port} dbname={AUTH_DATABASE}"
         )
-        lines += [
-            f"{database} = {_at(address, auth)}"
-            for database, cluster in sorted(placed.items())
-            if cluster == name
-        ]
+        at = _at(address, auth)
+        lines += [f"{database} = {at}" for database in of_cluster[name]]
     return "\n".join([*lines, ""])
 
 

@@ -102,6 +102,8 @@ class Sampler:
                 with failures.deferred():
                     self._closed = began.replace(second=0, microsecond=0)
                     await self._history.roll_up(began)
+                    async with self._store.transaction(audit.PLATFORM) as tx:
+                        await rows.forget_deleted(tx)
 
     async def _wanted(self) -> dict[uuid.UUID, list[Sampled]]:
         found: defaultdict[uuid.UUID, list[Sampled]] = defaultdict(list)
