@@ -21,7 +21,7 @@ from tenantry.pg import repositories
 
 _MARK = "uninstalling"
 _PROGRAM = re.compile(  # host.environment's
-    r"venv(-embedder)?|venv\.(lock|new)|venv-embedder\.new|venv(-packages|-embedder)?-[0-9a-f]{16}"
+    r"venv(-embedder|-previous)?(\.new)?|venv\.lock|venv(-packages|-embedder)?-[0-9a-f]{16}"
 )
 
 
