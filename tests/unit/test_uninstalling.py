@@ -16,7 +16,10 @@ DATA = (
     *("admin.key", "backup.key", "backups", "ca.crt", "clusters", "engines", "logs"),
     *("nftables.conf", "pgbackrest", "pooler", "run", "scratch", "seal.key", "statements", "tls"),
 )
-PROGRAMS = ("venv", "venv.lock", "venv-0123456789abcdef", "venv-packages-0123456789abcdef")
+PROGRAMS = (
+    *("venv", "venv.lock", "venv-previous"),
+    *("venv-0123456789abcdef", "venv-packages-0123456789abcdef"),
+)
 
 
 def left(removal: uninstalling.Removal) -> list[str]:

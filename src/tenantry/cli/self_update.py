@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -197,7 +198,7 @@ def _newest_migration(code: Path) -> int:
 
 def _switch_back(venv: Path) -> None:
     lock = venv.with_name(f"{venv.name}.lock")
-    wait = lambda: output.note("Another tenantry prepares the environment; waiting …")  # noqa: E731
+    wait = partial(output.note, "Another tenantry prepares the environment; waiting …")
     with environment.locked(lock, wait=wait):
         environment.roll_back(venv)
 
