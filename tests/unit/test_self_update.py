@@ -4,7 +4,6 @@ import asyncio
 import importlib.machinery
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -58,7 +57,7 @@ class Platform:
         for name in ("api", "worker"):
             (Home(self.here.home).run / f"{name}.code").write_text(version)
 
-    def hang_up(self, pid: int, _: int) -> None:
+    def hang_up(self, pid: int) -> None:
         assert pid == SUPERVISOR
         if self.link not in self.broken:
             self._note(self.link)
@@ -82,7 +81,7 @@ def _platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
     monkeypatch.setattr(supervisor, "running_pid", lambda _: SUPERVISOR if platform.runs else None)
     monkeypatch.setattr(versions, "code", lambda: platform.link)
     monkeypatch.setattr(processes, "read_pid", lambda _: platform.restarts)
-    monkeypatch.setattr(os, "kill", platform.hang_up)
+    monkeypatch.setattr(self_update, "_hang_up", platform.hang_up)
     monkeypatch.setattr(self_update, "install", install)
     monkeypatch.setattr(self_update, "local_settings", lambda: platform.here)
     monkeypatch.setattr(self_update, "_control_schema", platform.control_schema)
@@ -121,7 +120,7 @@ def test_a_failed_migration_is_answered_by_the_release_before(platform: Platform
     done = cli("self-update")
     assert done.code == 1
     assert f"Tenantry {NEW} was not put in service: migrate is refused." in done.err
-    assert f"Look. {OLD} goes on serving" in " ".join(done.err.split())
+    assert f"Look. {OLD} is put back." in " ".join(done.err.split())
     assert (platform.link, platform.serves(), platform.restarts) == (OLD, OLD, 1)
 
 

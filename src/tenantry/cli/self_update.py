@@ -28,7 +28,7 @@ from tenantry.cli import output, release_sources
 from tenantry.cli.client import Api
 from tenantry.cli.entry_point import Json, local_settings
 from tenantry.cli.installing import install
-from tenantry.host import environment, processes, releases, versions
+from tenantry.host import environment, identity, processes, releases, versions
 from tenantry.services import supervisor
 from tenantry.services.migrations import plan
 
@@ -164,7 +164,7 @@ def _give_up(here: Settings, venv: Path, pid: int, installed: str) -> str:
     former = versions.code()
     if any(_code(here, name) == installed for name in _CHILDREN):
         _restart(here, pid, former, was_ready=False)
-    return f"{former} goes on serving, and is what starts next."
+    return f"{former} is put back."
 
 
 def _roll_back(here: Settings, venv: Path) -> _Switched:
@@ -213,6 +213,7 @@ def _control_schema(here: Settings, *words: str) -> None:
         text=True,
         timeout=_SCHEMA_SECONDS,
         check=False,
+        cwd="/",  # root must not import what somebody has put into this folder
     )
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["it was killed"]
@@ -226,7 +227,7 @@ def _restart(here: Settings, pid: int, version: str, *, was_ready: bool) -> None
     """
     before = {name: _pid(here, name) for name in _CHILDREN}
     with output.waiting("Switching"):
-        os.kill(pid, signal.SIGHUP)
+        _hang_up(pid)
         deadline = time.monotonic() + _READY_SECONDS
         while time.monotonic() < deadline:
             now = {name: _pid(here, name) for name in _CHILDREN}
@@ -240,6 +241,19 @@ def _restart(here: Settings, pid: int, version: str, *, was_ready: bool) -> None
         f"The API or the worker of {version} did not become ready in {_READY_SECONDS:.0f} s.",
         hint="Their logs say why: tenantry logs api, tenantry logs worker.",
     )
+
+
+def _hang_up(pid: int) -> None:
+    """Have the supervisor restart its children.
+
+    As the platform's user, who has written the pid: it must not choose a process of root's.
+    """
+    if os.geteuid() != 0:
+        os.kill(pid, signal.SIGHUP)
+        return
+    user = identity.service_user()
+    kill = ["/usr/bin/kill", "-HUP", str(pid)]
+    subprocess.run(kill, user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=False)
 
 
 def _is_ready(here: Settings) -> bool | None:
