@@ -36,6 +36,7 @@ _CHILDREN = ("api", "worker")
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.1
 _SCHEMA_SECONDS = 900.0
+_HANG_UP = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGHUP)"
 
 
 def self_update(
@@ -252,8 +253,8 @@ def _hang_up(pid: int) -> None:
         os.kill(pid, signal.SIGHUP)
         return
     user = identity.service_user()
-    kill = ["/usr/bin/kill", "-HUP", str(pid)]
-    subprocess.run(kill, user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=False)
+    program = [str(environment.PYTHON), "-I", "-c", _HANG_UP, str(pid)]
+    subprocess.run(program, user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=False)
 
 
 def _is_ready(here: Settings) -> bool | None:
