@@ -49,6 +49,6 @@ def test_a_migration_that_removes_is_found() -> None:
     assert contracting(files) == [
         "000901_contract.up.sql:1 drops-column databases",
         "000901_contract.up.sql:1 not-null-scans-table databases",
-        "000902_rename.up.sql:1 renames databases.d",
+        "000902_rename.up.sql:1 renames databases",
         "000902_rename.up.sql:1 drops-table f",
     ]
