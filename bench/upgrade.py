@@ -180,7 +180,7 @@ def folders() -> Iterator[tuple[Path, Path]]:
 
 def under_load(
     here: Installation, database: dict[str, Any], rest: float, *words: str
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Run a command while clients work, and some seconds before and after."""
     loads = Loads(here, database)
     try:

@@ -54,9 +54,8 @@ async def test_what_works_with_it_is_recorded(fleet: Fleet, admin: Admin) -> Non
 async def test_an_older_schema_is_migrated_by_what_starts(fleet: Fleet, admin: Admin) -> None:
     await control_schema.ensure_known(fleet)
     assert control_schema._read(await comment(admin)) is not None
-    assert (await (await admin.execute("SELECT to_regclass('procrastinate_jobs')")).fetchall())[0][
-        0
-    ]
+    jobs = await admin.execute("SELECT to_regclass('procrastinate_jobs')::text")
+    assert await jobs.fetchone() == ("procrastinate_jobs",)
 
 
 async def test_a_newer_schema_that_only_has_more_is_left_as_it_is(
@@ -74,18 +73,23 @@ async def test_a_newer_schema_that_only_has_more_is_left_as_it_is(
         await control_schema.require_works(fleet, NEWEST, reads_record=False)
 
 
-@pytest.mark.parametrize("record", ["lacks something", "is another's", "is missing", "is damaged"])
 async def test_a_newer_schema_that_may_lack_something_is_refused(
-    fleet: Fleet, admin: Admin, record: str
+    fleet: Fleet, admin: Admin
 ) -> None:
     await migrated_by_newer(admin, works_from=NEWEST + 1)
-    if record == "is another's":  # a newer release was killed before it recorded its own
-        await migrated_by_newer(admin, works_from=NEWEST)
-        await admin.execute("UPDATE schema_migrations SET version = 901")
-    elif record == "is missing":
-        await admin.execute("COMMENT ON TABLE schema_migrations IS NULL")
-    elif record == "is damaged":
-        await admin.execute("COMMENT ON TABLE schema_migrations IS '[900]'")
+    await refused(fleet)
+    await migrated_by_newer(admin, works_from=NEWEST)
+    for change in (
+        "UPDATE schema_migrations SET version = 901",  # it was killed before it recorded this
+        "UPDATE schema_migrations SET version = 900, dirty = true",
+        "COMMENT ON TABLE schema_migrations IS '[900]'",
+        "COMMENT ON TABLE schema_migrations IS NULL",
+    ):
+        await admin.execute(change)
+        await refused(fleet)
+
+
+async def refused(fleet: Fleet) -> None:
     for ensure in (control_schema.ensure_control_schema, control_schema.ensure_known):
         with pytest.raises(MachineError) as raised:
             await ensure(fleet)

@@ -69,10 +69,10 @@ def test_the_sums_are_those_of_sha256sum(built: Built) -> None:
 
 def test_the_wheel_alone_gives_a_launcher(built: Built, tmp_path: Path) -> None:
     venv = tmp_path / "venv"
-    create = ["/usr/bin/python3", "-m", "venv", "--without-pip", venv]
+    create = ["/usr/bin/python3", "-m", "venv", "--without-pip", str(venv)]
     subprocess.run(create, check=True, capture_output=True)
-    pip = [sys.executable, "-m", "pip", "--python", venv / "bin" / "python", "install"]
-    words = ["--quiet", "--no-index", "--no-compile", built.wheel]
+    pip = [sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python"), "install"]
+    words = ["--quiet", "--no-index", "--no-compile", str(built.wheel)]
     subprocess.run([*pip, *words], check=True, capture_output=True)
 
     def run(*words: str) -> "subprocess.CompletedProcess[str]":

@@ -6,7 +6,8 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -72,8 +73,12 @@ class Platform:
 
 
 @pytest.fixture(name="platform")
-def _platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
-    platform = Platform(tmp_path)
+def _platform(monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
+    with tempfile.TemporaryDirectory() as home:  # a home has room for the paths of sockets
+        yield _patched(Platform(Path(home)), monkeypatch)
+
+
+def _patched(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
 
     async def install(_: Settings) -> None:
         await asyncio.sleep(0)
