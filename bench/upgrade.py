@@ -13,7 +13,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -35,8 +34,11 @@ class Load:
     """What became of the load on one endpoint."""
 
     done: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
+    errors: dict[str, int] = field(default_factory=dict)
     longest_gap_ms: float = 0.0  # between two answers, where errors were between
+
+    def failed(self, problem: str) -> None:
+        self.errors[problem] = self.errors.get(problem, 0) + 1
 
 
 class Loads:
@@ -72,7 +74,7 @@ class Loads:
                 if line.startswith("number of transactions actually processed: "):
                     load.done += int(line.rpartition(": ")[2].partition("/")[0])
                 elif line.startswith("pgbench: error: "):
-                    load.errors[line[:160]] += 1
+                    load.failed(line[:160])
 
     def _requests(self, here: Installation, database_id: str, load: Load) -> None:
         answered = time.monotonic()
@@ -98,7 +100,7 @@ class Loads:
                     load.longest_gap_ms = max(load.longest_gap_ms, (now - answered) * 1000)
                 answered, failing = now, False
             else:
-                load.errors[problem] += 1
+                load.failed(problem)
                 failing = True
             time.sleep(_API_PAUSE)
 

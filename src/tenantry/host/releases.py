@@ -44,7 +44,7 @@ def require_updatable(tree: Path) -> None:
     if not (tree / "src/tenantry/cli/self_update.py").is_file():
         raise InvalidInput(
             f"Tenantry {version_of(tree)} has no self-update.",
-            hint=f"Stop the platform, and start that release: {tree}/tenantry up",
+            hint="Stop the platform, and start that release by its own launcher.",
         )
 
 
