@@ -55,7 +55,7 @@ def self_update(
 ) -> None:
     """Install another release, and switch the running platform to it.
 
-    Databases, the pooler and their clients are not interrupted; the API is for about a second.
+    Databases, the pooler and their clients are not interrupted; the API is while it restarts.
     Without SOURCE it completes an update that was interrupted.
 
     Example:
