@@ -248,9 +248,9 @@ def test_the_launcher_has_a_version_before_anything_is_installed(
     launcher: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = launcher.command_of(["--version"])
-    assert launcher.tell_nothing_is_installed(command, tmp_path, as_json=False) == 0
+    assert launcher.report_nothing_is_installed(command, tmp_path, as_json=False) == 0
     assert capsys.readouterr().out == f"tenantry {environment_version()}\n"
-    assert launcher.tell_nothing_is_installed("self-update", tmp_path, as_json=False) == 1
+    assert launcher.report_nothing_is_installed("self-update", tmp_path, as_json=False) == 1
     assert "run ./tenantry up" in capsys.readouterr().out
 
 
