@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from tenantry.base import logs, settings
-from tenantry.base.errors import Deferred, TenantryError
+from tenantry.base.errors import Deferred, TenantryError, Unavailable
 from tenantry.base.events import JobCrashed, JobFailed, ReconciliationEnded, emit
 from tenantry.base.home import Home
 from tenantry.base.pausing import pause
@@ -34,6 +34,7 @@ from tenantry.services.activity import Activity
 from tenantry.services.alert_conditions import AlertWatch
 from tenantry.services.bringing_up import ensure_server_files
 from tenantry.services.caching.semantic import process as embedder
+from tenantry.services.control_schema import ensure_known
 from tenantry.services.cpu_shares import CpuShares
 from tenantry.services.data_api import process as data_api
 from tenantry.services.insights.statement_texts import StatementTexts
@@ -288,6 +289,8 @@ def _of_edge(platform: Platform) -> tuple[Periodic, ...]:
 
 async def work(platform: Platform) -> None:
     """Run until cancelled. Raises Unavailable if the job queue's connection is lost."""
+    with contextlib.suppress(Unavailable):
+        await ensure_known(platform.fleet)
     await jobs.give_back(platform.jobs)
     async with asyncio.TaskGroup() as tasks:
 

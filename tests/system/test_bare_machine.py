@@ -17,11 +17,12 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from bare_machine import BareMachine, bare_machine
+from bare_machine import CHECKOUT, BareMachine, bare_machine
 
 from clients import eventually, login
 from harness import free_ports
 from pooled import pooled_clients, stand_still
+from tenantry import __version__
 from tenantry.host import packages
 
 HOME = "/var/lib/tenantry"
@@ -325,6 +326,73 @@ def test_a_second_start_prepares_nothing_and_says_that_it_runs(
     status = machine.run("./tenantry", "status", "--json", env=ports)
     states = {part["state"] for part in json.loads(status.stdout)["parts"]}
     assert (status.returncode, states) == (0, {"running"})
+
+
+def test_a_running_platform_is_switched_to_another_release_and_back(
+    machine: BareMachine, ports: Mapping[str, str]
+) -> None:
+    """Pooled clients notice nothing."""
+    key = (machine.root / HOME[1:] / "admin.key").read_text().strip()
+    database = create_database(ports, key, friendly="released")
+    module = machine.root / "root/tenantry/src/tenantry/__init__.py"
+    code = module.read_text()
+    module.write_text(code.replace(__version__, "99.0.0"))
+    with pooled_clients(database["connection_string_pooled"]) as clients:
+        eventually(lambda: all(each.done for each in clients))
+        done = machine.run("./tenantry", "self-update", env=ports)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert version(ports) == "99.0.0"
+        done = machine.run("tenantry", "self-update", "--rollback", env=ports)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert version(ports) == __version__
+        eventually(lambda: not stand_still(clients))
+    assert [each.failed for each in clients] == [[]] * len(clients)
+    module.write_text(code)
+    assert nothing_is_open_to_the_service_user(machine)
+
+
+def version(ports: Mapping[str, str]) -> str:
+    answer = httpx.get(f"http://127.0.0.1:{ports['TENANTRY_API_PORT']}/health", timeout=30)
+    return str(answer.json()["version"])
+
+
+def nothing_is_open_to_the_service_user(machine: BareMachine) -> bool:
+    owners = machine.run(
+        "find", f"{HOME}/venv", f"{HOME}/venv-previous", f"{HOME}/venv/", "!", "-user", "root"
+    )
+    return (owners.stdout, owners.stderr) == ("", "")
+
+
+@pytest.mark.skipif(
+    subprocess.run(
+        ["git", "-C", CHECKOUT, "diff", "--quiet", "HEAD"], check=False, capture_output=True
+    ).returncode
+    != 0,
+    reason="needs a clone without changes: a release is built from its commit",
+)
+def test_a_release_of_this_commit_is_the_same_code(
+    machine: BareMachine, ports: Mapping[str, str], tmp_path: Path
+) -> None:
+    """The launchers of its package and of its wheel find nothing to prepare."""
+    subprocess.run([CHECKOUT / "release", "--to", tmp_path], check=True, capture_output=True)
+    shutil.copytree(tmp_path, machine.root / "root/release")
+    [package], [wheel] = tmp_path.glob("*.deb"), tmp_path.glob("*.whl")
+    done = machine.run("apt-get", "install", "--yes", f"/root/release/{package.name}")
+    assert done.returncode == 0, done.stderr
+    up = machine.run("/usr/bin/tenantry", "up", "--detach", env=ports)
+    assert (up.returncode, "already runs" in up.stderr, "Preparing" in up.stderr) == (
+        0,
+        True,
+        False,
+    )
+    done = machine.run("tenantry", "self-update", f"/root/release/{wheel.name}", env=ports)
+    assert (done.returncode, "Preparing" in done.stderr) == (0, False), done.stderr
+    (machine.root / "root/release" / wheel.name).write_bytes(b"other")
+    reported(
+        machine.run("tenantry", "self-update", "/root/release", env=ports),
+        "was expected",
+        "nothing was installed",
+    )
 
 
 def test_down_leaves_nothing_running(machine: BareMachine, ports: Mapping[str, str]) -> None:

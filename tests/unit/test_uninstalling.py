@@ -26,7 +26,10 @@ DATA = (
     ),
     *("nftables.conf", "pgbackrest", "pooler", "run", "scratch", "seal.key", "statements", "tls"),
 )
-PROGRAMS = ("venv", "venv.lock", "venv-0123456789abcdef", "venv-packages-0123456789abcdef")
+PROGRAMS = (
+    *("venv", "venv.lock", "venv-previous"),
+    *("venv-0123456789abcdef", "venv-packages-0123456789abcdef"),
+)
 ADDITIONS = ("venv-edge", "venv-edge.new", "venv-edge-0123456789abcdef", "venv-embedder")
 
 

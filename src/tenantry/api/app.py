@@ -58,8 +58,10 @@ from tenantry.api import (
 )
 from tenantry.api.answers import Problem
 from tenantry.api.frame import Frame
+from tenantry.base.errors import Unavailable
 from tenantry.base.settings import Settings
 from tenantry.host import wheels
+from tenantry.services.control_schema import ensure_known
 from tenantry.services.platform import open_platform
 from tenantry.services.requests.proxies import Trusted
 
@@ -137,6 +139,8 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_platform(settings) as platform:
+            with suppress(Unavailable):  # it answers meanwhile, with 503
+                await ensure_known(platform.fleet)
             app.state.platform = platform
             app.state.trusted_proxies = Trusted.of(settings)
             app.state.limits = platform.requests.limits

@@ -23,6 +23,7 @@ TOPICS = {
         "doctor": "platform:doctor",
         "logs": "logs:logs",
         "service": "platform:service",
+        "self-update": "self_update:self_update",
         "uninstall": "uninstalling:uninstall",
     },
     "Databases": {

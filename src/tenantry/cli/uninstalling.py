@@ -130,6 +130,7 @@ def _stop(here: Settings) -> None:
         text=True,
         timeout=_DOWN_SECONDS,
         check=False,
+        cwd="/",  # root must not import what somebody has put into this folder
     )
     running = supervisor.running(here)
     if done.returncode != 0 or running:

@@ -1,16 +1,20 @@
 """The Python environment that Tenantry runs from.
 
-It is two folders that never change once they are complete, and a link:
+It is two folders that never change once they are complete, and two links:
 
-    venv-packages-<digest>    what requirements/runtime.txt and requirements/web-assets.txt pin
-    venv-<digest>             Tenantry itself and its libraries, on top of those
-    venv -> venv-<digest>     replaced in one step: a kill leaves the old one or the new one
+    venv-packages-<digest>        what requirements/runtime.txt and requirements/web-assets.txt pin
+    venv-<digest>                 Tenantry itself and its libraries, on top of those
+    venv -> venv-<digest>         replaced in one step: a kill leaves the old one or the new one
+    venv-previous -> venv-<digest>    the one before, to roll back to
 
 What requirements/embedder.txt and requirements/edge.txt pin is in further folders, such as
 venv-embedder-<digest>, each with its link, where it is wanted: each is as large as all the rest.
 
 The launcher uses this before any package is installed, so this module, and what it
 imports, use the standard library only.
+
+``checkout`` is a folder with Tenantry's sources: a clone of its repository, or what a release has
+of one.
 """
 
 import contextlib
@@ -44,13 +48,15 @@ _PIP = ("-I", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-ve
 _OFFLINE_HINT = "Check that this machine reaches its Python package index, and run this again."
 _EDGE_SETTING = "TENANTRY_EDGE"
 _WEB_ASSETS = "web-assets.txt"  # wheels of which only files for browsers are used
-_METADATA = (
-    "pyproject.toml",
-    "README.md",
-    "LICENSE",
-    "requirements/runtime.txt",
-    f"requirements/{_WEB_ASSETS}",
-)
+_REQUIREMENTS = ("requirements/runtime.txt", f"requirements/{_WEB_ASSETS}")
+_FOLDER = r"(-packages)?-[0-9a-f]{16}"  # behind the name of the link
+
+
+def build_cache() -> Path:
+    """Return the folder for what is costly to build; for root, where every user can read it."""
+    if os.geteuid() == 0:
+        return Path("/var/cache/tenantry")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenantry"
 
 
 def has_venv() -> bool:
@@ -155,12 +161,15 @@ def is_current(venv: Path, checkout: Path) -> bool:
 def ensure(venv: Path, checkout: Path) -> None:
     """Make the link ``venv`` lead to the code of ``checkout``, installed with its packages.
 
-    Raises MachineError with pip's output if that fails; then nothing is changed.
+    What it led to before is kept, for ``roll_back``. Raises MachineError with pip's output if that
+    fails; then nothing is changed.
     """
     requirements = checkout / "requirements" / "runtime.txt"
     _remove_old(venv, keep={_overlay(venv, checkout), _packages(venv, requirements)})
     packages = ensure_packages(venv, requirements)
     overlay = ensure_overlay(venv, packages, checkout, home_of_scripts=venv)
+    if venv.is_symlink() and venv.resolve() != overlay.resolve():
+        _point(_previous_of(venv), venv.resolve())
     _point(venv, overlay)
     for name in (EMBEDDER, EDGE):
         if addition_to(venv, name).is_symlink():
@@ -170,6 +179,36 @@ def ensure(venv: Path, checkout: Path) -> None:
 def addition_to(venv: Path, name: str) -> Path:
     """Return the link to packages beside ``venv``; it exists where they are installed."""
     return venv.with_name(f"{venv.name}-{name}")
+
+
+def previous(venv: Path) -> Path | None:
+    """Return the environment to roll back to; None if there is none."""
+    link = _previous_of(venv)
+    if not link.is_symlink() or not _is_ours(link):
+        return None
+    folder = venv.with_name(link.readlink().name)
+    return folder if _is_complete(folder) and folder != venv.resolve() else None
+
+
+def roll_back(venv: Path) -> None:
+    """Make the link ``venv`` lead to the previous environment, and keep the present one as that.
+
+    Raises MachineError if there is none. A kill between the two steps leaves the rollback done, and
+    nothing to return to.
+    """
+    folder = previous(venv)
+    if folder is None:
+        raise MachineError(
+            f"No other release is kept in {venv.parent}.",
+            hint="Install the release that you want: tenantry self-update SOURCE",
+        )
+    present = venv.resolve()
+    _point(venv, folder)
+    _point(_previous_of(venv), present)
+
+
+def _previous_of(venv: Path) -> Path:
+    return venv.with_name(f"{venv.name}-previous")
 
 
 def ensure_addition(venv: Path, checkout: Path, name: str) -> None:
@@ -267,7 +306,8 @@ def ensure_overlay(
         ours = folder / theirs.relative_to(packages)
         (ours / "packages.pth").write_text(f"import site; site.addsitedir({str(theirs)!r})\n")
         pip: list[str | Path] = [folder / "bin" / "python", *_PIP]
-        run([*pip, "--no-deps", "--no-build-isolation", checkout, *_libraries(checkout)])
+        sources = [checkout / "src", *_libraries(checkout)]
+        run([*pip, "--no-deps", "--no-build-isolation", *sources])
         for script in (folder / "bin").iterdir():
             if not script.is_symlink() and home_of_scripts:
                 text = script.read_text()
@@ -288,7 +328,7 @@ def _overlay(venv: Path, checkout: Path) -> Path:
     sources = [checkout / "src", *(library / "src" for library in libraries)]
     code = [path for source in sources for path in source.rglob("*")]
     files = [path for path in code if "__pycache__" not in path.parts]
-    files += [checkout / name for name in _METADATA]
+    files += [checkout / name for name in _REQUIREMENTS]
     files += [library / "pyproject.toml" for library in libraries]
     return venv.with_name(f"{venv.name}-{_digest(path for path in files if path.is_file())}")
 
@@ -320,9 +360,10 @@ def _digest(files: Iterable[Path]) -> str:
 
 def _ensure_filled(folder: Path, fill: Callable[[], None]) -> None:
     """Create ``folder`` by ``fill`` unless complete; one that a kill left is created again."""
-    if (folder / "complete").exists():
+    if _is_complete(folder):
         return
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()  # not one that another user creates meanwhile
     try:
         fill()
     except BaseException:
@@ -332,11 +373,24 @@ def _ensure_filled(folder: Path, fill: Callable[[], None]) -> None:
     (folder / "complete").touch()
 
 
+def _is_complete(folder: Path) -> bool:
+    """Whether this is a complete environment that no other user has made.
+
+    Root's home is one that the platform's user can add to, and root runs what is in an environment.
+    """
+    return folder.is_dir() and _is_ours(folder) and (folder / "complete").exists()
+
+
+def _is_ours(path: Path) -> bool:
+    return path.lstat().st_uid in {0, os.geteuid()}
+
+
 def _remove_old(venv: Path, keep: set[Path]) -> None:
     """Delete what is neither wanted nor linked to: a running platform still loads from that."""
-    if venv.is_symlink() and (venv / "packages").exists():
-        keep |= {venv.resolve(), venv.with_name((venv / "packages").read_text())}
-    ours = re.compile(rf"{re.escape(venv.name)}(-packages)?-[0-9a-f]{{16}}")
+    for link in (venv, _previous_of(venv)):
+        if link.is_symlink() and (link / "packages").exists():
+            keep |= {link.resolve(), venv.with_name((link / "packages").read_text())}
+    ours = re.compile(re.escape(venv.name) + _FOLDER)
     for folder in venv.parent.iterdir():
         if ours.fullmatch(folder.name) and folder not in keep:
             shutil.rmtree(folder, ignore_errors=True)

@@ -21,7 +21,7 @@ from tenantry.pg import repositories
 
 _MARK = "uninstalling"
 _PROGRAM = re.compile(  # host.environment's
-    r"venv(-embedder|-edge)?(\.new)?|venv\.lock|venv(-packages|-embedder|-edge)?-[0-9a-f]{16}"
+    r"venv(-embedder|-edge|-previous)?(\.new)?|venv\.lock|venv(-packages|-embedder|-edge)?-[0-9a-f]{16}"
 )
 
 
