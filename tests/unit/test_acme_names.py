@@ -13,6 +13,7 @@ from tenantry.base.setting_groups import Acme, Instance
 from tenantry.base.settings import Settings
 from tenantry.host.acme import AcmeFailed
 from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate
+from tenantry.services.certificates import service
 from tenantry.services.certificates.service import Certificates
 
 DIRECTORY = "https://acme.example/dir"
@@ -28,7 +29,7 @@ class Authority:
     certifies: Sequence[str]
     asked: list[Sequence[str]] = field(default_factory=list)
 
-    async def obtain(self, names: Sequence[str]) -> ServerCertificate:
+    async def obtain(self, *names: str) -> ServerCertificate:
         self.asked.append([*names])
         if not {*names} <= {*self.certifies}:
             raise AcmeFailed("it does not")
@@ -59,7 +60,7 @@ def platform(
     authority = Authority(signer, certifies)
     nothing: Any = SimpleNamespace(of_tenants=[], pid=lambda: None)
     found = Certificates(here, nothing, nothing)
-    monkeypatch.setattr(found, "_authority", lambda _: authority)
+    monkeypatch.setattr(service, "acme_authority", lambda *_: authority)
     found.ensure_some()
     return found, authority
 

@@ -25,7 +25,7 @@ from tenantry.services.migrations.model import Acceptance, State
 
 # The oldest version that code has to know to work with the schema of this release. The release that
 # removes what earlier code uses raises it to its own newest migration.
-COMPATIBLE_FROM = 65
+COMPATIBLE_FROM = 67
 _COMMENTED = "SELECT obj_description(to_regclass(%s), 'pg_class')"
 _DIGITS = re.compile(r"[0-9]+")
 
