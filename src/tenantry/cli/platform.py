@@ -30,6 +30,7 @@ from tenantry.cli.installing import (
 from tenantry.cli.metrics import sparkline
 from tenantry.host import (
     cgroups,
+    environment,
     files,
     identity,
     preflight,
@@ -66,6 +67,9 @@ def up(
         put_on_path(here)
         _report_addresses(here, key_is_new=False)
         return
+    if environment.is_for_root_to_make(here.home):
+        environment.require_reachable(here.home.parent)
+        environment.ensure_home(here.home)
     require_complete(here)
     asyncio.run(install(here))
     asyncio.run(limit_connections(here))
