@@ -221,6 +221,13 @@ def test_files_are_run_as_they_are(
     more = {"file:0001_orders.up.sql": ORDERS, "file:0002_notes.up.sql": "SELECT 1"}
     wanted = {"owner_email": owner, "canary": "1", "parallel": "2", "max_failures": "0"}
     answer = send("/migrations", **more, **wanted)
+    assert answer.status_code == 200  # nothing is run yet: it is said where it would be
+    assert "<strong>1 database</strong>" in answer.text
+    box = f"database:{made['id']}"
+    assert f'name="{box}" value="yes" checked' in answer.text
+    wanted |= {"listed": "yes", "confirmed": "yes"}
+    assert send("/migrations", **more, **wanted).status_code == 422  # none is ticked
+    answer = send("/migrations", **more, **wanted, **{box: "yes"})
     run = answer.headers["location"]
     assert re.fullmatch(r"/migrations/[0-9a-f-]{36}", run)
     eventually(lambda: "every 2s" not in admin.page(run))

@@ -160,6 +160,7 @@ async def overview(
         window=window,
         proof=proof,
         operations=latest.rows,
+        inside=await platform.migrations.in_database(caller.actor, database_id, latest.rows),
         charts=[chart for each in drawn for chart in charts.of(each.series)],
         offered=strings.of_database(platform.settings, row)[0],
     )
