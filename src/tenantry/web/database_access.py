@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from fastapi import Request, Response
@@ -54,6 +54,7 @@ async def access(
         text=_text(entries),
         roles=await platform.roles.of_database(caller.actor, database_id),
         address=caller.actor.address,
+        refused=_refuses(entries, caller.actor.address),
     )
 
 
@@ -65,8 +66,19 @@ async def allow(
     database_id: DatabaseId,
     form: CurrentForm,
 ) -> Response:
-    """Allow an address or a range."""
+    """Allow an address or a range; ask first if it is the only one, and not this browser's."""
     body = read(WhitelistEntry, form)
+    address = caller.actor.address
+    is_to_ask = form.get("confirmed") != "yes" and _refuses([body.wanted()], address)
+    if is_to_ask and not await platform.network.entries(caller.actor, database_id):
+        return pages.render(
+            request,
+            "allowlist_first.html",
+            network=body.wanted().network,
+            address=address,
+            given=form,
+            path=f"/databases/{database_id}",
+        )
     await once(lambda: platform.network.add(caller, database_id, body.wanted()))
     return pages.go(request, f"/databases/{database_id}/access?done=allowed")
 
@@ -138,7 +150,7 @@ def _text(entries: Iterable[EntryRow | NewEntry]) -> str:
     )
 
 
-def _refuses(wanted: list[NewEntry], address: str | None) -> bool:
+def _refuses(wanted: Sequence[EntryRow | NewEntry], address: str | None) -> bool:
     """Whether a list would refuse a client at this address."""
     admitted = [each.network for each in wanted]
     return bool(admitted) and address is not None and not networks.contain(admitted, address)

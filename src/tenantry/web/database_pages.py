@@ -8,7 +8,13 @@ from typing import Annotated, Any
 
 from fastapi import Request, Response
 
-from tenantry.base.errors import Conflict, InvalidInput, TenantryError, Unavailable
+from tenantry.base.errors import (
+    Conflict,
+    InvalidInput,
+    TenantryError,
+    TooManyAtOnce,
+    Unavailable,
+)
 from tenantry.control import plans
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import Filter
@@ -132,6 +138,22 @@ def attempt() -> Iterator[Attempt]:
         yield tried
     except (Unavailable, Conflict) as error:
         tried.problem = error
+
+
+async def tables_now(
+    platform: Platform, caller: Caller, database_id: uuid.UUID
+) -> list[tuple[str, str]]:
+    """Return schema and name of a database's tables, as suggestions.
+
+    None are if it cannot be asked now, or if the caller may not know them.
+    """
+    if not caller.principal.may("databases:read"):
+        return []
+    try:
+        async with caller.visiting():
+            return await platform.insights.table_names(caller.actor, database_id)
+    except (Conflict, TooManyAtOnce, Unavailable):
+        return []
 
 
 @router.get("/databases/{database_id}")
