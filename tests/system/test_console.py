@@ -347,7 +347,12 @@ def test_addresses_roles_and_backups(platform: Installation, admin: Visitor) -> 
     def send(verb: str, **form: str) -> httpx.Response:
         return admin.http.post(f"{path}/{verb}", data={"once": uuid.uuid4().hex, **form})
 
+    asked = send("whitelist", ip_address="2001:db8::/32")  # it would be the only one
+    assert "This browser comes from 127.0.0.1, which is not in 2001:db8::/32" in asked.text
+    assert '<input type="hidden" name="ip_address" value="2001:db8::/32">' in asked.text
+    assert "Allow 127.0.0.1 (this browser)" in admin.page(f"{path}/access")
     assert send("whitelist", ip_address="127.0.0.1").status_code == 303
+    assert "127.0.0.1, which is on the list" in admin.page(f"{path}/access")
     refused = send("whitelist", ip_address="not an address")
     assert refused.status_code == 422
     assert ("Address or range" in refused.text, "ip_address" in refused.text) == (True, False)
@@ -526,6 +531,17 @@ def test_a_data_api_is_enabled_and_its_keys_are_shown_once(
     page = admin.page(path)
     assert made["database_name"] in page
     assert not any(each in page for each in first)
+    assert "No table is in public yet" in page
+    do(made["connection_string"], "CREATE TABLE todos (id int)")
+    page = admin.page(path)
+    grants, curl = (
+        html.unescape(re.findall(rf'<textarea id="example-1-{at}"[^>]*>([^<]+)</', page)[0])
+        for at in (1, 2)
+    )
+    assert f"{made['database_name']}/rest/v1/todos?limit=5" in curl
+    do(made["connection_string"], grants)
+    granted = "SELECT has_table_privilege('anon', 'todos', 'SELECT')"
+    assert ask(made["connection_string"], granted) is True
     assert shown(send(schemas="public", max_rows="7")) == []
     configured = data(api.get(f"/api{path}"))
     assert (configured["anonymous"], configured["max_rows"]) == (False, 7)
@@ -548,7 +564,11 @@ def test_users_and_keys_are_made_and_ended(platform: Installation, admin: Visito
         return html.unescape(found[1])
 
     email = some_email()
-    answer = send("/users", email=email, role="customer")
+    refused = send("/users", email=email, role="customer")
+    assert refused.status_code == 422
+    assert "tick the box that says so" in refused.text
+    answer = send("/users", email=email, role="customer", new_customer="yes")
+    assert f"They see nothing yet: {email} has no database." in answer.text
     path = re.search(r'data-onward="(/users/[^"]+)"', answer.text)
     assert path
     with visiting(platform) as visitor:

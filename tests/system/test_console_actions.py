@@ -221,8 +221,23 @@ def test_files_are_run_as_they_are(
     more = {"file:0001_orders.up.sql": ORDERS, "file:0002_notes.up.sql": "SELECT 1"}
     wanted = {"owner_email": owner, "canary": "1", "parallel": "2", "max_failures": "0"}
     answer = send("/migrations", **more, **wanted)
-    run = answer.headers["location"]
-    assert re.fullmatch(r"/migrations/[0-9a-f-]{36}", run)
+    assert answer.status_code == 200  # nothing is run yet: it is said where it would be
+    assert "<strong>1 database</strong>" in answer.text
+    box = f"database:{made['id']}"
+    assert f'name="{box}" value="yes" checked' in answer.text
+    wanted |= {"listed": "yes", "confirmed": "yes"}
+    assert send("/migrations", **more, **wanted).status_code == 422  # none is ticked
+    page.goto(f"{platform.url}/migrations")
+    notes: FilePayload = {"name": "0002_notes.up.sql", "mimeType": "x/y", "buffer": b"SELECT 1"}
+    page.get_by_label("Files", exact=True).set_input_files([*files, notes])
+    expect(page.get_by_text("0002_notes.up.sql")).to_be_visible()
+    page.get_by_label("Owner's e-mail; empty: any").fill(owner)
+    page.get_by_role("button", name="Show which databases").click()
+    expect(page.get_by_role("checkbox", name=made["name"])).to_be_checked()
+    assert faults(page) == []
+    page.get_by_role("button", name="Migrate it", exact=True).click()
+    page.wait_for_url(re.compile(r"/migrations/[0-9a-f-]{36}$"))
+    run = page.url.removeprefix(platform.url)
     eventually(lambda: "every 2s" not in admin.page(run))
     assert made["name"] in admin.page(f"{run}?status=succeeded")
     assert "Version 2<" in admin.page(f"{path}/migrations")

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from answers import data, problem
+from browsing import Visitor, visiting
 from clients import ask, do, eventually
 from harness import Installation
 
@@ -41,6 +42,12 @@ def fleet(platform: Installation, owner: str) -> list[Row]:
         for number in range(COUNT)
     ]
     return sorted(made, key=lambda row: (row["environment"] == "production", row["database_name"]))
+
+
+@pytest.fixture
+def admin(platform: Installation) -> Iterator[Visitor]:
+    with visiting(platform, platform.key) as visitor:
+        yield visitor
 
 
 @pytest.fixture
@@ -113,7 +120,11 @@ def test_it_stops_at_a_failure_and_goes_on_where_it_stopped(
 
 
 def test_within_the_budget_it_goes_on_and_clients_notice_nothing(
-    api: httpx.Client, run: Callable[[Row], tuple[Row, list[Row]]], fleet: list[Row], owner: str
+    api: httpx.Client,
+    run: Callable[[Row], tuple[Row, list[Row]]],
+    fleet: list[Row],
+    owner: str,
+    admin: Visitor,
 ) -> None:
     """Each of the others is read all the while through the pooler, by prepared statements."""
     bad = fleet[3]
@@ -149,6 +160,17 @@ def test_within_the_budget_it_goes_on_and_clients_notice_nothing(
     assert operation["status"] == "succeeded", operation["error"]
     assert statuses(report) == {"failed": 1, "succeeded": COUNT - 1}
     do(bad["connection_string"], "ALTER TABLE a DROP b")
+    for row in (bad, fleet[-1]):  # the run is one of the operations of each
+        listed = data(api.get("/api/operations", params={"resource_id": row["id"]}))
+        assert listed[0]["id"] == operation["id"]
+    page = admin.page(f"/migrations/{operation['id']}")
+    assert "Succeeded in part" in page
+    assert f"{COUNT - 1} succeeded, 1 failed" in page
+    assert f"of {owner}" in page
+    assert "2_b.up.sql" in admin.page("/migrations")
+    assert '<span class="dot bad"></span>Failed' in admin.page(f"/databases/{bad['id']}")
+    there = admin.page(f"/databases/{fleet[-1]['id']}/operations")
+    assert '<span class="dot ok"></span>Succeeded' in there
     events = data(api.get(f"/api/databases/{fleet[-1]['id']}/timeline"))
     assert events[0]["kind"] == "database.migrate"
 
@@ -169,6 +191,29 @@ def test_one_that_is_cancelled_begins_no_other(
     assert operation["status"] == "cancelled"
     assert statuses(report) == {"pending": COUNT - 2}
     assert fleet
+
+
+def test_it_is_shown_first_and_aimed(api: httpx.Client, fleet: list[Row], owner: str) -> None:
+    def shown(**more: object) -> list[str]:
+        answer = api.post("/api/migrations", json={"ownerEmail": owner, "dryRun": True, **more})
+        found = data(answer, 200)
+        assert found["count"] == len(found["databases"])
+        return [row["database_name"] for row in found["databases"]]
+
+    names = [row["database_name"] for row in fleet]
+    assert shown() == names
+    assert shown(without_blueprint=True, environment="staging") == names[:2]
+    ids = [row["id"] for row in fleet]
+    assert shown(database_ids=ids[3:6]) == names[3:6]
+    assert shown(database_ids=ids[3:6], exclude_ids=ids[4:]) == [names[3]]
+    strange = api.post("/api/migrations", json=body(ONE, owner, database_ids=[str(uuid4())]))
+    assert problem(strange, 422)["errors"][0]["field"] == "database_ids"
+    # One in production is none of those in staging.
+    other = body(ONE, owner, environment="staging", database_ids=[ids[-1]])
+    assert problem(api.post("/api/migrations", json=other), 422)
+    assert problem(api.post("/api/migrations", json=body(ONE, owner, exclude_ids=ids)), 404)
+    both = body(ONE, owner, blueprint="hosting", without_blueprint=True)
+    assert problem(api.post("/api/migrations", json=both), 422)
 
 
 def test_the_command_reports_of_each(

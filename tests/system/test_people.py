@@ -413,7 +413,9 @@ def test_the_command_line_is_a_endpoint_for_people(
     def ask(*words: str, stdin: str | None = None) -> Any:
         return json.loads(platform.tenantry(*words, "--json", stdin=stdin).stdout)
 
-    first = ask("user", "create", email)["password"]
+    refused = platform.tenantry("user", "create", email, check=False)
+    assert (refused.returncode, f"there is no customer {email} yet" in refused.stderr) == (1, True)
+    first = ask("user", "create", email, "--new-customer")["password"]
     assert ask("login", email, stdin=f"{first}\n")["user"]["email"] == email
     ask("db", "create", "--name", "mine")
     (row,) = ask("db", "list")

@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 from cli_support import SHOP, Cli, FakeApi, database, installed, on_a_terminal, strings
 
-USER = {"id": SHOP, "email": "cara@example.com", "customer_email": "ann@example.com"}
+USER = {
+    "id": SHOP,
+    "email": "cara@example.com",
+    "customer_email": "ann@example.com",
+    "customer_databases": 2,
+}
 KEY = {"id": SHOP, "name": "ci", "scopes": ["audit:read"], "key": "tnt_new"}
 MADE = database() | strings("s3cret") | {"password": "s3cret"}
 COMMANDS = {
@@ -112,7 +117,7 @@ def test_the_answer_names_the_customer_of_a_user(api: FakeApi, cli: Cli) -> None
     api.scripts["POST", "/api/users"] = api.scripts["POST", "/api/users"][1:]
     words, _, _ = COMMANDS["/api/users"]
     reported = cli(*words, "ann@example.com").err
-    assert "cara@example.com may log in, for the customer ann@example.com" in reported
+    assert "may log in, for the customer ann@example.com, which has 2 databases" in reported
 
 
 CUSTOMER = {

@@ -209,18 +209,6 @@ def test_a_selector_is_named_as_it_was_written() -> None:
     assert found.text("set accept_edited.") == "set --accept-edited."
 
 
-def test_migrating_every_database_asks_at_a_terminal(api: FakeApi) -> None:
-    (api.home / "1_a.up.sql").write_text("SELECT 1;")
-    said = ("migrate", "up", "--all", "--path", str(api.home))
-    code, seen = on_a_terminal(*said, typed="n\n")
-    assert (code, api.requests) == (1, [])
-    assert "Without --selector, this migrates every database" in " ".join(seen.split())
-    for consent in (("--yes",), ("--selector", "environment=staging")):
-        _, seen = on_a_terminal(*said, *consent)
-        assert "Migrate them all?" not in seen
-    assert len(api.asked("POST", "/api/migrations")) == 2
-
-
 def test_a_refused_credential_is_named(
     api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ ANN = {
     "name": None,
     "role": "customer",
     "customer_email": "ann@example.com",
+    "customer_databases": 0,
     "mfa": False,
     "disabled_at": None,
     "locked_until": None,
@@ -164,12 +165,26 @@ def test_a_made_password_is_shown_once(api: FakeApi, cli: Cli) -> None:
     ended = cli("user", "create", "ann@example.com", "--customer", "shop@example.com")
     assert ended.code == 0, ended.err
     assert "aB3dEf7GhJk9" in ended.out
+    assert "may log in, as a customer, which has 0 databases" in ended.err
     (asked,) = api.asked("POST", "/api/users")
     assert asked.body == {
         "email": "ann@example.com",
         "role": "customer",
         "customer_email": "shop@example.com",
         "new_customer": False,
+    }
+    # Also their own address is that of a customer, who is not made without being asked for.
+    assert cli("user", "create", "ann@example.com").code == 0
+    assert api.asked("POST", "/api/users")[1].body == {
+        "email": "ann@example.com",
+        "role": "customer",
+        "customer_email": "ann@example.com",
+        "new_customer": False,
+    }
+    assert cli("user", "create", "ann@example.com", "--administrator").code == 0
+    assert api.asked("POST", "/api/users")[2].body == {
+        "email": "ann@example.com",
+        "role": "administrator",
     }
     api.on("GET", "/api/users", [ANN, ANN | {"disabled_at": ANN["created_at"]}])
     api.on("POST", f"/api/users/{ANN['id']}/reset-password", ANN | {"password": "zZ9"})

@@ -960,6 +960,32 @@ def test_a_qr_code_is_a_path_of_squares() -> None:
     assert second_factor.drawn([[True, False], [False, True]]) == "M0 0h1v1h-1zM1 1h1v1h-1z"
 
 
+def test_tables_that_there_are_are_suggested_for_a_restore() -> None:
+    page = rendered(
+        "database_backups.html",
+        found=Restorable("ok", SimpleNamespace(since=NOW - HOUR, until=NOW)),  # type: ignore[arg-type]
+        backups=[],
+        total=0,
+        has_more=False,
+        suggested="2026-11-21T12:00:00",
+        events=[],
+        writes=[],
+        replaced=[],
+        tables=["public.orders", 'public."><b>'],
+        proof=None,
+        proofs=[],
+        may_back_up=True,
+        marks=[],
+        next_at=None,
+        scheduled=SCHEDULED,
+    )
+    assert re.findall(r'<option value="(public[^"]*)">', page) == [
+        "public.orders",
+        "public.&#34;&gt;&lt;b&gt;",
+    ]
+    assert 'list="tables-now"' in page
+
+
 def test_drills_are_listed_with_what_they_found() -> None:
     usual = {"at": NOW - HOUR, "seconds": 9.4}
     passed = {"passed": True, "compared": {"tables": 12, "rows": 48_210}, "error": None}

@@ -1,5 +1,6 @@
 """The system user: it goes with the last of root's homes, if we have made it."""
 
+import os
 import pwd
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tenantry.base.errors import MachineError
+from tenantry.cli import entry_point
 from tenantry.host import environment
 
 A, B = Path("/srv/a"), Path("/srv/b")
@@ -69,3 +71,44 @@ def test_one_that_somebody_else_has_made_stays(
     environment.remember_home(A)
     assert environment.remove_user(A) == "Tenantry has not made it"
     assert ran == []
+
+
+@pytest.mark.usefixtures("ran")
+def test_root_makes_the_home_in_which_another_user_works(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[tuple[object, ...]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda *to: given.append(to))
+    monkeypatch.setattr(environment, "require_reachable", lambda _: None)
+    user = SimpleNamespace(pw_gecos="Tenantry", pw_uid=7, pw_gid=8)
+    monkeypatch.setattr(pwd, "getpwnam", lambda _: user)
+    home = tmp_path / "new" / "home"
+    assert environment.is_for_root_to_make(home)
+    environment.ensure_home(home)
+    assert given == [(home, 0, 8)]
+    assert home.stat().st_mode & 0o7777 == 0o1775
+    (home / "clusters").mkdir()
+    assert not environment.is_for_root_to_make(home)  # it is in use
+    environment.ensure_home(home)
+    assert len(given) == 1
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert not environment.is_for_root_to_make(tmp_path / "other")
+
+
+def test_it_is_said_which_user_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    denied = PermissionError(13, "Permission denied", "/srv/home/lock")
+    monkeypatch.setenv("TENANTRY_HOME", "/srv/home")
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="tenantry"))
+    said = entry_point._not_permitted(denied)
+    assert said.detail == (
+        "Everything runs as the user tenantry, which may not use /srv/home/lock: Permission denied."
+    )
+    assert said.hint == (
+        "As root: install -d -o tenantry -g tenantry /srv/home; or set TENANTRY_HOME to a folder"
+        " that this user can use."
+    )
+    foreign = PermissionError(13, "Permission denied", "/etc/shadow")
+    assert "install" not in (entry_point._not_permitted(foreign).hint or "")
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ann"))
+    assert "Run it as root (sudo)" in (entry_point._not_permitted(denied).hint or "")

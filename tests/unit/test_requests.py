@@ -5,12 +5,16 @@ import unicodedata
 
 import pytest
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from starlette.requests import Request
 
+from tenantry.api import app, deps
 from tenantry.api.bodies import parsed
 from tenantry.api.database_answers import Database
+from tenantry.base.errors import InvalidInput
 from tenantry.cli.attributes import ATTRIBUTES
 from tenantry.control import attributes
 from tenantry.control.attributes import Attributes
@@ -171,3 +175,45 @@ def test_a_body_read_by_hand_keeps_what_was_sent_for_a_name_only() -> None:
     assert found["environment"]["input"] == "prodction"
     assert "'production'" in found["environment"]["ctx"]["expected"]
     assert found["ownerEmail"]["input"] is None
+
+
+def asked(path: str, query: str) -> Request:
+    """A request of the list that this route of the API returns."""
+    (route,) = [
+        route
+        for module in app._RESOURCES
+        for route in module.router.routes
+        if isinstance(route, APIRoute) and route.path == path and route.methods == {"GET"}
+    ]
+    scope = {"type": "http", "route": route, "query_string": query.encode(), "path": path,
+        "headers": [], "server": ("localhost", 3000), "scheme": "http"}  # fmt: skip
+    return Request(scope)
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/api/databases", "owner=a@example.com&limit=1&cursor=x&unused_since="),
+        ("/api/databases", ""),
+        ("/api/plans", "limit=1000"),  # all fit on one page
+        ("/api/databases/{identifier}/metrics", "from=x&to=y"),
+        ("/api/databases/{identifier}/rows/csv", "schema=public&table=t&order=asc"),
+    ],
+)
+def test_parameters_that_a_route_takes_are_known(path: str, query: str) -> None:
+    deps._require_known_parameters(asked(path, query))
+
+
+def test_a_parameter_that_is_not_known_is_refused() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        deps._require_known_parameters(asked("/api/databases", "serch=a&owner=b&bogus=1"))
+    assert [each.field for each in refused.value.fields] == ["bogus", "serch"]
+    assert refused.value.hint == (
+        "It takes blueprint, environment, owner, search, status, unused_since."
+    )
+    with pytest.raises(InvalidInput) as refused:
+        deps._require_known_parameters(asked("/api/operations", "resource=1&" + "x" * 5000))
+    assert [len(each.field) for each in refused.value.fields] == [8, 100]
+    assert refused.value.hint == "Did you mean resource_id?"
+    with pytest.raises(InvalidInput):
+        deps._require_known_parameters(asked("/api/databases/{identifier}/metrics", "start=x"))

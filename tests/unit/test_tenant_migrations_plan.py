@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tenantry.base.errors import Conflict
 from tenantry.control.migration_runs import TargetRow, TargetStatus
-from tenantry.services.migrations.model import Script
+from tenantry.services.migrations.model import MigrationNotFound, Script
 from tenantry.services.tenant_migrations import plan
+from tenantry.services.tenant_migrations.model import Selection
 
 STATUSES: list[TargetStatus] = ["pending", "running", "succeeded", "failed", "skipped"]
 
@@ -71,6 +73,28 @@ def test_nobody_is_started_twice_nor_beyond_the_budget(
 def test_a_stop_is_reported_with_its_reason() -> None:
     assert plan.summary(targets("succeeded", "failed", "pending")) == (
         "Of 3 databases, 1 failed, 1 succeeded, and 1 did not begin. tenant_1: 1 broke."
+    )
+
+
+def test_the_blueprint_that_may_be_why_is_named() -> None:
+    lost = plan.explained(MigrationNotFound("There is no version 11."), "hosting")
+    assert lost.detail == "It has the blueprint hosting. There is no version 11."
+    assert "without a blueprint" in (lost.hint or "")
+    failed = MigrationNotFound("There is no version 11.")
+    assert plan.explained(failed, None).detail == "There is no version 11."
+    other = Conflict("It is being deleted.")
+    assert plan.explained(other, "hosting").detail == "It is being deleted."
+
+
+def test_a_run_is_known_by_its_last_file_and_its_selection() -> None:
+    names = ["9_z.up.sql", "10_a.up.sql", "11_b.down.sql", "README.md"]
+    assert plan.last_file(names) == "10_a.up.sql"
+    assert plan.last_file([]) is None
+    assert plan.described(Selection()) == "all"
+    one = frozenset({uuid.UUID(int=1)})
+    wanted = Selection("staging", "a@example.com", None, True, one, one)
+    assert plan.described(wanted) == (
+        "staging, of a@example.com, without blueprint, 1 by name, 1 left out"
     )
 
 

@@ -1516,6 +1516,14 @@ export interface MigrateMany {
   owner_email?: string | null;
   /** Only those that have this one. */
   blueprint?: string | null;
+  /** Only those that have no blueprint. */
+  without_blueprint?: boolean;
+  /** Only these, of those that the other fields fit; each has to be one of them. */
+  database_ids?: Array<string> | null;
+  /** All but these. */
+  exclude_ids?: Array<string>;
+  /** Return the databases that would be migrated; migrate none. */
+  dry_run?: boolean;
   parallel?: number;
   /** So many go first, and all of them must succeed. */
   canary?: number;
@@ -1707,6 +1715,8 @@ export interface NewUser {
   name: string | null;
   role: "administrator" | "customer";
   customer_email: string | null;
+  /** How many databases that customer has, which are those that the user sees. */
+  customer_databases: number | null;
   /** Whether a login needs a code, too. */
   mfa: boolean;
   disabled_at: string | null;
@@ -2950,6 +2960,8 @@ export interface User {
   name: string | null;
   role: "administrator" | "customer";
   customer_email: string | null;
+  /** How many databases that customer has, which are those that the user sees. */
+  customer_databases: number | null;
   /** Whether a login needs a code, too. */
   mfa: boolean;
   disabled_at: string | null;
@@ -3514,7 +3526,11 @@ export interface MigrationsOperations {
   show(identifier: string): Promise<Migrations>;
   /** Run migration files with the rights of the owner role. The result lists the steps. */
   run(identifier: string, body: MigrateDatabase | Blob | Uint8Array, options?: PostOptions): Promise<Operation>;
-  /** Migrate many databases to the last of these files, a few first as a canary. */
+  /**
+   * Migrate many databases to the last of these files, a few first as a canary.
+   *
+   * With `dry_run`, it is answered which databases these would be.
+   */
   runMany(body: MigrateMany | Blob | Uint8Array, options?: PostOptions): Promise<Operation>;
   /** List the results of a run over many databases, for each database, by operation id. */
   report(identifier: string, query?: { status?: "pending" | "running" | "succeeded" | "failed" | "skipped"; limit?: number }): AsyncGenerator<Target>;

@@ -4,12 +4,15 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request, params
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from tenantry.base.errors import NotFound
+from tenantry.base.errors import FieldError, InvalidInput, NotFound
 from tenantry.base.ids import parse_id
 from tenantry.base.secrets import Secret
+from tenantry.base.suggestions import did_you_mean
 from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.services.access.service import Principal
 from tenantry.services.platform import Platform
@@ -18,6 +21,8 @@ from tenantry.services.requests.service import Caller
 
 _key_header = APIKeyHeader(name="X-API-Key", auto_error=False)
 _bearer = HTTPBearer(auto_error=False)
+_PAGING = frozenset({"cursor", "limit"})  # also of lists that have one page only
+_LONGEST_NAME, _MOST_NAMED = 100, 10  # of unknown parameters, in an error
 _TARGETS = ("/api/databases/", "/api/clusters/")
 
 
@@ -66,11 +71,41 @@ def calling(scope: str | None = None) -> Any:
         found = await platform.requests.authenticate(call)
         if scope is not None:
             await found.require(scope)
+        _require_known_parameters(request)
         if call.idempotency_key is not None and not request.state.streamed:
             call.content = await request.body()
         return found
 
     return Depends(caller)
+
+
+def _parameters(route: APIRoute) -> frozenset[str]:
+    """Return the names of the parameters that a route takes in the query."""
+    found = set(_PAGING)
+    for field in get_flat_params(route.dependant):
+        if not isinstance(field.field_info, params.Path | params.Header | params.Cookie):
+            found.add(field.alias)
+    return frozenset(found)
+
+
+def _require_known_parameters(request: Request) -> None:
+    """Raise InvalidInput for parameters of the query that the route does not take.
+
+    Whoever mistypes one would otherwise take an answer to another question for that to theirs.
+    """
+    route = request.scope.get("route")
+    if not request.url.query or not isinstance(route, APIRoute):
+        return
+    known = _parameters(route)
+    unknown = sorted(set(request.query_params) - known)
+    if unknown:
+        taken = sorted(known - _PAGING) or sorted(_PAGING)
+        meant = did_you_mean(unknown[0], taken) or f"It takes {', '.join(taken)}."
+        fields = tuple(
+            FieldError(name[:_LONGEST_NAME], "is no parameter of this request", "unknown")
+            for name in unknown[:_MOST_NAMED]
+        )
+        raise InvalidInput(f"{fields[0].field}: {fields[0].message}", hint=meant, fields=fields)
 
 
 def allowed(scope: str | None = None) -> Any:

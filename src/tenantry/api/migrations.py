@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal, TypeVar
 
@@ -23,6 +23,7 @@ from tenantry.api.deps import (
 )
 from tenantry.api.frame import FOLDER
 from tenantry.base.errors import InvalidInput
+from tenantry.control.databases import DatabaseRow
 from tenantry.services.bodies.migrations import MigrateDatabase, MigrateMany
 from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
@@ -72,6 +73,25 @@ class Target(BaseModel):
     finished_at: dt.datetime | None
 
 
+class MigrationTarget(BaseModel):
+    """A database that a run would migrate."""
+
+    database_id: uuid.UUID
+    database_name: str
+    name: str | None
+    friendly_name: str | None
+    environment: str
+    owner_email: str | None
+    blueprint: str | None
+
+
+class MigrationPreview(BaseModel):
+    """The databases that a run would migrate, in its order."""
+
+    count: int
+    databases: list[MigrationTarget]
+
+
 @router.get("/api/databases/{identifier}/migrations", response_model=Answer[Migrations])
 async def show(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> Response:
     """Return a database's migration version and its applied files."""
@@ -114,15 +134,40 @@ async def run(
     "/api/migrations",
     status_code=202,
     response_model=Answer[Operation],
+    responses={200: {"model": Answer[MigrationPreview], "description": "With `dry_run`."}},
     openapi_extra=described(MigrateMany, **FOLDER_SCHEMA),
 )
 async def run_many(request: Request, platform: CurrentPlatform, caller: Writer) -> Response:
-    """Migrate many databases to the last of these files, a few first as a canary."""
+    """Migrate many databases to the last of these files, a few first as a canary.
+
+    With `dry_run`, it is answered which databases these would be.
+    """
     async with _asked(request, caller, platform, MigrateMany) as (body, texts):
+        if body.dry_run:
+            chosen = await platform.migrations.chosen(caller.actor, body.selection)
+            return answers.answer(_previewed(chosen))
         operation = await caller.begin(
             lambda tx: platform.migrations.begin_fleet(tx, caller.actor, body.wanted(texts))
         )
         return answers.accepted(operation, "The databases are being migrated.")
+
+
+def _previewed(chosen: Sequence[DatabaseRow]) -> MigrationPreview:
+    return MigrationPreview(
+        count=len(chosen),
+        databases=[
+            MigrationTarget(
+                database_id=row.id,
+                database_name=row.database_name,
+                name=row.name,
+                friendly_name=row.friendly_name,
+                environment=row.environment,
+                owner_email=row.owner_email,
+                blueprint=row.blueprint,
+            )
+            for row in chosen
+        ],
+    )
 
 
 @asynccontextmanager

@@ -19,6 +19,9 @@ class User(BaseModel):
     name: str | None
     role: Literal["administrator", "customer"]
     customer_email: str | None
+    customer_databases: int | None = Field(
+        description="How many databases that customer has, which are those that the user sees."
+    )
     mfa: bool = Field(description="Whether a login needs a code, too.")
     disabled_at: dt.datetime | None
     locked_until: dt.datetime | None = Field(
@@ -92,6 +95,7 @@ def user(row: UserRow) -> User:
         name=row.name,
         role=row.role,
         customer_email=row.customer_email,
+        customer_databases=row.customer_databases,
         mfa=row.has_totp,
         disabled_at=row.disabled_at,
         locked_until=row.locked_until,

@@ -72,5 +72,6 @@ def in_url(host: str) -> str:
 
 def _not_a_network() -> InvalidInput:
     return InvalidInput.of(
-        "ip_address", "is neither an address nor a CIDR range, such as 203.0.113.5 or 10.0.0.0/8"
+        "ip_address",
+        "is neither an address nor a CIDR range, such as 203.0.113.5, 10.0.0.0/8 or 2001:db8::/32",
     )

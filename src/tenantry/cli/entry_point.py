@@ -5,8 +5,11 @@ not answer; 130 interrupted (Ctrl-C).
 """
 
 import os
+import pwd
+import shlex
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -14,6 +17,7 @@ import typer
 from tenantry.base.errors import MachineError, TenantryError
 from tenantry.cli import output, parsing, words
 from tenantry.cli.client import NotRunning
+from tenantry.host import identity
 
 if TYPE_CHECKING:
     from tenantry.base.settings import Settings
@@ -47,11 +51,7 @@ def enter(app: typer.Typer, name: str) -> NoReturn:
         sys.exit(INTERRUPTED)
     except PermissionError as error:
         _debug()
-        what = f"use {error.filename}" if error.filename else "do that"
-        output.failure(
-            MachineError(f"This user may not {what}: {error.strerror}.", hint=_WHO_MAY),
-            words.here(command),
-        )
+        output.failure(_not_permitted(error), words.here(command))
         sys.exit(FAILED)
     except Exception as error:  # the last resort: no traceback reaches the user
         _debug()
@@ -64,6 +64,19 @@ def enter(app: typer.Typer, name: str) -> NoReturn:
         )
         sys.exit(FAILED)
     sys.exit(0)
+
+
+def _not_permitted(error: PermissionError) -> MachineError:
+    what = f"use {error.filename}" if error.filename else "do that"
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    if user != identity.SERVICE_USER:
+        return MachineError(f"This user may not {what}: {error.strerror}.", hint=_WHO_MAY)
+    home = os.environ.get("TENANTRY_HOME")
+    detail = f"Everything runs as the user {user}, which may not {what}: {error.strerror}."
+    hint = "Set TENANTRY_HOME to a folder that this user can use."
+    if home and error.filename and Path(str(error.filename)).is_relative_to(home):
+        hint = f"As root: install -d -o {user} -g {user} {shlex.quote(home)}; or s{hint[1:]}"
+    return MachineError(detail, hint=hint)
 
 
 def local_settings() -> "Settings":

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from tenantry.base.errors import InvalidInput, TenantryError
+from tenantry.cli import migrating_many as many
 from tenantry.cli import output
 from tenantry.cli.asking import confirm
-from tenantry.cli.client import OperationFailed, Row, connect
+from tenantry.cli.client import Row
 from tenantry.cli.entry_point import Json
-from tenantry.cli.finding import In, title
-from tenantry.cli.migrating import Order, Target, how, number, selected, send, target
-from tenantry.cli.operations import StatementTimeout, Wait, follow, note_empty, show_steps
+from tenantry.cli.finding import In
+from tenantry.cli.migrating import Order, Target, how, number, target
+from tenantry.cli.operations import StatementTimeout, Wait, show_steps
 from tenantry.host import files
 from tenantry.services.migrations import lint as linting
 from tenantry.services.migrations import plan as planning
@@ -80,33 +81,22 @@ def up(
     n: Many = None,
     *,
     path: Folder = DEFAULT_FOLDER,
-    database: On = None,
+    database: many.Named = None,
     env: In = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="All databases that the selectors fit, as one operation.")
-    ] = False,
-    selector: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="With --all: environment=…, owner=… or blueprint=…"),
-    ] = None,
-    parallel: Annotated[
-        int, typer.Option(min=1, max=32, help="With --all: how many at a time.")
-    ] = 4,
-    canary: Annotated[
-        int, typer.Option(min=0, help="With --all: so many go first, and all must succeed.")
-    ] = 1,
-    max_failures: Annotated[
-        int, typer.Option(min=0, help="With --all: after more of them no other one is started.")
-    ] = 0,
+    every: many.Every = False,
+    selector: many.Selectors = None,
+    exclude: many.Exclude = None,
+    parallel: many.Parallel = 4,
+    canary: many.Canary = 1,
+    max_failures: many.MaxFailures = 0,
+    dry_run: many.DryRun = False,
     lock_timeout: LockTimeout = DEFAULT_LIMITS.lock_timeout,
     statement_timeout: StatementTimeout = None,
     retries: Retries = DEFAULT_LIMITS.retries,
     accept_edited: Accept = False,
     accept_skipped: AcceptSkipped = False,
     beside: Beside = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="With --all and no selector: do not ask.")
-    ] = False,
+    yes: many.Yes = False,
     wait: Wait = True,
     as_json: Json = False,
 ) -> None:
@@ -116,61 +106,23 @@ def up(
 
         tenantry migrate up --path migrations --database shop
 
-        tenantry migrate up --all --selector environment=production
+        tenantry migrate up --all --selector environment=production --selector blueprint=none
     """
     limits = Limits(lock_timeout, statement_timeout, retries)
     accept = Acceptance(accept_edited, accept_skipped)
-    if not every:
+    named = database or []
+    if not every and len(named) < many.SEVERAL:
+        if selector or exclude or dry_run:
+            raise InvalidInput("--selector, --exclude and --dry-run go with --all.")
         order = Order("up", accept, n=n, beside=beside)
-        _run(target(database, env), order, path, limits, as_json)
+        _run(target(named[0] if named else None, env), order, path, limits, as_json)
         return
-    if n is not None or database is not None:
-        raise InvalidInput("--all goes with neither N nor --database.")
-    if not selector and not yes:
-        confirm(
-            "Migrate them all?",
-            consequence="Without --selector, this migrates every database of every customer that"
-            " your key or session can see.",
-            as_json=as_json,
-        )
+    if n is not None:
+        raise InvalidInput("N is for one database; many are migrated to the last file.")
+    choice = many.Choice(selector or [], named, exclude or [], env)
     fleet = {"parallel": parallel, "canary": canary, "max_failures": max_failures}
-    asked = how(limits, accept, beside=beside) | fleet | selected(selector or [])
-    _run_many(path, asked, wait=wait, as_json=as_json)
-
-
-def _run_many(path: Path, asked: Row, *, wait: bool, as_json: bool) -> None:
-    note_empty([each.up.name for each in load(path) if each.up and each.up.is_empty])
-    with connect() as api:
-        operation = send(api, "/api/migrations", path, asked)
-        failure: OperationFailed | None = None
-        if wait:
-            try:
-                operation = follow(api, operation["id"])
-            except OperationFailed as error:
-                failure = error
-                operation = api.get(f"/api/operations/{operation['id']}")
-        rows = api.rows(f"/api/migrations/{operation['id']}").rows
-    if as_json:
-        output.as_json({"operation": operation, "databases": rows})
-    else:
-        output.table(rows, _TARGETS, empty="No database fits.")
-        if not wait:
-            output.done(f"Started: operation {operation['id']}")
-        elif failure is None:
-            are = "database is" if len(rows) == 1 else "databases are"
-            output.done(f"{len(rows)} {are} migrated")
-    if failure is not None:
-        raise failure
-
-
-_TARGETS: dict[str, output.Cell] = {
-    "NAME": title,
-    "ENVIRONMENT": "environment",
-    "STATUS": "status",
-    "VERSION": "version",
-    "STEPS": "steps",
-    "ERROR": lambda row: (row["error"] or {}).get("detail"),
-}
+    asked = how(limits, accept, beside=beside) | fleet
+    many.run(path, choice, asked, many.Asking(dry_run=dry_run, yes=yes, wait=wait, as_json=as_json))
 
 
 @app.command()

@@ -4,7 +4,7 @@ import datetime as dt
 import io
 import json
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import environ
 from pathlib import Path
@@ -131,27 +131,6 @@ class ByName:
         migrations = () if folder is None else load(folder)
         found = plan.status(migrations, State(reported["version"], reported["dirty"]), journal)
         return status_row(replace(found, running=reported["running"]))
-
-
-_SELECTORS = {"environment": "environment", "owner": "owner_email", "blueprint": "blueprint"}
-
-
-def selected(selectors: Sequence[str]) -> Row:
-    """Parse selectors such as ``environment=production`` into the API's fields.
-
-    Raises InvalidInput for an unknown or repeated one.
-    """
-    found: Row = {}
-    for each in selectors:
-        key, equals, value = each.partition("=")
-        name = _SELECTORS.get(key)
-        if name is None or not equals or not value or name in found:
-            raise InvalidInput.of(
-                "selector",
-                f"{each} is not one of environment=…, owner=… and blueprint=…, each once",
-            )
-        found[name] = value
-    return found
 
 
 def how(limits: Limits, accept: Acceptance, *, beside: bool) -> Row:

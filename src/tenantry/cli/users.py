@@ -70,8 +70,8 @@ def create(
     }
     if name:
         wanted["name"] = name
-    if customer:
-        wanted["customer_email"] = customer
+    if customer or not administrator:
+        wanted["customer_email"] = customer or email
     with connect() as api:
         row = send(lambda body: api.post("/api/users", body), wanted, new=new_customer)
     _done(row, f"{row['email']} may log in{_for(row)}", as_json)
@@ -177,7 +177,9 @@ def _for(row: Row) -> str:
     if row["role"] == "administrator":
         return ", as an administrator"
     customer = row["customer_email"]
-    return "" if customer == row["email"] else f", for the customer {customer}"
+    has = output.count(row["customer_databases"], "database")
+    whose = "as a customer" if customer == row["email"] else f"for the customer {customer}"
+    return f", {whose}, which has {has}"
 
 
 def _done(row: Row, text: str, as_json: bool) -> None:

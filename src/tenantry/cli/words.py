@@ -57,6 +57,9 @@ PHRASES = {
     "GET /api/databases shows their age (password_changed_at)": "`tenantry db list --wide` shows"
     " their age",
     'Send "read_only": false to change something.': "Run it with --write to change something.",
+    'send "read_only": false, and it is rolled back': "run it with --read-write, and it is rolled"
+    " back",
+    'with "tables" and "as": "new"': "with `tenantry restore DATABASE --table TABLE --as new`",
     "drop it as the database's owner": "drop it with `tenantry db psql`",
 }
 # Fields that are set by another command's option.
@@ -69,8 +72,10 @@ PARAMETERS = {
     "as": ("into",),
     "body": ("file", "path"),
     "customer_email": ("customer",),
+    "database_ids": ("database",),
     "blueprint": ("blueprint", "selector"),
     "entries": ("file",),
+    "exclude_ids": ("exclude",),
     "environment": ("new_env", "branch_env", "selector", "env"),
     "expires_at": ("expires",),
     "format": ("kind",),
@@ -87,6 +92,7 @@ PARAMETERS = {
     "site_memory_mb": ("site_memory",),
     "owner_email": ("owner", "selector"),
     "type": ("kind",),
+    "without_blueprint": ("selector",),
 }
 
 # Fields that are prompted for and have no option.

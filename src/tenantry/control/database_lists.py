@@ -27,6 +27,7 @@ class Filter:
     search: str | None = None
     parent_id: uuid.UUID | None = None
     blueprint: str | None = None
+    without_blueprint: bool = False
     unused_since: dt.datetime | None = None
 
 
@@ -48,6 +49,8 @@ async def page(
         conditions.append("d.parent_id = %(parent_id)s")
     if wanted.blueprint is not None:
         conditions.append("b.name = %(blueprint)s")
+    if wanted.without_blueprint:
+        conditions.append("b.name IS NULL")
     if wanted.unused_since is not None:  # without knowledge since then it may have been used
         conditions.append(
             "a.watched_since <= %(unused)s AND coalesce(a.last_active_at <= %(unused)s, true)"

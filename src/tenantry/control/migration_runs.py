@@ -111,6 +111,37 @@ async def targets(
         return await cursor.fetchall()
 
 
+async def counts(
+    tx: Tx, operation_ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, dict[TargetStatus, int]]:
+    """Return how many databases of each of these runs have each status."""
+    cursor = await tx.execute(
+        """
+        SELECT operation_id, status, count(*) FROM migration_targets
+        WHERE operation_id = ANY (%s) GROUP BY operation_id, status
+        """,
+        (list(operation_ids),),
+    )
+    found: dict[uuid.UUID, dict[TargetStatus, int]] = {}
+    for operation_id, status, number in await cursor.fetchall():
+        found.setdefault(operation_id, {})[status] = number
+    return found
+
+
+async def in_database(
+    tx: Tx, database_id: uuid.UUID, operation_ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, TargetStatus]:
+    """Return the status of one database in those of these operations that are runs over many."""
+    cursor = await tx.execute(
+        """
+        SELECT operation_id, status FROM migration_targets
+        WHERE database_id = %s AND operation_id = ANY (%s)
+        """,
+        (database_id, list(operation_ids)),
+    )
+    return dict(await cursor.fetchall())
+
+
 async def begin(tx: Tx, operation_id: uuid.UUID, position: int) -> None:
     """Record that the migration of a database has started."""
     await tx.execute(

@@ -56,7 +56,10 @@ class OperationRow:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter of operations; None means any."""
+    """A filter of operations; None means any.
+
+    Those of a resource are also the runs over many databases that have migrated it.
+    """
 
     kind: str | None = None
     status: str | None = None
@@ -164,7 +167,10 @@ async def page(
     if wanted.status is not None:
         conditions.append("status = %(status)s")
     if wanted.resource_id is not None:
-        conditions.append("resource_id = %(resource_id)s")
+        conditions.append(
+            "(resource_id = %(resource_id)s OR id = ANY (ARRAY(SELECT operation_id"
+            " FROM migration_targets WHERE database_id = %(resource_id)s AND status <> 'pending')))"
+        )
     async with tx.cursor(row_factory=class_row(OperationRow)) as cursor:
         await cursor.execute(
             f"""

@@ -20,7 +20,10 @@ Role = Literal["administrator", "customer"]
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """A user. ``locked_until`` is in the past, or None, if logins need not wait after failures."""
+    """A user, and how many databases they see: those of their customer, if they are of one.
+
+    ``locked_until`` is in the past, or None, if logins need not wait after failures.
+    """
 
     id: uuid.UUID
     email: str
@@ -28,6 +31,7 @@ class UserRow:
     role: Role
     customer_id: uuid.UUID | None
     customer_email: str | None
+    customer_databases: int | None
     password_hash: str
     totp_secret: bytes | None
     totp_confirmed_at: dt.datetime | None
@@ -44,6 +48,9 @@ class UserRow:
 
 _SELECT = """
     SELECT u.id, u.email, u.name, u.role, u.customer_id, c.email AS customer_email,
+           CASE WHEN c.id IS NOT NULL THEN (SELECT count(*) FROM databases d
+               WHERE d.customer_id = c.id AND d.status IN ('active', 'branching', 'deleting')) END
+               AS customer_databases,
            u.password_hash, u.totp_secret, u.totp_confirmed_at, u.disabled_at,
            (SELECT max(f.locked_until) FROM failed_logins f WHERE f.account = u.email)
                AS locked_until, u.last_login_at, u.created_at

@@ -93,6 +93,47 @@ def ensure_user(home: Path) -> pwd.struct_passwd:
         return pwd.getpwnam(USER)
 
 
+def ensure_home(home: Path) -> None:
+    """Create the home, and for root the user who runs everything in it.
+
+    That user can add files to the home but (it is sticky) neither move nor replace root's files:
+    root runs programs in there. Raises MachineError if that user could not enter it.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() != 0:
+        return
+    user = ensure_user(home)
+    remember_home(home)
+    if _is_unused(home):
+        os.chown(home, 0, user.pw_gid)
+        home.chmod(0o1775)
+    require_reachable(home)
+
+
+def is_for_root_to_make(home: Path) -> bool:
+    """Whether this is root, and the home is missing or an unused folder of root's.
+
+    In such a folder the user that everything runs as could create nothing.
+    """
+    if os.geteuid() != 0:
+        return False
+    return not home.exists() or (home.stat().st_uid == 0 and _is_unused(home))
+
+
+def _is_unused(home: Path) -> bool:
+    return {path.name for path in home.iterdir()} <= {"tenantry.env"}
+
+
+def require_reachable(folder: Path) -> None:
+    """Raise MachineError if only root can enter ``folder``, as is the case below /root."""
+    for place in (folder, *folder.parents):
+        if os.geteuid() == 0 and place.exists() and not place.stat().st_mode & 0o001:
+            raise MachineError(
+                f"Only root can enter {place}, and Tenantry's servers run as {USER}.",
+                hint="Set TENANTRY_HOME to a folder elsewhere.",
+            )
+
+
 def remember_home(home: Path) -> None:
     """Record root's installation in ``home``, so that its user stays as long as there is one."""
     homes = _homes()

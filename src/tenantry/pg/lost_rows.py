@@ -194,7 +194,7 @@ class ThenAndNow:
             case "memory" | "room":
                 return Conflict(
                     "The rows are too large to be read or sorted.",
-                    hint='Bring fewer back at once, or the whole table with "as": "new".',
+                    hint='Bring fewer back at once, or restore it, with "tables" and "as": "new".',
                 )
             case "locked":
                 return logins.busy(self.database)

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fastapi import Request, Response
@@ -69,11 +69,11 @@ def preview(
         text=text_of(entries),
         body=json.dumps({"entries": listed(form)}),
         address=address,
-        refused=_refuses(entries, address),
+        refused=refuses(entries, address),
     )
 
 
-def _refuses(entries: list[NewEntry], address: str | None) -> bool:
+def refuses(entries: Sequence[EntryRow | NewEntry], address: str | None) -> bool:
     """Whether a list would refuse a client at this address."""
     admitted = [each.network for each in entries]
     return bool(admitted) and address is not None and not networks.contain(admitted, address)

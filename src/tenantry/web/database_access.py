@@ -49,6 +49,7 @@ async def access(
         text=allowlists.text_of(entries),
         roles=await platform.roles.of_database(caller.actor, database_id),
         address=caller.actor.address,
+        refused=allowlists.refuses(entries, caller.actor.address),
     )
 
 
@@ -60,8 +61,19 @@ async def allow(
     database_id: DatabaseId,
     form: CurrentForm,
 ) -> Response:
-    """Allow an address or a range."""
+    """Allow an address or a range; ask first if it is the only one, and not this browser's."""
     body = read(WhitelistEntry, form)
+    address = caller.actor.address
+    is_to_ask = form.get("confirmed") != "yes" and allowlists.refuses([body.wanted()], address)
+    if is_to_ask and not await platform.network.entries(caller.actor, database_id):
+        return pages.render(
+            request,
+            "allowlist_first.html",
+            network=body.wanted().network,
+            address=address,
+            given=form,
+            path=f"/databases/{database_id}",
+        )
     await once(lambda: platform.network.add(caller, database_id, body.wanted()))
     return pages.go(request, f"/databases/{database_id}/access?done=allowed")
 

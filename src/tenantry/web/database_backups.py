@@ -13,7 +13,7 @@ from tenantry.services.bodies.copies import CreateBackup, Restore
 from tenantry.services.requests.service import Caller
 from tenantry.services.restores.model import Replaced
 from tenantry.web import charts, pages, words
-from tenantry.web.database_pages import attempt, page_of, require_typed
+from tenantry.web.database_pages import attempt, page_of, require_typed, tables_now
 from tenantry.web.routing import (
     CurrentForm,
     CurrentPlatform,
@@ -58,6 +58,7 @@ async def backups(
     replaced: list[Replaced] = []
     with attempt() as tried:
         replaced = await platform.restores.retained(caller.actor, database_id)
+    tables = await tables_now(platform, caller, database_id) if found.window else []
     events = await platform.marks.timeline(caller.actor, database_id, since)
     scheduled = await platform.backup_schedules.show(caller.actor, database_id)
     return await page_of(
@@ -72,6 +73,7 @@ async def backups(
         has_more=page.next_cursor is not None,
         found=found,
         replaced=replaced,
+        tables=[f"{schema}.{name}" for schema, name in tables],
         problem=tried.problem,
         suggested=f"{(at or until).astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S}",
         events=[(each, _before(each.at), words.event_title(each.kind)) for each in events],

@@ -8,9 +8,11 @@ from fastapi import Request, Response
 from tenantry.base.errors import NotFound
 from tenantry.services.bodies.data_api import CreateToken, PutDataApi, RotateDataApi
 from tenantry.services.data_api.model import DataApi, OpenedDataApi
+from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
-from tenantry.web import pages
-from tenantry.web.database_pages import page_of
+from tenantry.web import data_api_help, pages
+from tenantry.web.data_api_help import Example
+from tenantry.web.database_pages import page_of, tables_now
 from tenantry.web.routing import (
     CurrentForm,
     CurrentPlatform,
@@ -30,6 +32,7 @@ Writer = Annotated[Caller, calling("databases:write")]
 
 _PATH = "/databases/{database_id}/data-api"
 _HOUR = 3600
+_MOST_EXAMPLES = 20  # tables
 _TITLES = {"anon": "Key for clients (anon)", "service_role": "Key for your servers (service_role)"}
 
 
@@ -42,6 +45,7 @@ async def show(
     found: DataApi | None = None
     with suppress(NotFound):
         found = await platform.data_apis.show(caller.actor, database_id)
+    url = platform.settings.rest_url(row.database_name)
     return await page_of(
         request,
         platform,
@@ -51,11 +55,20 @@ async def show(
         tab="/data-api",
         api=found,
         default=PutDataApi(),
-        url=platform.settings.rest_url(row.database_name),
+        url=url,
+        examples=[] if found is None else await _examples(platform, caller, found, url),
         auth_url=platform.settings.auth_url(row.database_name),
         sends_mail=platform.settings.smtp is not None,
         roles=await platform.roles.of_database(caller.actor, database_id),
     )
+
+
+async def _examples(platform: Platform, caller: Caller, api: DataApi, url: str) -> list[Example]:
+    """Return the next steps for tables of the exposed schemas; none if it cannot be asked now."""
+    schemas = api.configuration.schemas
+    names = await tables_now(platform, caller, api.database.id)
+    exposed = [each for each in names if each[0] in schemas]
+    return [data_api_help.example(url, schemas, *each) for each in exposed[:_MOST_EXAMPLES]]
 
 
 @router.post(_PATH)

@@ -8,7 +8,13 @@ from typing import Annotated, Any
 
 from fastapi import Request, Response
 
-from tenantry.base.errors import Conflict, InvalidInput, TenantryError, Unavailable
+from tenantry.base.errors import (
+    Conflict,
+    InvalidInput,
+    TenantryError,
+    TooManyAtOnce,
+    Unavailable,
+)
 from tenantry.control import plans
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import Filter
@@ -134,6 +140,22 @@ def attempt() -> Iterator[Attempt]:
         tried.problem = error
 
 
+async def tables_now(
+    platform: Platform, caller: Caller, database_id: uuid.UUID
+) -> list[tuple[str, str]]:
+    """Return schema and name of a database's tables, as suggestions.
+
+    None are if it cannot be asked now, or if the caller may not know them.
+    """
+    if not caller.principal.may("databases:read"):
+        return []
+    try:
+        async with caller.visiting():
+            return await platform.insights.table_names(caller.actor, database_id)
+    except (Conflict, TooManyAtOnce, Unavailable):
+        return []
+
+
 @router.get("/databases/{database_id}")
 async def overview(
     request: Request, platform: CurrentPlatform, caller: Reader, database_id: DatabaseId
@@ -160,6 +182,7 @@ async def overview(
         window=window,
         proof=proof,
         operations=latest.rows,
+        inside=await platform.migrations.in_database(caller.actor, database_id, latest.rows),
         charts=[chart for each in drawn for chart in charts.of(each.series)],
         offered=strings.of_database(platform.settings, row)[0],
     )

@@ -7,6 +7,9 @@ from tenantry.base.errors import FieldError, TenantryError
 # What the forms call a field, where it is not the field's name in words.
 LABELS = {
     "cpus": "Processors",
+    "accept_edited": "Accept edited files",
+    "accept_losses": "Go on without",
+    "accept_skipped": "Accept skipped files",
     "access": "May",
     "api_key": "API key",
     "at": "Data of (UTC)",
@@ -116,10 +119,23 @@ PHRASES = {
     'Ask for it as "in_place".': "Choose “In place”.",
     "GET /api/databases shows their age (password_changed_at)": "Each one's page shows its age",
     'Send "read_only": false to change something.': "Untick “Read-only” to change something.",
+    'send "read_only": false, and it': "untick “Read-only”, and it",
+    "Send a longer timeout_ms, or leave analyze out": "Choose EXPLAIN without ANALYZE",
+    "set new_customer": "tick the box that says so",
+    "Wait as long as Retry-After says": "Wait a while",
+    ", with its device_token,": "",
+    'with "tables" and "as": "new"': "as “copies, in a new schema” under “Backups & restore”",
+    # No form asks for it.
+    "(statement_timeout_seconds, --statement-timeout)": "with `tenantry migrate up"
+    " --statement-timeout`",
+    "statement_timeout_seconds asks": "`--statement-timeout` of the command asks",
+    "see longest_statement_seconds in": "see the longest statement in",
     "see missing_since in GET /api/databases": "“Databases” shows them",
     "GET /api/databases says why (paused)": "“Databases” says why",
     "GET /api/databases says which (disk)": "“Databases” says which",
 }
+# What services add for users of the commands.
+_OPTION = re.compile(r" \(--[a-z-]+\)|, --[a-z-]+(?=\))")
 _ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) /api/[\w/{}-]+(?:\?[\w=…&]+(?:\.[\w=&]+)*)?")
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FIELD = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
@@ -136,6 +152,7 @@ def plain(said: str | None) -> str:
     text = said or ""
     for theirs, ours in PHRASES.items():
         text = text.replace(theirs, ours)
+    text = _OPTION.sub("", text)
     text = _ROUTE.sub(lambda found: PAGES.get(_ID.sub("{id}", found[0]), found[0]), text)
     # Of PostgreSQL's names some look like fields, and are none.
     return _FIELD.sub(

@@ -4,10 +4,8 @@ from typing import Annotated, Literal
 
 from fastapi import Request, Response
 
-from tenantry.control.operations import Filter
 from tenantry.services.bodies.migrations import MigrateDatabase, MigrateMany
 from tenantry.services.requests.service import Caller
-from tenantry.services.tenant_migrations.flow import FLEET
 from tenantry.web import pages
 from tenantry.web.database_pages import attempt, page_of
 from tenantry.web.routing import (
@@ -16,6 +14,7 @@ from tenantry.web.routing import (
     Cursor,
     DatabaseId,
     calling,
+    chosen,
     files,
     new_router,
     once,
@@ -30,6 +29,7 @@ Writer = Annotated[Caller, calling("databases:write")]
 Status = Literal["", "pending", "running", "succeeded", "failed", "skipped"]
 
 _A_PAGE = 50
+_MOST_LISTED = 2000  # databases, with a box for each
 
 
 @router.get("/databases/{database_id}/migrations")
@@ -77,9 +77,7 @@ async def runs(
     request: Request, platform: CurrentPlatform, caller: Reader, cursor: Cursor = None
 ) -> Response:
     """Show the runs over many databases, newest first."""
-    page = await platform.operations.page(
-        caller.actor, Filter(kind=FLEET.name), cursor=cursor, limit=_A_PAGE
-    )
+    page = await platform.migrations.runs(caller.actor, cursor=cursor, limit=_A_PAGE)
     return pages.render(
         request,
         "migrations.html",
@@ -92,9 +90,18 @@ async def runs(
 async def migrate_many(
     request: Request, platform: CurrentPlatform, caller: Writer, form: CurrentForm
 ) -> Response:
-    """Begin to run files in many databases, and follow that."""
-    body = read(MigrateMany, form, files=files(form))
+    """Show in which databases files would be run; once that is confirmed, begin it there."""
+    ids = chosen(form, "database") if form.get("listed") == "yes" else None
+    body = read(MigrateMany, form, files=files(form), database_ids=ids)
     wanted = body.wanted(body.texts)
+    if form.get("confirmed") != "yes":
+        return pages.render(
+            request,
+            "migration_targets.html",
+            targets=await platform.migrations.chosen(caller.actor, wanted.selection),
+            given=form,
+            most=_MOST_LISTED,
+        )
     operation = await once(
         lambda: caller.begin(lambda tx: platform.migrations.begin_fleet(tx, caller.actor, wanted))
     )
@@ -118,7 +125,7 @@ async def run(
     return pages.render(
         request,
         "migration.html",
-        operation=await platform.operations.show(caller.actor, found),
+        run=await platform.migrations.run(caller.actor, found),
         targets=page.rows,
         chosen=status,
         following=pages.following(request, page.next_cursor),

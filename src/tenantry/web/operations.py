@@ -1,12 +1,14 @@
 """Operations: of the whole platform, or of one database, with their progress."""
 
 import datetime as dt
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import Request, Response
 
 from tenantry.control.grants import ADMIN
+from tenantry.control.migration_runs import TargetStatus
 from tenantry.control.operations import Filter, OperationRow
 from tenantry.services.operations.model import pace
 from tenantry.services.requests.service import Caller
@@ -46,7 +48,7 @@ async def index(
     page = await platform.operations.page(
         caller.actor, Filter(status=status or None), cursor=cursor, limit=_A_PAGE
     )
-    values = _listed(request, page.rows, page.next_cursor)
+    values = _listed(request, page.rows, page.next_cursor, {})
     template = _LIST if _is_poll(request) else "operations.html"
     return pages.render(
         request, template, status_filter=status, may_write=_may_write(caller), **values
@@ -65,7 +67,8 @@ async def of_database(
     page = await platform.operations.page(
         caller.actor, Filter(resource_id=database_id), cursor=cursor, limit=_A_PAGE
     )
-    values = _listed(request, page.rows, page.next_cursor)
+    inside = await platform.migrations.in_database(caller.actor, database_id, page.rows)
+    values = _listed(request, page.rows, page.next_cursor, inside)
     if _is_poll(request):
         return pages.render(request, _LIST, may_write=_may_write(caller), **values)
     return await page_of(
@@ -112,12 +115,19 @@ def _may_write(caller: Caller) -> bool:
 
 
 def _listed(
-    request: Request, listed: Sequence[OperationRow], next_cursor: str | None
+    request: Request,
+    listed: Sequence[OperationRow],
+    next_cursor: str | None,
+    inside: Mapping[uuid.UUID, TargetStatus],
 ) -> dict[str, Any]:
-    """Return what the list shows; it is asked for again while something is under way."""
+    """Return what the list shows; it is asked for again while something is under way.
+
+    ``inside`` is the status of the page's database in runs over many.
+    """
     now = dt.datetime.now(dt.UTC)
     return {
         "operations": listed,
+        "inside": inside,
         "pace": lambda row: pace(row, now),
         "here": pages.here(request),
         "is_open": any(row.status in _OPEN for row in listed),

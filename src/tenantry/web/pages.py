@@ -132,7 +132,9 @@ _templates.globals |= {
     "asset": assets.url,
     "once": lambda: secrets.token_urlsafe(16),
     "version": __version__,
+    "counted": words.counted,
     "operation_state": words.operation_state,
+    "target_state": words.target_state,
     "navigation": navigation.groups,
     "origin": _origin.get,
 }

@@ -42,6 +42,7 @@ async def access(
         entries=entries,
         text=allowlists.text_of(entries),
         address=caller.actor.address,
+        refused=allowlists.refuses(entries, caller.actor.address),
         reach=await platform.site_filter.reach(site),
         may_write=caller.principal.may("databases:write"),
         may_read_names=caller.principal.may("data:read"),

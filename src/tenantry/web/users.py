@@ -8,7 +8,7 @@ from tenantry.base.secrets import Secret, SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.bodies.access import CreateUser, UpdateUser
 from tenantry.services.requests.service import Caller
-from tenantry.web import pages
+from tenantry.web import pages, words
 from tenantry.web.database_pages import require_word
 from tenantry.web.routing import (
     CurrentForm,
@@ -51,23 +51,26 @@ async def create(
     consent = form.get("new_customer") == "yes"
     wanted = read(CreateUser, form, new_customer=consent).wanted()
 
-    async def work(tx: Tx, secrets: SecretSource) -> tuple[str, Secret]:
+    async def work(tx: Tx, secrets: SecretSource) -> tuple[str, str, Secret]:
         password = secrets.password()
         row = await platform.users.create(
             tx, caller.principal, wanted, password_hash=None, generated=password
         )
-        return str(row.id), password
+        return str(row.id), words.sees(row), password
 
-    made, password = await once(lambda: caller.idempotent(tuple[str, Secret], work))
-    return _password(request, f"{wanted.email} can log in", password, made)
+    made, sees, password = await once(lambda: caller.idempotent(tuple[str, str, Secret], work))
+    return _password(request, f"{wanted.email} can log in", password, made, sees)
 
 
-def _password(request: Request, heading: str, password: Secret, user_id: str) -> Response:
+def _password(
+    request: Request, heading: str, password: Secret, user_id: str, said: str = ""
+) -> Response:
     return pages.shown_once(
         request,
         {"Password": password},
         heading=heading,
-        note="Hand it over by a safe way; they change it under Account, or with tenantry password.",
+        note=f"{said} Hand it over by a safe way; they change it under Account, or with tenantry"
+        " password.".lstrip(),
         onward=f"/users/{user_id}",
         section="Users",
     )

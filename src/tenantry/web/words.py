@@ -1,21 +1,25 @@
 """What pages say of values: states, sizes, times. Pure."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tenantry.control.databases import DatabaseRow
+from tenantry.control.migration_runs import TargetStatus
 from tenantry.control.operations import OperationRow
+from tenantry.control.users import UserRow
 from tenantry.services.instances.model import InstanceStatus
 from tenantry.services.overuse import plan as overuse
 from tenantry.services.quotas import plan as quotas
+from tenantry.services.tenant_migrations.model import FleetSummary
 
 Tone = Literal["ok", "info", "warn", "bad", "off"]
 
 UNKNOWN = "\N{EN DASH}"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _SOON = 2  # of a unit: below it, the smaller unit is used
+_FLEET = "fleet.migrate"
 _OPERATIONS = {
     "backup.create": "Backup",
     "backup.verify": "Check of a backup",
@@ -41,7 +45,7 @@ _OPERATIONS = {
     "database.restore_tables": "Restore of tables",
     "database.vacuum": "VACUUM",
     "database.vacuum_full": "VACUUM FULL",
-    "fleet.migrate": "Migration of many databases",
+    _FLEET: "Migration of many databases",
     "instance.create": "New instance",
     "instance.restart": "Restart",
     "instance.start": "Start",
@@ -72,6 +76,13 @@ _CHANGING = {
     "instance.restart": "Restarting",
     "instance.start": "Starting",
     "instance.stop": "Stopping",
+}
+_TARGETS: dict[TargetStatus, Tone] = {
+    "succeeded": "ok",
+    "failed": "bad",
+    "running": "info",
+    "skipped": "off",
+    "pending": "off",
 }
 _TONES: dict[str, Tone] = {
     "queued": "off",
@@ -117,12 +128,37 @@ def state_of(row: DatabaseRow, now: dt.datetime) -> State:
     return State("Ready", "ok")
 
 
-def operation_state(row: OperationRow) -> State:
-    """Return the state of an operation; a failed one's detail is its error."""
+def operation_state(row: OperationRow, inside: TargetStatus | None = None) -> State:
+    """Return the state of an operation; a failed one's detail is its error.
+
+    Of a run over many databases it is that of one database, if its status there is given.
+    """
+    if inside is not None:
+        return target_state(inside, is_over=row.finished_at is not None)
     error = row.error or {}
     detail = " ".join(str(error[name]) for name in ("detail", "hint") if error.get(name))
+    if row.kind == _FLEET and row.status == "succeeded" and (row.result or {}).get("failed"):
+        return State("Succeeded in part", "warn", _counted(row.result or {}, is_over=True))
     word = "Undoing" if row.undoing and row.status == "running" else row.status.capitalize()
     return State(word, _TONES[row.status], detail or None)
+
+
+def target_state(status: TargetStatus, *, is_over: bool) -> State:
+    """Return the state of one database in a run over many."""
+    if status == "pending" and is_over:
+        return State("Not begun", "off")
+    return State(status.capitalize(), _TARGETS[status])
+
+
+def counted(run: FleetSummary) -> str:
+    """Return how many databases of a run have which status."""
+    return _counted(run.counts, is_over=run.operation.finished_at is not None)
+
+
+def _counted(counts: Mapping[Any, object], *, is_over: bool) -> str:
+    waiting = "not begun" if is_over else "pending"
+    said = {status: waiting if status == "pending" else status for status in _TARGETS}
+    return ", ".join(f"{counts[each]} {word}" for each, word in said.items() if counts.get(each))
 
 
 def instance_state(status: InstanceStatus | None, operations: Sequence[OperationRow]) -> State:
@@ -190,6 +226,19 @@ def percent(share: float | None) -> str:
 def title(row: DatabaseRow) -> str:
     """Return what a database is called."""
     return row.name or row.friendly_name or row.database_name
+
+
+def sees(row: UserRow) -> str:
+    """Return what a user sees, in a sentence."""
+    if row.customer_email is None:
+        return "They see everything."
+    number = row.customer_databases or 0
+    what = "1 database" if number == 1 else f"{number:,} databases"
+    return (
+        f"They see the {what} of {row.customer_email}."
+        if number
+        else (f"They see nothing yet: {row.customer_email} has no database.")
+    )
 
 
 def argument(row: DatabaseRow) -> str:

@@ -1464,6 +1464,10 @@ class MigrateMany(TypedDict):
     environment: NotRequired[Literal["production", "staging", "development"] | None]
     owner_email: NotRequired[str | None]
     blueprint: NotRequired[str | None]
+    without_blueprint: NotRequired[bool]
+    database_ids: NotRequired[list[str] | None]
+    exclude_ids: NotRequired[list[str]]
+    dry_run: NotRequired[bool]
     parallel: NotRequired[int]
     canary: NotRequired[int]
     max_failures: NotRequired[int]
@@ -1634,6 +1638,7 @@ class NewUser(TypedDict):
     name: str | None
     role: Literal["administrator", "customer"]
     customer_email: str | None
+    customer_databases: int | None
     mfa: bool
     disabled_at: str | None
     locked_until: str | None
@@ -2739,6 +2744,7 @@ class User(TypedDict):
     name: str | None
     role: Literal["administrator", "customer"]
     customer_email: str | None
+    customer_databases: int | None
     mfa: bool
     disabled_at: str | None
     locked_until: str | None

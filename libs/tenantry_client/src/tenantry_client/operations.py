@@ -1596,7 +1596,10 @@ class Migrations(_Group):
         *,
         idempotency_key: str | None = None,
     ) -> models.Operation:
-        """Migrate many databases to the last of these files, a few first as a canary."""
+        """Migrate many databases to the last of these files, a few first as a canary.
+
+        With `dry_run`, it is answered which databases these would be.
+        """
         request = exchange.post(
             "/api/migrations",
             key=idempotency_key,

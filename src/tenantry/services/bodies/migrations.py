@@ -1,5 +1,6 @@
 """Bodies of migrations, for one database and for many."""
 
+import uuid
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
@@ -22,9 +23,10 @@ from tenantry.services.migrations.model import (
 )
 from tenantry.services.migrations.plan import collect, parse_name
 from tenantry.services.tenant_migrations.folders import MOST_FILES
-from tenantry.services.tenant_migrations.model import Files, Fleet, Wanted
+from tenantry.services.tenant_migrations.model import Files, Fleet, Selection, Wanted
 
 MOST_MIGRATION_CHARACTERS = 1024 * 1024
+MOST_NAMED = 5000  # databases, of which a platform of one server has fewer
 
 
 class MigrationFile(Body):
@@ -121,6 +123,19 @@ class MigrateMany(_Migrations):
     environment: Environment | None = None
     owner_email: Email | None = None
     blueprint: Slug | None = Field(default=None, description="Only those that have this one.")
+    without_blueprint: bool = Field(default=False, description="Only those that have no blueprint.")
+    database_ids: list[uuid.UUID] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MOST_NAMED,
+        description="Only these, of those that the other fields fit; each has to be one of them.",
+    )
+    exclude_ids: list[uuid.UUID] = Field(
+        default=[], max_length=MOST_NAMED, description="All but these."
+    )
+    dry_run: bool = Field(
+        default=False, description="Return the databases that would be migrated; migrate none."
+    )
     parallel: Annotated[int, Field(ge=1, le=32)] = 4
     canary: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=1, description="So many go first, and all of them must succeed."
@@ -129,14 +144,26 @@ class MigrateMany(_Migrations):
         default=0, description="After more than so many no other one is started."
     )
 
+    @model_validator(mode="after")
+    def _check_blueprint(self) -> Self:
+        if self.without_blueprint and self.blueprint is not None:
+            raise ValueError("without_blueprint does not go with blueprint")
+        return self
+
+    @property
+    def selection(self) -> Selection:
+        """The selected databases."""
+        return Selection(
+            self.environment,
+            self.owner_email,
+            self.blueprint,
+            self.without_blueprint,
+            None if self.database_ids is None else frozenset(self.database_ids),
+            frozenset(self.exclude_ids),
+        )
+
     def wanted(self, texts: Mapping[str, str]) -> Fleet:
         """Return the requested run with these files."""
         return Fleet(
-            self._files(texts),
-            self.environment,
-            self.owner_email,
-            self.parallel,
-            self.canary,
-            self.max_failures,
-            self.blueprint,
+            self._files(texts), self.selection, self.parallel, self.canary, self.max_failures
         )

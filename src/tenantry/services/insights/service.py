@@ -120,6 +120,17 @@ class Insights:
         )
         return done
 
+    async def table_names(self, actor: Actor, database_id: uuid.UUID) -> list[tuple[str, str]]:
+        """Return schema and name of the largest 1,000 tables of a database. Raises as ``tables``.
+
+        Partitions are not among them.
+        """
+        row = await self._databases.active(actor, database_id)
+        cluster = await self._clusters.cluster(row.cluster_id)
+        async with logins.inside(cluster.address, row.database_name, [row.username]) as inside:
+            found = await table_statistics.tables(inside)
+        return sorted((each.schema, each.name) for each in found if each.root is None)
+
     async def tables(self, actor: Actor, database_id: uuid.UUID) -> list[TableUse]:
         """Return the largest 1,000 tables of a database with their indexes, the largest first.
 

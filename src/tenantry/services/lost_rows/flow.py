@@ -164,7 +164,7 @@ class PastFlow:
             if found["truncated"]:
                 raise Conflict(
                     f"Too many rows of {schema}.{table} differ to be brought back one by one.",
-                    hint='Nothing was changed. Bring the whole table back with "as": "new".',
+                    hint='Nothing was changed. Restore the table, with "tables" and "as": "new".',
                 )
         return Next()
 

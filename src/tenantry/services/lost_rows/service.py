@@ -54,8 +54,8 @@ _MOST_BYTES = 256 * 1024 * 1024  # of their files
 _MOST_CHANGED = 50_000  # rows that are brought back one by one, for which SECONDS are enough
 _NO_KEY = "It has no primary key, or had another one then: which row is which cannot be known."
 _TOO_MANY = (
-    "More rows differ, or with longer keys, than are brought back one by one: bring the whole table"
-    ' back with POST …/restore and "tables".'
+    "More rows differ, or with longer keys, than are brought back one by one: restore the whole"
+    ' table, with "tables" and "as": "new".'
 )
 
 
@@ -322,8 +322,8 @@ class LostRows:
             if places is None and "changed" in kinds and found.counts["changed"] > _MOST_CHANGED:
                 raise Conflict(
                     f"At most {_MOST_CHANGED:,} changed rows are brought back at once.",
-                    hint='Choose some by their places, bring back the "kinds" "deleted" only, or'
-                    ' the whole table with POST …/restore, "tables" and "as": "new".',
+                    hint="Choose some of them, bring the deleted ones back only, or restore the"
+                    ' whole table, with "tables" and "as": "new".',
                 )
             details: dict[str, object] = {
                 "past_id": str(past_id),

@@ -135,7 +135,7 @@ class Restores:
         if wanted.into != "in_place":
             raise Conflict(
                 f"What was replaced is put back in the place of {row.database_name} as it is now.",
-                hint='Ask for it with "as": "in_place" (--as in-place).',
+                hint='Ask for it as "in_place".',
             )
         asked = PutBackParams(replaced=old.database_name, replaced_at=old.replaced_at)
         return await self._begin(tx, actor, row, PUT_BACK, asked)

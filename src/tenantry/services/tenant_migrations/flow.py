@@ -66,11 +66,13 @@ class MigrateState(FlowState):
 
 
 class FleetParams(HowParams):
-    """See ``Fleet``."""
+    """See ``Fleet``; ``last_file`` and ``selection`` are what users know a run by."""
 
     parallel: int
     canary: int
     max_failures: int
+    last_file: str | None = None
+    selection: str | None = None
 
 
 MIGRATE = Kind("database.migrate", MigrateParams, MigrateState)
@@ -229,7 +231,8 @@ class MigrationFlow:
         except Unavailable:
             raise  # a failure of the server, not of this database: the whole run is tried again
         except (TenantryError, psycopg.Error) as error:
-            return await self._ended(run, target, "failed", error=in_words(error))
+            explained = plan.explained(in_words(error), database.blueprint)
+            return await self._ended(run, target, "failed", error=explained)
         emit(StepDone(FLEET.name, "migrated", database.database_name))
         if taken:
             async with self.visits.store.transaction(audit.PLATFORM) as tx:

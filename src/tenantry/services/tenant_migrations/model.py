@@ -5,11 +5,14 @@ TenantryError
     └── FleetStopped         409  databases failed, and the others were not migrated
 """
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from tenantry.base.errors import Conflict
+from tenantry.control.migration_runs import TargetStatus
+from tenantry.control.operations import OperationRow
 from tenantry.services.migrations.model import Acceptance, Limits
 
 STATEMENT_SECONDS = 600.0  # how long each statement of files may run by default
@@ -38,6 +41,22 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """The databases that fit all of this, of those that are in use; None means any.
+
+    ``databases`` are the only ones, and ``excluded`` are left out. Those ``without_blueprint`` have
+    none.
+    """
+
+    environment: str | None = None
+    owner: str | None = None
+    blueprint: str | None = None
+    without_blueprint: bool = False
+    databases: frozenset[uuid.UUID] | None = None
+    excluded: frozenset[uuid.UUID] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """The databases to migrate to the last file, and how.
 
@@ -46,12 +65,23 @@ class Fleet:
     """
 
     files: Files
-    environment: str | None = None
-    owner: str | None = None
+    selection: Selection
     parallel: int = 4
     canary: int = 1
     max_failures: int = 0
-    blueprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSummary:
+    """A run over many databases: its last file, what was selected, and how many have each status.
+
+    Runs that began before these were recorded have no file and no selection.
+    """
+
+    operation: OperationRow
+    last_file: str | None
+    selection: str | None
+    counts: Mapping[TargetStatus, int]
 
 
 class FleetStopped(Conflict):

@@ -8,14 +8,13 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from tenantry.base.errors import Conflict, NotFound
+from tenantry.base.errors import Conflict, InvalidInput, NotFound
 from tenantry.base.ids import new_id
 from tenantry.control import audit, database_lists, migration_runs, pages
 from tenantry.control.audit import Actor
-from tenantry.control.database_lists import Filter
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.migration_runs import TargetRow, TargetStatus
-from tenantry.control.operations import OperationRow
+from tenantry.control.operations import Filter, OperationRow
 from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
 from tenantry.pg import logins
@@ -27,7 +26,14 @@ from tenantry.services.migrations.model import Limits, Status
 from tenantry.services.operations.service import Operations
 from tenantry.services.tenant_migrations import flow, folders, plan
 from tenantry.services.tenant_migrations.flow import MigrationFlow
-from tenantry.services.tenant_migrations.model import STATEMENT_SECONDS, Files, Fleet, Wanted
+from tenantry.services.tenant_migrations.model import (
+    STATEMENT_SECONDS,
+    Files,
+    Fleet,
+    FleetSummary,
+    Selection,
+    Wanted,
+)
 
 _PAGE = 500
 _MOST_WAITING = 4 * folders.MOST_BYTES  # of a customer, whose quotas do not count them
@@ -88,7 +94,7 @@ class TenantMigrations:
 
     async def begin_fleet(self, tx: Tx, actor: Actor, wanted: Fleet) -> OperationRow:
         """Begin to migrate many databases to the last file. Raises NotFound, InvalidInput."""
-        chosen = await _choose(tx, actor, wanted)
+        chosen = await _choose(tx, actor, wanted.selection)
         operation = await self._operations.begin(
             tx,
             actor,
@@ -100,6 +106,8 @@ class TenantMigrations:
                 limits=_limits(wanted.files, chosen),
                 accept=wanted.files.accept,
                 beside=wanted.files.beside,
+                last_file=plan.last_file(wanted.files.texts),
+                selection=plan.described(wanted.selection),
             ),
             resource_kind="fleet",
             resource_id=new_id(),
@@ -117,11 +125,48 @@ class TenantMigrations:
             result="accepted",
             details={
                 "databases": len(chosen),
-                "environment": wanted.environment,
-                "owner": wanted.owner,
-                "blueprint": wanted.blueprint,
+                "environment": wanted.selection.environment,
+                "owner": wanted.selection.owner,
+                "blueprint": wanted.selection.blueprint,
+                "selection": plan.described(wanted.selection),
             },
         )
+        return operation
+
+    async def chosen(self, actor: Actor, selection: Selection) -> list[DatabaseRow]:
+        """Return the databases of a run to be, in its order. Raises as ``begin_fleet``."""
+        async with self._store.transaction(actor) as tx:
+            return await _choose(tx, actor, selection)
+
+    async def runs(self, actor: Actor, *, cursor: str | None, limit: int) -> Page[FleetSummary]:
+        """Return runs over many databases, newest first. Raises InvalidInput for a bad cursor."""
+        page = await self._operations.page(
+            actor, Filter(kind=flow.FLEET.name), cursor=cursor, limit=limit
+        )
+        async with self._store.transaction(actor) as tx:
+            counts = await migration_runs.counts(tx, [each.id for each in page.rows])
+        return Page([plan.summed_up(each, counts) for each in page.rows], page.next_cursor)
+
+    async def run(self, actor: Actor, operation_id: uuid.UUID) -> FleetSummary:
+        """Return one run over many databases. Raises NotFound."""
+        operation = await self._fleet(actor, operation_id)
+        async with self._store.transaction(actor) as tx:
+            return plan.summed_up(operation, await migration_runs.counts(tx, [operation_id]))
+
+    async def in_database(
+        self, actor: Actor, database_id: uuid.UUID, operations: Sequence[OperationRow]
+    ) -> dict[uuid.UUID, TargetStatus]:
+        """Return the status of one database in those of these operations that are over many."""
+        runs = [each.id for each in operations if each.kind == flow.FLEET.name]
+        if not runs:
+            return {}
+        async with self._store.transaction(actor) as tx:
+            return await migration_runs.in_database(tx, database_id, runs)
+
+    async def _fleet(self, actor: Actor, operation_id: uuid.UUID) -> OperationRow:
+        operation = await self._operations.show(actor, operation_id)
+        if operation.kind != flow.FLEET.name:
+            raise NotFound("There is no such run over many databases.")
         return operation
 
     async def report(
@@ -134,9 +179,7 @@ class TenantMigrations:
         limit: int,
     ) -> Page[TargetRow]:
         """Return a run's result by database. Raises NotFound, InvalidInput for a bad cursor."""
-        operation = await self._operations.show(actor, operation_id)
-        if operation.kind != flow.FLEET.name:
-            raise NotFound("There is no such run over many databases.")
+        await self._fleet(actor, operation_id)
         after = -1 if cursor is None else pages.read_number(cursor)
         async with self._store.transaction(actor) as tx:
             found = await migration_runs.targets(
@@ -172,16 +215,17 @@ async def _schema(session: AsyncConnection[TupleRow], database: DatabaseRow) -> 
     return database.username if await cursor.fetchone() else "public"
 
 
-async def _choose(tx: Tx, actor: Actor, wanted: Fleet) -> list[DatabaseRow]:
+async def _choose(tx: Tx, actor: Actor, wanted: Selection) -> list[DatabaseRow]:
     chosen: list[DatabaseRow] = []
     after = pages.FIRST
     while True:
         found = await database_lists.page(
             tx,
-            Filter(
+            database_lists.Filter(
                 environment=wanted.environment,
                 owner=wanted.owner,
                 blueprint=wanted.blueprint,
+                without_blueprint=wanted.without_blueprint,
                 status="active",
             ),
             customer_id=actor.customer_id,
@@ -192,6 +236,14 @@ async def _choose(tx: Tx, actor: Actor, wanted: Fleet) -> list[DatabaseRow]:
         if len(found) < _PAGE:
             break
         after = (found[-1].created_at, found[-1].id)
+    if wanted.databases is not None:
+        if missing := wanted.databases - {each.id for each in chosen}:
+            raise InvalidInput.of(
+                "database_ids",
+                f"has {min(missing)}, which is not in use, or which the other fields do not fit",
+            )
+        chosen = [each for each in chosen if each.id in wanted.databases]
+    chosen = [each for each in chosen if each.id not in wanted.excluded]
     if not chosen:
         raise NotFound("No database fits.", hint="GET /api/databases lists yours.")
     return sorted(chosen, key=lambda row: plan.rank(row.environment, row.database_name))

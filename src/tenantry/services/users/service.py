@@ -21,7 +21,7 @@ from tenantry.services.access.service import Principal
 class NewUser:
     """A user to create. Without a password they get a random one.
 
-    ``new_customer`` is whether ``customer_email`` may be a new customer's.
+    ``new_customer`` is whether ``customer_email``, or else ``email``, may be a new customer's.
     """
 
     email: str
@@ -70,7 +70,7 @@ class Users:
                 tx,
                 wanted.customer_email or wanted.email,
                 field="customer_email",
-                may_be_new=wanted.customer_email is None or wanted.new_customer,
+                may_be_new=wanted.new_customer,
             )
         row = await users.insert(
             tx,

@@ -215,6 +215,26 @@ document.addEventListener("submit", (event) => {
   for (const key of Object.keys(localStorage)) if (key.startsWith("sql:")) localStorage.removeItem(key);
 });
 
+// ── moments are in UTC: what they are here ──
+
+function showHere(field) {
+  const at = new Date(`${field.value}Z`), known = !Number.isNaN(at.getTime()) && at.getTimezoneOffset() !== 0;
+  let here = field.nextElementSibling;
+  if (!here?.matches("[data-here]")) {
+    if (!known) return;
+    here = Object.assign(document.createElement("small"), { role: "status" });
+    here.dataset.here = "";
+    field.after(here);
+  }
+  here.textContent = known ? `here ${at.toLocaleString()}` : "";
+}
+
+const MOMENT = ".field > input[type=datetime-local]";
+const showAllHere = () => { for (const each of document.querySelectorAll(MOMENT)) showHere(each); };
+document.addEventListener("input", ({ target }) => { if (target.matches(MOMENT)) showHere(target); });
+document.addEventListener("htmx:afterSwap", showAllHere);
+showAllHere();
+
 // ── keys ──
 
 function pressed(event) {

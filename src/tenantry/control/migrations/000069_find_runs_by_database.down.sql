@@ -1,0 +1,1 @@
+DROP INDEX migration_targets_database;
