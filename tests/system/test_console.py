@@ -5,6 +5,7 @@ import html
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psycopg
@@ -786,6 +787,34 @@ def test_everything_can_be_perceived_and_fits_a_phone(
         expect(page.get_by_role("dialog")).to_be_visible()
         assert faults(page) == [], button
         page.keyboard.press("Escape")
+
+
+def test_an_operator_ends_the_session_for_which_others_wait(
+    platform: Installation, page: Page
+) -> None:
+    name = some_name()
+    made = platform.create(name=name)
+    strings = made["connection_string"], made["connection_string_pooled"]
+    do(strings[0], "CREATE TABLE orders (id bigint)")
+    with ThreadPoolExecutor(1) as other, psycopg.connect(strings[1]) as blocker:
+        blocker.execute("LOCK TABLE orders")
+        pid = ask(strings[0], "SELECT pid FROM pg_locks WHERE mode = 'AccessExclusiveLock'")
+        waiting = other.submit(do, strings[0], "/* " + "x" * 150 + " */ DELETE FROM orders")
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.goto(f"{platform.url}/databases/{made['id']}/sessions")
+        end = page.get_by_role("button", name=f"End the session {pid}, for which others wait")
+        expect(end).to_be_visible()  # the page renews itself
+        for each in page.get_by_role("button", name="End the session").all():
+            expect(each).to_be_in_viewport(ratio=1)
+        assert faults(page) == []
+        page.goto(f"{platform.url}/platform")
+        expect(page.get_by_role("link", name=name).first).to_be_visible()  # of its pool
+        expect(page.get_by_text("Write-ahead log")).to_be_visible()
+        page.go_back()
+        end.click()
+        waiting.result()
+        with pytest.raises(psycopg.OperationalError):
+            blocker.execute("SELECT 1")
 
 
 def test_the_reference_of_the_api_is_rendered(platform: Installation, page: Page) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from psycopg.rows import class_row
@@ -93,3 +94,29 @@ async def page(
             prepare=None if wanted.search is None else False,
         )
         return await cursor.fetchall()
+
+
+async def largest(tx: Tx, *, limit: int) -> tuple[list[DatabaseRow], int]:
+    """Return the databases that take most of the disk, and the bytes of all that were measured."""
+    async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT {COLUMNS} {FROM}
+            WHERE d.id IN (SELECT database_id FROM disk_usage ORDER BY used_bytes DESC LIMIT %s)
+            ORDER BY u.used_bytes DESC, d.id
+            """,
+            (limit,),
+        )
+        found = await cursor.fetchall()
+    summed = await tx.execute("SELECT coalesce(sum(used_bytes), 0)::bigint FROM disk_usage")
+    (total,) = await summed.fetchone() or (0,)
+    return found, int(total)
+
+
+async def by_database_names(tx: Tx, wanted: Collection[str]) -> dict[str, DatabaseRow]:
+    """Return the databases that have one of these names on their clusters, by that name."""
+    async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
+        await cursor.execute(
+            f"SELECT {COLUMNS} {FROM} WHERE d.database_name = ANY (%s)", ([*wanted],)
+        )
+        return {row.database_name: row for row in await cursor.fetchall()}

@@ -63,12 +63,20 @@ class Cluster(Place):
 
     def is_without_port(self) -> bool:
         """Whether a running server listens on no network port, as its file shows (miscadmin.h)."""
-        try:
-            lines = (self.data / "postmaster.pid").read_text().splitlines()
-        except OSError:
-            return False
+        lines = self._lines()
         # LOCK_FILE_LINE_LISTEN_ADDR is final once LOCK_FILE_LINE_PM_STATUS is there.
         return any(lines[7:8]) and not lines[5] and self.pid() is not None
+
+    def accepts_connections(self) -> bool:
+        """Whether the server runs and accepts connections, as its file shows (miscadmin.h)."""
+        status = "".join(self._lines()[7:8]).strip()  # LOCK_FILE_LINE_PM_STATUS
+        return status in {"ready", "standby"} and self.pid() is not None
+
+    def _lines(self) -> list[str]:
+        try:
+            return (self.data / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return []
 
     def system_id(self) -> int | None:
         """Return the system identifier of a running cluster, from its control file; else None."""

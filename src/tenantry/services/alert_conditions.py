@@ -140,8 +140,9 @@ class AlertWatch:
         longest = max((each.longest_wait_seconds for each in state.pools), default=0.0)
         if longest < _WAIT_SECONDS:
             return []
+        who = "1 client waits" if waiting == 1 else f"{waiting} clients wait"
         text = (
-            f"{waiting} clients wait for a server connection, the longest for {longest:.0f} s;"
+            f"{who} for a server connection, the longest for {longest:.0f} s;"
             f" {state.servers} of {state.budget} server connections are open."
         )
         return [Condition("pool", "pooler", text)]

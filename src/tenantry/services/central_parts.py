@@ -15,6 +15,7 @@ from tenantry.services.cache_usage.service import CacheUsage
 from tenantry.services.caching.configuring import Proxies
 from tenantry.services.caching.judging import Judging
 from tenantry.services.customers.service import Customers
+from tenantry.services.liveness import Liveness
 from tenantry.services.local_parts import LocalParts
 from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pricing_plans import PricingPlans
@@ -88,6 +89,10 @@ class CentralParts(LocalParts):
     @cached_property
     def outbox(self) -> Outbox:
         return Outbox(self.store, self._seal, self._sender)
+
+    @cached_property
+    def liveness(self) -> Liveness:
+        return Liveness(self.home, self.fleet)
 
     # ── the AI cache ─────────────────────────────────────────────────────────
 

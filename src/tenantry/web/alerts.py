@@ -3,6 +3,7 @@
 import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import Query, Request, Response
@@ -37,6 +38,8 @@ Reader = Annotated[Caller, calling("databases:read")]
 Writer = Annotated[Caller, calling("databases:write")]
 
 _A_PAGE = 50
+_LASTING: tuple[State, ...] = ("firing", "pending")
+_MOST_LASTING = 200
 _MOST_HOURS = 366 * 24
 _ONE = "/alerts/{alert_id}"
 
@@ -51,18 +54,29 @@ async def index(
     rule: Annotated[Storable, Query(max_length=63)] = "",
     cursor: Cursor = None,
 ) -> Response:
-    """Show alerts, the newest first; customers see those of their databases."""
+    """Show alerts, those that fire first; customers see those of their databases."""
     wanted = Filter(
-        state=state or None,
+        state=state or "resolved",
         rule=rule.strip() or None,
         severity=severity or None,
         of_platform=caller.principal.oversees("platform:read"),
     )
     page = await platform.alerts.page(caller.actor, wanted, cursor=cursor, limit=_A_PAGE)
+    lasting: list[AlertRow] = []
+    is_cut = False
+    if not state and cursor is None:
+        for each in _LASTING:
+            found = await platform.alerts.page(
+                caller.actor, replace(wanted, state=each), cursor=None, limit=_MOST_LASTING
+            )
+            lasting += sorted(found.rows, key=lambda row: row.severity != "critical")
+            is_cut |= found.next_cursor is not None
     return pages.render(
         request,
         "alerts.html",
-        alerts=page.rows,
+        lasting=lasting,
+        is_cut=is_cut,
+        alerts=[*page.rows],
         filters={"state": state, "severity": severity, "rule": rule},
         following=pages.following(request, page.next_cursor),
         may_change=_may_change(caller),

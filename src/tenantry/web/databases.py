@@ -1,5 +1,6 @@
 """The list of databases, and a new one."""
 
+import datetime as dt
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -12,7 +13,7 @@ from tenantry.control.database_lists import Filter
 from tenantry.services.bodies.databases import CreateDatabase
 from tenantry.services.bodies.fields import Storable
 from tenantry.services.requests.service import Caller
-from tenantry.web import pages, strings
+from tenantry.web import pages, strings, words
 from tenantry.web.routing import (
     CurrentForm,
     CurrentPlatform,
@@ -55,14 +56,14 @@ async def index(
     following = None
     if page.next_cursor is not None:
         following = f"/databases?{urlencode(chosen | size | {'cursor': page.next_cursor})}"
-    template, attention = "_database_rows.html", 0
+    template, attention = "_database_rows.html", None
     if request.headers.get("hx-target") != "list":
         template = "databases.html"
         firing = alerts.Filter(
             state="firing", of_platform=caller.principal.oversees("platform:read")
         )
         found = await platform.alerts.page(caller.actor, firing, cursor=None, limit=_MOST_ROWS)
-        attention = len(found.rows)
+        attention = words.attention(found.rows, dt.datetime.now(dt.UTC))
     return pages.render(
         request,
         template,

@@ -112,6 +112,8 @@ PAGES = {
 }
 # Other phrases for users of the API.
 PHRASES = {
+    "See ./tenantry status; nothing was changed.": "Nothing was changed. It is being started again:"
+    " try again in a minute. If it stays so, `tenantry doctor` on the platform's machine says why.",
     "The request carries no API key or session that is valid here.": "That is no API key that is"
     " valid here.",
     "Send an API key as X-API-Key (tenantry key create makes one), or log in.": "Enter a valid API"

@@ -124,6 +124,7 @@ _templates.filters |= {
     "shell": words.within_quotes,
     "json": json.dumps,
     "operation_title": words.operation_title,
+    "account": words.account,
     "plain": messages.plain,
     "said": messages.detail,
     "wrong_fields": messages.fields,
@@ -135,6 +136,7 @@ _templates.globals |= {
     "counted": words.counted,
     "operation_state": words.operation_state,
     "target_state": words.target_state,
+    "place_of": words.place_of,
     "navigation": navigation.groups,
     "origin": _origin.get,
 }
@@ -163,7 +165,9 @@ def render(
         now=now,
         ago=lambda moment: words.ago(moment, now),
         last_used=lambda row: words.last_used(row, now),
-        state_of=lambda row: words.state_of(row, now),
+        state_of=lambda row: words.state_of(
+            row, now, is_down=request.app.state.platform.liveness.is_down(row.cluster)
+        ),
         done=_DONE.get(request.query_params.get("done", "")),
         request_id=request.state.call.request_id,
         idle_minutes=lambda: request.app.state.platform.settings.session.idle_minutes,

@@ -1,20 +1,23 @@
 """The platform as administrators see it: health, clusters and their backups; and the plans."""
 
 import uuid
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import Path, Request, Response
 
-from tenantry.base.errors import NotFound
-from tenantry.control import plans
-from tenantry.control.clusters import LoadedCluster
-from tenantry.services import health
+from tenantry.base.errors import NotFound, TenantryError
+from tenantry.control import database_lists, plans
+from tenantry.control.clusters import ClusterRow, LoadedCluster
+from tenantry.control.databases import DatabaseRow
+from tenantry.services import disk_areas, health
 from tenantry.services.bodies.copies import AddCluster, BackUpCluster, RestoreCluster
 from tenantry.services.bodies.fields import Storable
 from tenantry.services.bodies.plans import UpdatePlan
 from tenantry.services.platform import Platform
+from tenantry.services.pooling.model import PoolerState, PoolUse
 from tenantry.services.requests.service import Caller
-from tenantry.web import pages
+from tenantry.web import pages, words
 from tenantry.web.database_pages import attempt, require_word
 from tenantry.web.routing import (
     CurrentForm,
@@ -36,17 +39,42 @@ Watcher = Annotated[Caller, calling("platform:read")]
 Administrator = Annotated[Caller, calling("admin")]
 
 _OPERATIONS = "/operations?done=begun"
+_MOST_POOLS = 50
 
 
 @router.get("/platform")
 async def state(request: Request, platform: CurrentPlatform, caller: Watcher) -> Response:
-    """Show whether each part answers, what needs attention, and the pooler."""
+    """Show whether each part answers, what needs attention, what takes the disk, and the pooler."""
     caller.principal.require_unbound()
     found = await health.check(platform)
-    pooler = None
+    pooler, pools = None, []
     with attempt() as tried:
         pooler = await platform.pooler.state()
-    return pages.render(request, "platform.html", found=found, pooler=pooler, problem=tried.problem)
+        pools = await _named(platform, caller, pooler)
+    disk = None
+    with suppress(TenantryError, OSError):  # the part "disk" says why
+        disk = await disk_areas.look(platform.settings, platform.store, platform.fleet.every)
+    return pages.render(
+        request,
+        "platform.html",
+        found=found,
+        disk=disk,
+        pooler=pooler,
+        pools=pools,
+        problem=tried.problem,
+    )
+
+
+async def _named(
+    platform: Platform, caller: Caller, pooler: PoolerState
+) -> list[tuple[PoolUse, DatabaseRow | None]]:
+    """Return the pools with most clients that wait or are served, each with its database."""
+    pools = sorted(
+        pooler.pools, key=lambda pool: (pool.clients_waiting, pool.clients_active), reverse=True
+    )[:_MOST_POOLS]
+    async with platform.store.transaction(caller.actor) as tx:
+        rows = await database_lists.by_database_names(tx, {pool.database for pool in pools})
+    return [(pool, rows.get(pool.database)) for pool in pools]
 
 
 @router.get("/plans")
@@ -98,10 +126,14 @@ async def clusters(request: Request, platform: CurrentPlatform, caller: Watcher)
     return pages.render(
         request,
         "clusters.html",
-        clusters=await platform.clusters.loaded(),
+        clusters=[(row, _state(platform, row)) for row in await platform.clusters.loaded()],
         backups=backups,
         may_write=caller.principal.may("admin"),
     )
+
+
+def _state(platform: Platform, row: ClusterRow) -> words.State:
+    return words.cluster_state(row, platform.liveness.why(row.name))
 
 
 @router.post("/clusters")
@@ -133,6 +165,7 @@ async def cluster(
         request,
         "cluster.html",
         row=row,
+        found=_state(platform, row),
         held=held,
         problem=tried.problem,
         may_write=caller.principal.may("admin"),

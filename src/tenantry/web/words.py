@@ -1,10 +1,13 @@
 """What pages say of values: states, sizes, times. Pure."""
 
 import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tenantry.control.alerts import AlertRow
+from tenantry.control.clusters import ClusterRow
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.migration_runs import TargetStatus
 from tenantry.control.operations import OperationRow
@@ -84,6 +87,28 @@ _TARGETS: dict[TargetStatus, Tone] = {
     "skipped": "off",
     "pending": "off",
 }
+_LONGEST_LEAD = 200  # letters of a text that is shown whole
+_SEVERE = re.compile(r"\b(?:FATAL|PANIC): .*")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+# The page that shows more about an alert of a rule: of the platform, and of a database.
+_PLACES = {
+    "archiving": ("/clusters", "Clusters"),
+    "backups": ("/clusters", "Clusters"),
+    "disk": ("/platform", "Health"),
+    "drills": ("/operations?kind=database.drill", "Operations"),
+    "operations": ("/operations?status=queued", "Operations"),
+    "part": ("/clusters", "Clusters"),
+    "pool": ("/platform", "Health"),
+    "pooler": ("/platform", "Health"),
+    "unresponsive": ("/clusters", "Clusters"),
+}
+_PLACES_OF_DATABASE = {
+    "database.blocked": ("/sessions", "Sessions"),
+    "database.connections": ("/sessions", "Sessions"),
+    "database.disk": ("/tables", "Tables"),
+    "database.slower": ("/queries", "Queries"),
+    "database.transaction": ("/sessions", "Sessions"),
+}
 _TONES: dict[str, Tone] = {
     "queued": "off",
     "running": "info",
@@ -102,21 +127,23 @@ class State:
     detail: str | None = None
 
 
-def _absent(row: DatabaseRow) -> State | None:
+def _absent(row: DatabaseRow, *, is_down: bool) -> State | None:
     if row.wanted == "stopped":
         return State("Stopped", "off", "Nobody can connect until its instance is started.")
     if row.wanted == "suspended":
         return State("Suspended", "off", "The next connection through the pooler wakes it.")
     if row.missing_since is not None:
         return State("Missing", "bad", "Its server does not have it; restore it from a backup.")
+    if is_down:
+        return State("Server down", "bad", "Its server does not run; it is being started again.")
     return None
 
 
-def state_of(row: DatabaseRow, now: dt.datetime) -> State:
-    """Return the state of a database, the worst first."""
+def state_of(row: DatabaseRow, now: dt.datetime, *, is_down: bool = False) -> State:
+    """Return the state of a database, the worst first; ``is_down`` is whether its server is."""
     if row.status in _UNDER_WAY:
         return State(_UNDER_WAY[row.status], "info")
-    if (absent := _absent(row)) is not None:
+    if (absent := _absent(row, is_down=is_down)) is not None:
         return absent
     if row.paused_until is not None and row.paused_for is not None and row.paused_until > now:
         return State("Paused", "bad", overuse.explain(row.paused_for))
@@ -126,6 +153,59 @@ def state_of(row: DatabaseRow, now: dt.datetime) -> State:
     if row.status_detail is not None:
         return State("Needs attention", "warn", row.status_detail)
     return State("Ready", "ok")
+
+
+def cluster_state(row: ClusterRow, why_down: str | None) -> State:
+    """Return the state of a cluster; ``why_down`` is None unless it does not serve."""
+    if row.wanted != "running":
+        return State(row.wanted.capitalize(), "off")
+    if not row.ready:
+        return State("Being added", "info")
+    if why_down is not None:
+        return State("Down", "bad", why_down)
+    return State("Ready", "ok")
+
+
+def attention(rows: Sequence[AlertRow], now: dt.datetime) -> State | None:
+    """Return how many alerts fire that nobody has muted, None if none does."""
+    heard = [row for row in rows if row.muted_until is None or row.muted_until <= now]
+    critical = sum(row.severity == "critical" for row in heard)
+    counts = {"critical alert": critical, "warning": len(heard) - critical}
+    said = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
+    if not said:
+        return None
+    return State(" and ".join(said), "bad" if critical else "warn")
+
+
+def place_of(row: AlertRow) -> tuple[str, str] | None:
+    """Return address and name of the page that shows more about an alert, if there is one."""
+    if row.database_id is None:
+        return _PLACES.get(row.rule)
+    if (place := _PLACES_OF_DATABASE.get(row.rule)) is None:
+        return None
+    tab, name = place
+    return f"/databases/{row.database_id}{tab}", name
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A text in one line, and all of it where that is more."""
+
+    lead: str
+    whole: str | None = None
+
+
+def account(text: str | None) -> Account:
+    """Return what a long text says first: of lines of a log, why the server gave up."""
+    lines = [line.rstrip() for line in (text or "").splitlines() if line.strip()]
+    if len(lines) > 1:
+        severe = (found[0] for line in lines[1:] if (found := _SEVERE.search(line)))
+        return Account(f"{lines[0]} {next(severe, '')}".strip(), "\n".join(lines))
+    whole = "".join(lines)
+    if len(whole) <= _LONGEST_LEAD:
+        return Account(whole)
+    lead, *more = _SENTENCE.split(whole, maxsplit=1)
+    return Account(lead, whole if more else None)
 
 
 def operation_state(row: OperationRow, inside: TargetStatus | None = None) -> State:
