@@ -474,6 +474,15 @@ def bring_deleted_rows_back(console: Page, rows: int) -> None:
     assert faults(console) == []
     console.on("dialog", lambda asked: asked.accept())
     bring = console.get_by_role("button", name="Bring back", exact=True)
+    every = console.get_by_role("radio", name="All 4 that were deleted or changed")
+    ticked = console.get_by_role("radio", name="Those that are ticked")
+    expect(every).to_be_checked()
+    first = console.get_by_role("checkbox", name="Bring back 1", exact=True)
+    first.check()
+    expect(ticked).to_be_checked()
+    first.uncheck()
+    expect(every).to_be_checked()
+    ticked.check()
     bring.click()
     expect(console.get_by_role("alert").first).to_contain_text("choose a row")
     for key in (1, 2, 3):
