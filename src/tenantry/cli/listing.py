@@ -120,6 +120,6 @@ def show_list(page: Page, *, as_json: bool, wide: bool = False, filtered: bool =
         page,
         columns,
         empty="There is no such database: `tenantry db list` lists all." if filtered else none,
-        spare=("PLAN", "MAX", "AGE", "KIND", _FRIENDLY),
+        spare=("PLAN", "MAX", _FRIENDLY, "AGE", "KIND"),
         in_json=as_json,
     )
