@@ -270,7 +270,8 @@ def test_a_customer_sees_and_does_nothing_foreign(
     }
     key = data(api.post("/api/api-keys", json=asked), 201)["key"]
     with visiting(platform, key) as visitor:
-        assert name not in visitor.page("/databases")
+        for sort in ("", "size", "cpu", "used", "unused"):
+            assert name not in visitor.page(f"/databases?sort={sort}")
         rows = "/rows?schema=public&table=orders"
         for tab in (*TABS, "/connect", "/delete", "/rotate-password", rows):
             visitor.page(f"{path}{tab}", 404)
@@ -328,8 +329,48 @@ def test_limits_and_names_are_changed(
     form |= {"name": name, "disk_gib": "7", "once": "2"}
     assert admin.http.post(f"{path}/settings", data=form).headers["location"].endswith("=updated")
     row = data(api.get(f"/api{path}"))
-    assert (row["name"], row["environment"]) == (name, "staging")
+    assert (row["name"], row["friendly_name"], row["environment"]) == (name, name, "staging")
     assert "7 GiB" in admin.page(f"{path}/settings")
+    emptied = {"was_disk_gib": "7", "friendly_name": "Bäckerei Müller", "once": "3"}
+    assert admin.http.post(f"{path}/settings", data=emptied).status_code == 303
+    assert data(api.get(f"/api{path}"))["limits"] == made["limits"]
+    found = admin.page("/databases?search=bäckerei&sort=size").partition("<tbody>")[2]
+    assert ("Bäckerei Müller" in found, name in found) == (True, True)
+    renamed = {"name": name, "was_friendly_name": "Bäckerei Müller", "was_name": name, "once": "4"}
+    assert admin.http.post(f"{path}/settings", data=renamed).status_code == 303
+    assert data(api.get(f"/api{path}"))["friendly_name"] == name
+
+
+def test_a_database_has_a_blueprint_from_its_first_moment(
+    api: httpx.Client, admin: Visitor
+) -> None:
+    name = some_name()
+    refused = admin.create(name, seeds="development")
+    assert (refused.status_code, "none is named" in refused.text) == (422, True)
+    answer = admin.create(name, blueprint="todos", seeds="development", friendly_name="To do")
+    assert answer.status_code == 200, answer.text
+    assert "It has the blueprint&#39;s schema." in answer.text
+    assert ask(string_in(answer.text), "SELECT to_regclass('api.todos') IS NOT NULL")
+    (row,) = data(api.get("/api/databases", params={"search": name}))
+    assert (row["friendly_name"], row["blueprint"]["name"]) == ("To do", "todos")
+
+
+def test_databases_are_shown_in_the_order_of_what_they_take(
+    platform: Installation, admin: Visitor
+) -> None:
+    word = some_name()
+    for each in range(3):
+        platform.create(name=f"{word}-{each}")
+    for sort in ("size", "cpu", "used", "unused"):
+        address = f"/databases?search={word}&sort={sort}"
+        page = admin.page(f"{address}&limit=2")
+        assert page.partition("<tbody>")[2].count('<th scope="row">') == 2
+        following = re.search(r'rel="next" href="([^"]+)"', page)
+        assert following
+        page = admin.page(html.unescape(following[1]))
+        assert page.partition("<tbody>")[2].count('<th scope="row">') == 3
+        assert ("CPU ↓" in page) == (sort == "cpu")
+    admin.page("/databases?sort=name", 422)
 
 
 def test_a_database_is_deleted_only_by_its_name(platform: Installation, admin: Visitor) -> None:
@@ -580,10 +621,10 @@ def test_users_and_keys_are_made_and_ended(platform: Installation, admin: Visito
     assert send(f"{path[1]}/delete", typed="another").status_code == 422
     assert send(f"{path[1]}/delete", typed=email).headers["location"].startswith("/users?")
     assert email not in admin.page("/users")
-    page = admin.page(f"/customers?email={email}")
+    page = admin.page(f"/customers?search={email[1:].upper()}")
     (removal,) = re.findall(r'action="(/customers/[^"]+/remove)"', page)
     assert send(removal).status_code == 303
-    assert "No customer has this address" in admin.page(f"/customers?email={email}")
+    assert "address has this text" in admin.page(f"/customers?search={email}")
 
     name = some_name()
     answer = send("/keys", name=name, **{"scope:databases:read": "yes"})

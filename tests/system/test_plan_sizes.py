@@ -219,7 +219,7 @@ def test_the_console_and_the_command_line_change_plans(
         assert visitor.http.post("/plans/hobby", data=form).status_code == 303
         refused = visitor.http.post("/plans/hobby", data=form | {"site_memory_mb": "1"})
         assert (refused.status_code, "Memory of a site, MiB" in refused.text) == (422, True)
-        page = visitor.page(f"/customers?email={email}")
+        page = visitor.page(f"/customers?search={email}")
         assert f"Plan of {email}" in page
         (found,) = data(api.get("/api/customers", params={"email": email}))
         path = f"/customers/{found['id']}/update"

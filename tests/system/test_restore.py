@@ -474,6 +474,21 @@ def bring_deleted_rows_back(console: Page, rows: int) -> None:
     assert faults(console) == []
     console.on("dialog", lambda asked: asked.accept())
     bring = console.get_by_role("button", name="Bring back", exact=True)
+    every = console.get_by_role("radio", name="All 4 that were deleted or changed")
+    ticked = console.get_by_role("radio", name="Those that are ticked")
+    expect(every).to_be_checked()
+    first = console.get_by_role("checkbox", name="Bring back 1", exact=True)
+    first.check()
+    expect(ticked).to_be_checked()
+    first.uncheck()
+    expect(every).to_be_checked()
+    action = console.locator("form[action$='/bring-back']").get_attribute("action")
+    both = """async (path) => {
+        const body = new URLSearchParams({ which: "all", "place:1": "on" });
+        return (await fetch(path, { method: "POST", body })).status;
+    }"""
+    assert console.evaluate(both, action) == 422  # as without scripts: one of the two is meant
+    ticked.check()
     bring.click()
     expect(console.get_by_role("alert").first).to_contain_text("choose a row")
     for key in (1, 2, 3):

@@ -145,6 +145,8 @@ def test_a_table_has_a_line_for_each_row_and_no_colours_in_a_pipe(api: FakeApi, 
     assert len(lines) == 4
     assert lines[0].split() == [
         "NAME",
+        "FRIENDLY",
+        "NAME",
         "ENVIRONMENT",
         "DATABASE",
         "STATUS",
@@ -153,7 +155,7 @@ def test_a_table_has_a_line_for_each_row_and_no_colours_in_a_pipe(api: FakeApi, 
         "OWNER",
         "AGE",
     ]
-    assert lines[1].split()[:3] == ["shop", "production", "tenant_bcdfghjkmnpq"]
+    assert lines[1].split()[:5] == ["shop", "The", "shop", "production", "tenant_bcdfghjkmnpq"]
     assert lines[2].startswith("The shop ")
     assert lines[3].startswith("tenant_bcdfghjkmnpq ")
     assert long in lines[2]

@@ -56,12 +56,15 @@ DATABASES = {
 NAME         ENVIRONMENT  DATABASE             STATUS  OWNER                AGE
 shop         production   tenant_bcdfghjkmnpq  active  ann@example.com      5 d
 portal-acme  staging      tenant_qpnmkjhgfdcb  active  it@acme.example.com  3 h
-No room for PLAN, MAX: a wider terminal or --json shows them.
+No room for FRIENDLY NAME, PLAN, MAX: a wider terminal or --json shows them.
 """,
     120: """\
-NAME         ENVIRONMENT  DATABASE             STATUS  PLAN      MAX  OWNER                AGE
-shop         production   tenant_bcdfghjkmnpq  active  standard   20  ann@example.com      5 d
-portal-acme  staging      tenant_qpnmkjhgfdcb  active  premium   100  it@acme.example.com  3 h
+NAME         FRIENDLY NAME  ENVIRONMENT  DATABASE             STATUS  PLAN      MAX  \
+OWNER                AGE
+shop         The shop       production   tenant_bcdfghjkmnpq  active  standard   20  \
+ann@example.com      5 d
+portal-acme  portal-acme    staging      tenant_qpnmkjhgfdcb  active  premium   100  \
+it@acme.example.com  3 h
 """,
 }
 KEYS = {
@@ -83,6 +86,7 @@ No room for BEGINS WITH, CREATED BY, USED: a wider terminal or --json shows them
 def two_databases() -> list[dict[str, Any]]:
     other = {
         "name": "portal-acme",
+        "friendly_name": "portal-acme",
         "environment": "staging",
         "database_name": "tenant_qpnmkjhgfdcb",
         "owner_email": "it@acme.example.com",

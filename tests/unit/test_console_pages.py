@@ -24,17 +24,20 @@ import tenantry
 from database_rows import NOW, database_row, plan_row
 from tenantry.api import app as api_app
 from tenantry.base import sizes
-from tenantry.base.errors import Conflict, Unavailable
+from tenantry.base.errors import Conflict, InvalidInput, Unavailable
 from tenantry.base.secrets import Seal, Secret
 from tenantry.base.settings import Settings
 from tenantry.control.audit import Actor
 from tenantry.control.backup_schedules import Schedule
 from tenantry.control.past_sessions import PastSession
 from tenantry.pg.names import instances_of
+from tenantry.pg.statement_statistics import StatementStatistics
 from tenantry.services.access.service import Principal
 from tenantry.services.advice.model import Finding, MissingIndex
 from tenantry.services.advice.service import Advice
 from tenantry.services.databases.hosts import Host
+from tenantry.services.insights.model import Comparison as Insights
+from tenantry.services.insights.model import Period, Statement, Statements
 from tenantry.services.instances.model import Choices, InstanceUse
 from tenantry.services.lost_rows.model import Comparison
 from tenantry.services.moves.model import LeftOut, Preview
@@ -46,6 +49,7 @@ from tenantry.web import (
     charts,
     cookies,
     database_pages,
+    databases,
     navigation,
     pages,
     platform_pages,
@@ -491,7 +495,7 @@ def test_times_are_ages(past: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("used", "watched", "text"),
-    [(HOUR, HOUR, "60 min ago"), (None, 3 * HOUR, "not in 3 h"), (None, None, "unknown")],
+    [(HOUR, HOUR, "60 min ago"), (None, 3 * HOUR, "no use seen in 3 h"), (None, None, "unknown")],
 )
 def test_what_was_not_watched_is_not_said_to_be_unused(
     used: dt.timedelta | None, watched: dt.timedelta | None, text: str
@@ -724,13 +728,150 @@ def test_only_the_sizes_that_were_changed_in_the_form_are_changed() -> None:
 
 
 def test_the_settings_of_a_database_are_sent_with_what_they_were() -> None:
-    page = rendered("database_settings.html", plans=["small", "standard"])
+    granted = plan_row(disk_quota_bytes=10 * 2**30, max_connections=20)
+    row = database_row(disk_quota_bytes=3 * 2**29, max_connections=50)
+    page = rendered("database_settings.html", row=row, plans=["small", "standard"], granted=granted)
     shown = dict(re.findall(r'<input type="hidden" name="was_(\w+)" value="([^"]*)">', page))
-    assert shown == {"name": "", "environment": "production", "plan": "standard"}
+    assert shown == {
+        "name": "app",
+        "friendly_name": "App",
+        "environment": "production",
+        "plan": "standard",
+        "disk_gib": "1.5",
+        "max_connections": "50",
+    }
+    fields = dict(re.findall(r'<input id="[^"]+" name="(\w+)"[^>]* value="([^"]*)"', page))
+    assert fields == {name: shown[name] for name in fields}
+    assert ("s: 10<" in page, "s: 20<" in page) == (True, True)
     form = {"environment": "staging", "was_environment": "staging", "plan": "small"}
     assert not is_changed(form, "environment")  # others have changed it since then
     assert is_changed(form | {"was_plan": "standard"}, "plan")
     assert is_changed({"was_name": "shop"}, "name")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("", None), ("1.5", 3 * 2**29), ("0.1", 107_374_182), ("7", 7 * 2**30)]
+)
+def test_a_size_is_taken_in_gibibytes(text: str, size: int | None) -> None:
+    assert database_pages._bytes({"disk_gib": text} if text else {}, "disk_gib") == size
+
+
+@pytest.mark.parametrize("text", ["much", "nan", "inf", "-inf", "1e999", "0x10"])
+def test_no_other_text_is_a_size(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        database_pages._bytes({"disk_gib": text}, "disk_gib")
+
+
+def test_a_database_is_called_by_its_friendly_name_beside_its_name() -> None:
+    rows = [
+        database_row(name="baeckerei-mueller", friendly_name=ODD, used_bytes=2**20),
+        database_row(name="shop", friendly_name="shop"),
+        database_row(name=None, friendly_name=None),
+    ]
+    values: dict[str, object] = {
+        "here": "/databases",
+        "rows": rows,
+        "sorts": databases._SORTS,
+        "sorted_by": lambda order: f"/databases?sort={order}",
+        "is_first": True,
+        "following": None,
+    }
+    page = rendered("_database_rows.html", sort="", processors=None, **values)
+    names = re.findall(r'<th scope="row"><a [^>]+>([^<]*)</a>([^\n]*?)<span class="chip', page)
+    assert [html.unescape(name) for name, _ in names] == [ODD, "shop", rows[2].database_name]
+    assert ["baeckerei-mueller</span>" in beside for _, beside in names] == [True, False, False]
+    assert "CPU" not in page
+    known = {rows[0].id: 12.34, rows[1].id: None}
+    page = rendered("_database_rows.html", sort="cpu", processors=known, **values)
+    assert re.findall(r'<td class="num">([^<]*)</td>', page) == [
+        "12.3 %",
+        words.UNKNOWN,
+        words.UNKNOWN,
+    ]
+    assert "most CPU first" in page
+
+
+def blueprint(name: str, versions: int, *seeds: str) -> Any:
+    return SimpleNamespace(
+        name=name,
+        title=ODD,
+        versions=[SimpleNamespace(number=number + 1) for number in range(versions)],
+        seeds=dict.fromkeys(seeds),
+    )
+
+
+def test_a_blueprint_is_chosen_with_a_version_that_can_be_reached() -> None:
+    todos = blueprint("todos", 3, "development")
+    offered = {
+        "blueprints": [todos, blueprint("hosting", 1)],
+        "seeds": {"development": ["todos"]},
+    }
+    new = rendered(
+        "database_new.html",
+        fragment=True,
+        plans=[],
+        choices=Choices([15], 15),
+        names_owner=False,
+        **offered,
+    )
+    values = r'<option value="((?:todos|hosting|development)[^"]*)"'
+    assert re.findall(values, new) == ["todos", "todos@2", "todos@1", "hosting", "development"]
+    assert "None: an empty database" in new
+    standing = SimpleNamespace(
+        blueprint=todos,
+        version=SimpleNamespace(number=2),
+        behind=True,
+        state=SimpleNamespace(state=SimpleNamespace(dirty=False)),
+    )
+    todos.newest = todos.versions[-1]
+    page = rendered("database_blueprint.html", standing=standing, compared=None, **offered)
+    assert re.findall(values, page) == ["todos", "todos@2", "hosting", "development"]
+    assert '<option value="todos" selected>' in page
+    assert "<b>" not in new + page
+
+
+def statement(query: str, **compared: Period) -> Statement:
+    return Statement(
+        StatementStatistics(
+            query_id=7,
+            database_name="tenant_abcdefghjkmn",
+            query=query,
+            calls=3,
+            total_ms=6.0,
+            mean_ms=2.0,
+            min_ms=1.0,
+            max_ms=3.0,
+            rows=9,
+            share=0.5,
+            blocks_hit=0,
+            blocks_read=0,
+            temp_bytes=0,
+            wal_bytes=0,
+        ),
+        Insights(**compared),
+    )
+
+
+@pytest.mark.parametrize("may_read", [True, False])
+def test_a_statement_opens_to_its_text_and_what_to_do_with_it(may_read: bool) -> None:
+    text = f"SELECT '{ODD}' " + "x" * 900
+    hour = Period(NOW, 4, 0.1, 1.5, incomplete=True)
+    found = Statements([statement(text, now=hour), statement("TABLE t")], NOW, None, recorded=True)
+    page = rendered(
+        "database_queries.html", found=found, sort="total_ms", search="", may_read=may_read
+    )
+    texts = re.findall(r'<textarea id="(statement-\d)"[^>]*>\n([^<]*)</textarea>', page)
+    assert [(name, html.unescape(each)) for name, each in texts] == [
+        ("statement-1", text),
+        ("statement-2", "TABLE t"),
+    ]
+    assert page.count('data-copy="statement-') == 2
+    assert page.count("1.50 ms on average, 4 calls; some may be missing") == 1
+    assert page.count("An hour before") == 1  # nothing was measured of the other one
+    assert [page.count(f">{each}</button>") for each in ("Explain", "Open as SQL")] == (
+        [2, 2] if may_read else [0, 0]
+    )
+    assert "<b>" not in page
 
 
 def move_page(preview: Preview | None, **values: Any) -> str:
@@ -925,10 +1066,13 @@ def test_rows_that_were_lost_are_shown_as_they_are() -> None:
     assert "<b>" not in page.replace("<b>Those", "").replace("<b>All 2 that", "")
     assert page.count('type="checkbox"') == 2  # added rows stay, and those that are back
     assert page.count(">is back<") == 1
+    assert '<input type="radio" name="which" value="all" checked>' in page
     assert "2 are not what was compared any more" in page
     assert "?after=3" in page
     reads = rendered("database_comparison.html", **values | {"may_bring_back": False})
     assert "checkbox" not in reads
+    nothing = replace(compared, counts={**compared.counts, "deleted": 0, "changed": 0})
+    assert "radio" not in rendered("database_comparison.html", **values | {"compared": nothing})
     blocked = replace(compared, blocked="It has no primary key.")
     assert "checkbox" not in rendered("database_comparison.html", **values | {"compared": blocked})
 
@@ -1210,6 +1354,7 @@ def test_no_command_names_a_database_by_its_title(path: Path) -> None:
         if "commands(" in line or "tenantry db" in line:
             said = line.partition("commands(")[2] or line.partition("tenantry db")[2]
             assert "title_of" not in said.partition("</code>")[0]
+            assert "label_of" not in said.partition("</code>")[0]
 
 
 def queried(needed: Dependant) -> Iterator[Any]:

@@ -20,6 +20,23 @@ from tenantry.pg.catalog import MANAGED, DatabaseState, RoleState
 from tenantry.services.databases import plan
 
 
+@pytest.mark.parametrize(
+    ("friendly", "changes", "expected"),
+    [
+        ("shop", {"name": "store"}, "store"),  # it only repeated the name
+        ("The shop", {"name": "store"}, None),
+        ("shop", {"name": "store", "friendly_name": "shop"}, "shop"),
+        ("shop", {"environment": "staging"}, None),
+        (None, {"name": "store"}, None),
+    ],
+)
+def test_a_friendly_name_that_repeats_the_name_follows_it(
+    friendly: str | None, changes: dict[str, object], expected: str | None
+) -> None:
+    found = plan.labelled(database_row(name="shop", friendly_name=friendly), changes)
+    assert found == changes | ({} if expected is None else {"friendly_name": expected})
+
+
 @dataclass
 class Model:
     """The rows, and what there is; ``apply`` does what the service's actions do."""

@@ -33,6 +33,31 @@ def test_only_what_was_typed_is_changed() -> None:
     assert changed({}, sent({}, "2")) == {"id": "2"}
 
 
+FLAGS = Table("a", "t", Shape({"id": Column("integer"), "on": Column("boolean")}, ("id",)))
+
+
+@pytest.mark.parametrize(
+    ("before", "how", "expected"),
+    [
+        ("true", "false", {"on": "false"}),
+        ("true", "true", {}),
+        ("true", "null", {"on": None}),
+        (None, "null", {}),
+        (None, "true", {"on": "true"}),
+        ("true", "ja", {}),
+        ("true", "default", {}),
+    ],
+)
+def test_a_boolean_is_chosen(before: str | None, how: str, expected: dict[str, str | None]) -> None:
+    row: dict[str, str | None] = {"id": "1", "on": before}
+    columns = row_changes._named(FLAGS, ["id", "on"])
+    form = {"columns": columns, "value:0": "1", "how:1": how}
+    assert changed(row, form, FLAGS) == expected
+    is_default = how in {"default", "ja"}
+    new = {"null": None}.get(how, how)
+    assert changed({}, form, FLAGS) == {"id": "1"} | ({} if is_default else {"on": new})
+
+
 @pytest.mark.parametrize(
     "columns",
     [

@@ -3283,8 +3283,8 @@ export interface ClustersOperations {
 }
 
 export interface CustomersOperations {
-  /** List customers, newest first. */
-  list(query?: { email?: string; limit?: number }): AsyncGenerator<Customer>;
+  /** List customers, newest first. ``search`` matches a part of their addresses, in any case. */
+  list(query?: { email?: string; search?: string; limit?: number }): AsyncGenerator<Customer>;
   /** Return one customer. */
   show(identifier: string): Promise<Customer>;
   /** Give a customer another pricing plan; what it has stays as it is. */

@@ -61,12 +61,15 @@ async def index(
     email: Annotated[
         Storable | None, Query(max_length=320, description="Only the one of this address.")
     ] = None,
+    search: Annotated[
+        Storable | None, Query(max_length=320, description="Only those with this text.")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """List customers, newest first."""
+    """List customers, newest first. ``search`` matches a part of their addresses, in any case."""
     page = await platform.customers.page(
-        principal, email=email and email.lower(), cursor=cursor, limit=limit
+        principal, email=email and email.lower(), search=search, cursor=cursor, limit=limit
     )
     return answers.listing([_customer(row) for row in page.rows], next_cursor=page.next_cursor)
 

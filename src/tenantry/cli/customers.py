@@ -63,6 +63,9 @@ def send(request: Callable[[Row], Row], wanted: Mapping[str, object], *, new: bo
 
 @app.command("list")
 def list_customers(
+    search: Annotated[
+        str | None, typer.Option(help="Only those with this text in the address.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
     as_json: Json = False,
@@ -71,14 +74,14 @@ def list_customers(
 
     Example:
 
-        tenantry customer list
+        tenantry customer list --search example.com
     """
     with connect() as api:
-        page = api.rows("/api/customers", limit=None if everything else limit)
+        page = api.rows("/api/customers", limit=None if everything else limit, search=search)
     output.listing(
         page,
         _COLUMNS,
-        empty="There is no customer.",
+        empty="There is no such customer." if search else "There is no customer.",
         in_json=as_json,
         first="newest",
         spare=("ID", "AGE"),

@@ -27,13 +27,17 @@ _COLUMNS: dict[str, output.Cell] = {
 }
 
 
+_FRIENDLY = "FRIENDLY NAME"  # beside names, where one is not merely the name
+_NAMES: dict[str, output.Cell] = {"NAME": title, _FRIENDLY: "friendly_name"}
+
+
 def last_used(row: Row) -> str:
     """Return how long ago clients used a database, as far as it was watched."""
     if row["last_active_at"] is not None:
         return f"{distance(row['last_active_at'])} ago"
     if row["watched_since"] is None:
         return "unknown"
-    return f"not in {distance(row['watched_since'])}"
+    return f"no use seen in {distance(row['watched_since'])}"
 
 
 _WIDE: dict[str, output.Cell] = {
@@ -108,11 +112,14 @@ def list_databases(
 
 def show_list(page: Page, *, as_json: bool, wide: bool = False, filtered: bool = False) -> None:
     """Print a page of databases, and whether there are more."""
+    columns = _COLUMNS | _WIDE if wide else _COLUMNS
+    if any(row["name"] and row["friendly_name"] not in {None, row["name"]} for row in page.rows):
+        columns = {**_NAMES, **columns}
     none = "There is no database yet. `tenantry db create --name …` makes one."
     output.listing(
         page,
-        _COLUMNS | _WIDE if wide else _COLUMNS,
+        columns,
         empty="There is no such database: `tenantry db list` lists all." if filtered else none,
-        spare=("PLAN", "MAX", "AGE", "KIND"),
+        spare=("PLAN", "MAX", _FRIENDLY, "AGE", "KIND"),
         in_json=as_json,
     )

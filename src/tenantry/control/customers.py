@@ -96,16 +96,22 @@ async def _similar(tx: Tx, email: str) -> list[str]:
 _SELECT = "SELECT id, email, plan, created_at FROM customers "
 
 
-async def page(tx: Tx, *, email: str | None, after: Key, limit: int) -> list[CustomerRow]:
-    """Return up to ``limit`` customers, newest first, starting after ``after``."""
+async def page(
+    tx: Tx, *, email: str | None, search: str | None, after: Key, limit: int
+) -> list[CustomerRow]:
+    """Return up to ``limit`` customers, newest first, starting after ``after``.
+
+    With ``search`` those whose address has this text, in any case.
+    """
     async with tx.cursor(row_factory=class_row(CustomerRow)) as cursor:
         await cursor.execute(
             _SELECT
             + """
             WHERE (created_at, id) < (%s, %s) AND (%s::text IS NULL OR email = %s)
+              AND (%s::text IS NULL OR strpos(lower(email), lower(%s)) > 0)
             ORDER BY created_at DESC, id DESC LIMIT %s
             """,
-            (*after, email, email, limit),
+            (*after, email, email, search, search, limit),
         )
         return await cursor.fetchall()
 

@@ -130,7 +130,8 @@ class AlertWatch:
             Condition("reconciliation", "databases", text) for text in reconciling.alerts(failing)
         ]
         if missing:
-            text = f"{missing} databases are missing: see missing_since in GET /api/databases."
+            said = "1 database is" if missing == 1 else f"{missing} databases are"
+            text = f"{said} missing: see missing_since in GET /api/databases."
             found.append(Condition("missing", "databases", text, "critical"))
         return found
 

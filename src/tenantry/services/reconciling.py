@@ -86,4 +86,5 @@ def alerts(failing: Sequence[FailingRow]) -> list[str]:
         return []
     shown = "; ".join(f"{each.database_name}: {each.detail}" for each in failing[:_MOST_SHOWN])
     more = f"; and {len(failing) - _MOST_SHOWN} more" if len(failing) > _MOST_SHOWN else ""
-    return [f"Reconciliation fails for {len(failing)} databases: {shown}{more}."]
+    count = "1 database" if len(failing) == 1 else f"{len(failing)} databases"
+    return [f"Reconciliation fails for {count}: {shown}{more}."]

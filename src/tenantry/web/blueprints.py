@@ -1,7 +1,7 @@
 """Blueprints: the catalogue, and that of one database."""
 
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Request, Response
 
@@ -14,6 +14,7 @@ from tenantry.services.blueprints.model import (
     Started,
 )
 from tenantry.services.bodies.blueprints import ApplyBlueprint
+from tenantry.services.platform import Platform
 from tenantry.services.requests.service import Caller
 from tenantry.web import pages
 from tenantry.web.database_pages import Attempt, attempt, page_of
@@ -36,6 +37,16 @@ Writer = Annotated[Caller, calling("databases:write")]
 Name = Annotated[str, Path(min_length=1, max_length=100)]
 
 _PATH = "/databases/{database_id}/blueprint"
+
+
+async def offered(platform: Platform) -> dict[str, Any]:
+    """Return what a form has for a choice: blueprints, and those that have seeds, by name."""
+    blueprints = await platform.blueprints.every()
+    seeds: dict[str, list[str]] = {}
+    for blueprint in blueprints:
+        for name in blueprint.seeds:
+            seeds.setdefault(name, []).append(blueprint.name)
+    return {"blueprints": blueprints, "seeds": seeds}
 
 
 @router.get("/blueprints")
@@ -96,7 +107,7 @@ async def _page(
         standing=standing if compared is None else compared.standing,
         compared=compared,
         problem=tried.problem,
-        blueprints=await platform.blueprints.every(),
+        **await offered(platform),
     )
 
 

@@ -30,19 +30,23 @@ async def index(
     request: Request,
     platform: CurrentPlatform,
     caller: Administrator,
-    email: Annotated[Storable, Query(max_length=320)] = "",
+    search: Annotated[Storable, Query(max_length=320)] = "",
     cursor: Cursor = None,
 ) -> Response:
     """Show the customers, newest first, with how much of each kind they have."""
     page = await platform.customers.page(
-        caller.principal, email=email.strip().lower() or None, cursor=cursor, limit=_A_PAGE
+        caller.principal,
+        email=None,
+        search=search.strip() or None,
+        cursor=cursor,
+        limit=_A_PAGE,
     )
     return pages.render(
         request,
         "customers.html",
         customers=page.rows,
         plans=[each.name for each in await platform.pricing_plans.every(caller.actor)],
-        email=email,
+        search=search,
         following=pages.following(request, page.next_cursor),
     )
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Request, Response
 
 from tenantry.base.errors import NotFound
+from tenantry.base.secrets import Secret
 from tenantry.services.bodies.data_api import CreateToken, PutDataApi, RotateDataApi
 from tenantry.services.data_api.model import DataApi, OpenedDataApi
 from tenantry.services.platform import Platform
@@ -137,13 +138,18 @@ async def rotate(
     return _keys(request, opened, "The keys were replaced")
 
 
-def _keys(request: Request, opened: OpenedDataApi, heading: str) -> Response:
+def keys_of(opened: OpenedDataApi) -> dict[str, Secret]:
+    """Return the keys of a data API, and the secret that signs them, by what they are called."""
     shown = {_TITLES[role]: key for role, key in opened.keys().items()}
     if opened.jwt_secret is not None:
         shown["Secret that signs tokens"] = opened.jwt_secret
+    return shown
+
+
+def _keys(request: Request, opened: OpenedDataApi, heading: str) -> Response:
     return pages.shown_once(
         request,
-        shown,
+        keys_of(opened),
         heading=heading,
         note="The key for your servers passes row-level security: keep it and the secret private.",
         onward=f"/databases/{opened.api.database.id}/data-api",

@@ -65,6 +65,7 @@ async def queries(
         problem=tried.problem,
         sort=sort,
         search=search,
+        may_read=caller.principal.may("data:read"),
     )
 
 

@@ -78,7 +78,6 @@ _SCOPES = {
     "/import": "databases:write",
 }
 _SHOWN = 5
-_GIB = 2**30
 
 
 async def page_of(
@@ -269,16 +268,18 @@ async def settings(
     request: Request, platform: CurrentPlatform, caller: Reader, database_id: DatabaseId
 ) -> Response:
     """Show what a database is and its limits, which can be changed, and how to delete it."""
+    row = await platform.databases.show(caller.actor, database_id)
     async with platform.store.transaction(caller.actor) as tx:
-        offered = await plans.every(tx)
+        offered = {each.name: each for each in await plans.every(tx)}
     return await page_of(
         request,
         platform,
         caller,
-        database_id,
+        row,
         "database_settings.html",
         tab="/settings",
-        plans=[each.name for each in offered],
+        plans=list(offered),
+        granted=offered[row.plan],
     )
 
 
@@ -290,21 +291,32 @@ async def change_settings(
     database_id: DatabaseId,
     form: CurrentForm,
 ) -> Response:
-    """Change what was changed in the form; limits that are given become the database's own."""
+    """Change what was changed in the form; a limit that is emptied is the plan's again."""
     changed: Form = {
         name: form[name]
-        for name in ("name", "environment", "plan")
+        for name in ("name", "friendly_name", "environment", "plan")
         if name in form and is_changed(form, name)
     }
-    disk, connections = number(form, "disk_gib"), number(form, "max_connections")
-    own = {
-        "disk_quota_bytes": None if disk is None else disk * _GIB,
-        "max_connections": connections,
-    }
-    given = {name: value for name, value in own.items() if value is not None}
-    body = read(UpdateDatabase, changed, **given)
+    if "name" in form and "friendly_name" not in form and is_changed(form, "friendly_name"):
+        changed["friendly_name"] = form["name"]
+    limits: dict[str, int | None] = {}
+    if is_changed(form, "disk_gib"):
+        limits["disk_quota_bytes"] = _bytes(form, "disk_gib")
+    if is_changed(form, "max_connections"):
+        limits["max_connections"] = number(form, "max_connections")
+    body = read(UpdateDatabase, changed, **limits)
     await once(lambda: platform.provisioning.update(caller, database_id, body.changes()))
     return pages.go(request, f"/databases/{database_id}/settings?done=updated")
+
+
+def _bytes(form: Form, field: str) -> int | None:
+    """Return a size that is given in GiB; None if none is. Raises InvalidInput."""
+    if field not in form:
+        return None
+    try:
+        return round(float(form[field]) * words.GIB)
+    except (ValueError, OverflowError):  # NaN, and infinity
+        raise InvalidInput.of(field, "must be a number") from None
 
 
 @router.get("/databases/{database_id}/delete")

@@ -255,9 +255,12 @@ async def bring_back(
     """Bring the chosen rows back, or all that were lost."""
     await caller.require("databases:write")
     places = [int(each) for each in chosen(form, "place") if each.isdecimal()]
-    if not places and form.get("which") != "all":
+    every = form.get("which") == "all"
+    if not places and not every:
         raise InvalidInput.of("places", "choose a row, or bring all of them back")
-    wanted = None if form.get("which") == "all" else places
+    if places and every:  # without scripts nothing takes one of them back
+        raise InvalidInput.of("places", "are ticked, and all rows are chosen: take back one of it")
+    wanted = None if every else places
     body = read(BringBack, {}, kinds=[*LOST], places=wanted)
     done = await platform.lost_rows.bring_back(
         caller,

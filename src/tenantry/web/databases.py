@@ -1,6 +1,8 @@
 """The list of databases, and a new one."""
 
 import datetime as dt
+import uuid
+from collections.abc import Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -9,11 +11,16 @@ from fastapi import Query, Request, Response
 from tenantry.base.errors import InvalidInput
 from tenantry.control import alerts
 from tenantry.control.attributes import Environment
-from tenantry.control.database_lists import Filter
+from tenantry.control.database_lists import Filter, Order
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.operations import OperationRow
 from tenantry.services.bodies.databases import CreateDatabase
 from tenantry.services.bodies.fields import Storable
+from tenantry.services.platform import Platform
+from tenantry.services.provisioning.model import Provisioned
 from tenantry.services.requests.service import Caller
-from tenantry.web import pages, strings, words
+from tenantry.web import blueprints, messages, pages, strings, words
+from tenantry.web.database_data_api import keys_of
 from tenantry.web.routing import (
     CurrentForm,
     CurrentPlatform,
@@ -31,7 +38,15 @@ Writer = Annotated[Caller, calling("databases:write")]
 
 _A_PAGE, _MOST_ROWS = 50, 500
 _LONGEST_SEARCH = 200
+_SORTS: dict[Order | Literal[""], str] = {
+    "": "newest first",
+    "size": "largest first",
+    "cpu": "most CPU first",
+    "used": "used last first",
+    "unused": "unused longest first",
+}
 _OF_INSTANCES = {"version", "cpus", "memory_mb", "auto_suspend_seconds"}
+_OF_SHARED = {"blueprint", "seeds"}
 
 
 @router.get("/databases")
@@ -42,6 +57,7 @@ async def index(
     search: Annotated[Storable, Query(max_length=_LONGEST_SEARCH)] = "",
     environment: Environment | Literal[""] = "",
     status: Literal["", "active", "branching", "deleting"] = "",
+    sort: Order | Literal[""] = "",
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=_MOST_ROWS)] = _A_PAGE,
 ) -> Response:
@@ -52,10 +68,9 @@ async def index(
     wanted = Filter(
         search=filters["search"] or None, environment=environment or None, status=status or None
     )
-    page = await platform.databases.page(caller.actor, wanted, cursor=cursor, limit=limit)
-    following = None
-    if page.next_cursor is not None:
-        following = f"/databases?{urlencode(chosen | size | {'cursor': page.next_cursor})}"
+    page, more = await _page(platform, caller, wanted, sort, cursor, limit)
+    in_order = chosen | ({"sort": sort} if sort else {})
+    following = f"/databases?{urlencode(in_order | size | more)}" if more else None
     template, attention = "_database_rows.html", None
     if request.headers.get("hx-target") != "list":
         template = "databases.html"
@@ -68,15 +83,48 @@ async def index(
         request,
         template,
         attention=attention,
-        rows=page.rows,
+        is_critical=is_critical,
+        rows=page,
+        processors=await _processors(platform, caller, page) if sort == "cpu" else None,
         filters=filters,
+        sort=sort,
+        sorts=_SORTS,
+        sorted_by=lambda order: f"/databases?{urlencode(chosen | {'sort': order})}",
         here=pages.here(request),
         is_filtered=bool(chosen),
         is_first=cursor is None,
-        first=f"/databases?{urlencode(chosen | size)}",
+        first=f"/databases?{urlencode(in_order | size)}",
         following=following,
         may_write=caller.principal.may("databases:write"),
     )
+
+
+async def _page(
+    platform: Platform,
+    caller: Caller,
+    wanted: Filter,
+    sort: Order | Literal[""],
+    cursor: str | None,
+    limit: int,
+) -> tuple[Sequence[DatabaseRow], dict[str, str]]:
+    """Return rows, and what the address of those that follow has; nothing if there are none."""
+    if not sort:
+        page = await platform.databases.page(caller.actor, wanted, cursor=cursor, limit=limit)
+        return page.rows, {"cursor": page.next_cursor} if page.next_cursor else {}
+    # In an order that changes all the time a page has no next one: it grows.
+    found = await platform.databases.first(caller.actor, wanted, sort, limit=limit + 1)
+    more = {"limit": str(_MOST_ROWS)} if len(found) > limit < _MOST_ROWS else {}
+    return found[:limit], more
+
+
+async def _processors(
+    platform: Platform, caller: Caller, rows: Sequence[DatabaseRow]
+) -> dict[uuid.UUID, float | None]:
+    """Return how much of a processor each database takes, in percent, as far as it is known."""
+    found = await platform.samples.activity(
+        caller.actor, [row.id for row in rows], order="cpu", limit=len(rows)
+    )
+    return {each.database_id: each.cpu_percent for each in found}
 
 
 @router.get("/databases/new")
@@ -88,6 +136,7 @@ async def new(request: Request, platform: CurrentPlatform, caller: Writer) -> Re
         plans=await platform.pricing_plans.every(caller.actor),
         choices=platform.instances.choices(),
         names_owner=caller.actor.customer_id is None,
+        **await blueprints.offered(platform),
     )
 
 
@@ -98,12 +147,16 @@ async def create(
     """Create a database, and show its strings with the password, this once."""
     if "name" not in form:
         raise InvalidInput.of("name", "must not be empty")
-    if form.get("kind") != "dedicated":  # they were filled in before it was chosen, and are hidden
-        form = {name: value for name, value in form.items() if name not in _OF_INSTANCES}
+    # What was filled in before the other kind was chosen is hidden.
+    hidden = _OF_SHARED if form.get("kind") == "dedicated" else _OF_INSTANCES
+    form = {name: value for name, value in form.items() if name not in hidden}
     body = read(CreateDatabase, form, new_customer=form.get("new_customer") == "yes")
     made = await once(lambda: platform.provisioning.create(caller, body.wanted(), body.contents()))
     row, password = made.opened.row, made.opened.password.reveal()
     heading, note, onward = f"{body.name} is ready", None, f"/databases/{row.id}"
+    if made.operation is not None and not row.is_instance:
+        note = _note_of_blueprint(made.operation)
+        onward += "" if made.operation.status == "succeeded" else "/operations"
     if row.is_instance:
         heading, onward = f"{row.container_name} is being created", f"{onward}/instance"
         note = _note_of_instance(enforced=platform.instances.limits_are_enforced(row.driver))
@@ -116,7 +169,25 @@ async def create(
         password=password,
         note=note,
         onward=onward,
+        more=_more_of_blueprint(made),
     )
+
+
+def _more_of_blueprint(made: Provisioned) -> dict[str, str]:
+    """Return what else is shown this once, by label: passwords of roles, keys of the data API."""
+    shown = {f"Password of {each.role.row.name}": each.password for each in made.roles}
+    if made.data_api is not None:
+        shown |= keys_of(made.data_api)
+    return {label: secret.reveal() for label, secret in shown.items()}
+
+
+def _note_of_blueprint(operation: OperationRow) -> str:
+    if operation.status == "succeeded":
+        return "It has the blueprint's schema."
+    if operation.status == "failed":
+        why = messages.plain(words.operation_state(operation).detail)
+        return f"Its blueprint could not be applied. {why}"
+    return "Its blueprint is still being applied: its operations have the progress."
 
 
 def _note_of_instance(*, enforced: bool) -> str:

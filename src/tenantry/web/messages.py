@@ -28,6 +28,7 @@ LABELS = {
     "errors": "Errors",
     "exclude_tables": "Tables to leave out",
     "expires_at": "Ends (UTC)",
+    "friendly_name": "Title",
     "from": "Connection string",
     "hours": "Valid for hours",
     "instance_cpus": "Processors of an instance",

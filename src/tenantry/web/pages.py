@@ -119,6 +119,8 @@ _templates.filters |= {
     "duration": words.duration,
     "ms": words.milliseconds,
     "title_of": words.title,
+    "label_of": words.label,
+    "gib": words.gibibytes,
     "argument": words.argument,
     "quoted": shlex.quote,
     "shell": words.within_quotes,

@@ -216,6 +216,7 @@ def _values(table: Table, before: _Row, form: Form, *, is_new: bool) -> dict[str
     """Return the values that differ from those before; of a new row, those that are not defaults.
 
     A text that was typed counts, whatever else is chosen beside it. Its lines end as those before.
+    A boolean is only chosen.
     Raises Conflict if the columns are no longer those of the form.
     """
     found: dict[str, Any] = {}
@@ -227,11 +228,16 @@ def _values(table: Table, before: _Row, form: Form, *, is_new: bool) -> dict[str
             hint="Load the form again.",
         )
     for number, name in enumerate(fields):
+        old = before.get(name)
+        how = form.get(f"how:{number}", "value")
+        is_boolean = table.shape.columns[name].type == "boolean"
+        if is_boolean and how in {"true", "false"} and how != old:
+            found[name] = how
+        elif is_boolean and how == "null" and (is_new or old is not None):
+            found[name] = None
         if f"value:{number}" not in form:
             continue
         text = _with_lf(form[f"value:{number}"])
-        old = before.get(name)
-        how = form.get(f"how:{number}", "value")
         if text != _with_lf(old or ""):
             found[name] = _with_crlf(text) if "\r" in (old or "") else text
         elif how == "null" and (is_new or old is not None):

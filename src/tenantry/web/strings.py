@@ -1,6 +1,6 @@
 """Connection strings as a dialog offers them: by client and by endpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import Request, Response
@@ -45,10 +45,12 @@ def dialog(
     password: str | None,
     note: str | None = None,
     onward: str | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> Response:
     """Show strings, and the password in them if it is known: it is, only now.
 
-    ``note`` is what else there is to say. Then it leads ``onward``: to the database by default.
+    ``note`` is what else there is to say, and ``more`` are further secrets, by what they are.
+    Then it leads ``onward``: to the database by default.
     """
     path = f"/databases/{database.id}"
     return pages.dialog(
@@ -57,6 +59,7 @@ def dialog(
         heading=heading,
         password=password,
         note=note,
+        more=more or {},
         offered=offered,
         path=path,
         onward=onward or path,

@@ -20,6 +20,7 @@ from tenantry.services.tenant_migrations.model import FleetSummary
 Tone = Literal["ok", "info", "warn", "bad", "off"]
 
 UNKNOWN = "\N{EN DASH}"
+GIB = 2**30
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _SOON = 2  # of a unit: below it, the smaller unit is used
 _FLEET = "fleet.migrate"
@@ -281,7 +282,12 @@ def last_used(row: DatabaseRow, now: dt.datetime) -> str:
         return ago(row.last_active_at, now)
     if row.watched_since is None:
         return "unknown"
-    return f"not in {duration((now - row.watched_since).total_seconds())}"
+    return f"no use seen in {duration((now - row.watched_since).total_seconds())}"
+
+
+def gibibytes(size: int) -> str:
+    """Return a size in GiB, as a field for a number has it."""
+    return f"{size / GIB:.6g}"
 
 
 def milliseconds(value: float) -> str:
@@ -304,7 +310,7 @@ def percent(share: float | None) -> str:
 
 
 def title(row: DatabaseRow) -> str:
-    """Return what a database is called."""
+    """Return what a database is called where it has to be unmistakable, as before it is deleted."""
     return row.name or row.friendly_name or row.database_name
 
 
@@ -319,6 +325,11 @@ def sees(row: UserRow) -> str:
         if number
         else (f"They see nothing yet: {row.customer_email} has no database.")
     )
+
+
+def label(row: DatabaseRow) -> str:
+    """Return what people call a database: its friendly name, which others may have, too."""
+    return row.friendly_name or title(row)
 
 
 def argument(row: DatabaseRow) -> str:

@@ -787,15 +787,18 @@ class Customers(_Group):
         self,
         *,
         email: str | None = None,
+        search: str | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[models.Customer]:
-        """List customers, newest first."""
+        """List customers, newest first. ``search`` matches a part of their addresses, in any
+        case.
+        """
         return self._sender.pages(
             lambda cursor: Request(
                 "GET",
                 "/api/customers",
                 repeatable=True,
-                query={"email": email, "limit": limit, "cursor": cursor},
+                query={"email": email, "search": search, "limit": limit, "cursor": cursor},
             )
         )
 

@@ -50,13 +50,24 @@ class Customers:
         self._store = store
 
     async def page(
-        self, principal: Principal, *, email: str | None, cursor: str | None, limit: int
+        self,
+        principal: Principal,
+        *,
+        email: str | None,
+        search: str | None,
+        cursor: str | None,
+        limit: int,
     ) -> Page[Customer]:
-        """Return customers, newest first; with ``email`` only the one of this address."""
+        """Return customers, newest first; with ``email`` only the one of this address.
+
+        With ``search`` those whose address has this text.
+        """
         _administrators_only(principal)
         after = pages.read_key(cursor)
         async with self._store.transaction(principal.actor) as tx:
-            found = await customers.page(tx, email=email, after=after, limit=limit + 1)
+            found = await customers.page(
+                tx, email=email, search=search, after=after, limit=limit + 1
+            )
             counted = await _counted(tx, found)
         return pages.cut(counted, limit, lambda each: (each.row.created_at, each.row.id))
 

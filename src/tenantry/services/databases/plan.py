@@ -18,6 +18,17 @@ from tenantry.pg import names
 from tenantry.pg.catalog import DatabaseState, RoleState
 
 
+def labelled(row: DatabaseRow, changes: Mapping[str, object]) -> dict[str, object]:
+    """Return changes of attributes, with a friendly name that only repeats the name following it.
+
+    A database that is created without a friendly name has its name as one.
+    """
+    follows = row.name is not None and row.friendly_name == row.name
+    if "name" not in changes or "friendly_name" in changes or not follows:
+        return dict(changes)
+    return {**changes, "friendly_name": changes["name"]}
+
+
 @dataclass(frozen=True, slots=True)
 class Prepare:
     """Finish creating a database that has no owner yet, or create it again."""

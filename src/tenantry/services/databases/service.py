@@ -31,7 +31,7 @@ from tenantry.control import (
 from tenantry.control import clusters as cluster_rows
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
-from tenantry.control.database_lists import Filter
+from tenantry.control.database_lists import Filter, Order
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.pages import Page
@@ -202,6 +202,15 @@ class Databases:
                 await customers.require(tx, wanted.owner, field="owner")
         return pages.cut(found, limit, lambda row: (row.created_at, row.id))
 
+    async def first(
+        self, actor: Actor, wanted: Filter, order: Order, *, limit: int
+    ) -> list[DatabaseRow]:
+        """Return the first databases in an order, as by size or by the CPU time they take."""
+        async with self._store.transaction(actor) as tx:
+            return await database_lists.first(
+                tx, wanted, order, customer_id=actor.customer_id, limit=limit
+            )
+
     async def show(self, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
         """Return one database. Raises NotFound, also for another customer's."""
         async with self._store.transaction(actor) as tx:
@@ -217,7 +226,8 @@ class Databases:
         for field in changes.attributes.keys() & {"auto_suspend_seconds", "auto_suspend_direct"}:
             if not row.is_instance:
                 raise InvalidInput.of(field, "is of instances, and this has none")
-        await rows.update(tx, row.id, row.changed(changes.attributes), limits=changes.limits)
+        wanted = plan.labelled(row, changes.attributes)
+        await rows.update(tx, row.id, row.changed(wanted), limits=changes.limits)
         if changes.owner_email not in {None, row.owner_email}:
             await self._give(tx, actor, row.id, changes)
         after = await self._locked(tx, row.id)

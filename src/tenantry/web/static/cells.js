@@ -3,8 +3,9 @@ const grid = find("table[data-cells]");
 let editing = null; // { row, form, names of its fields, what its cells had before }
 
 const nameOf = (cell) => grid.tHead.rows[0].cells[cell.cellIndex].dataset.name;
-const fieldIn = (cell) => find("textarea", cell);
-const isTyped = () => [...editing.before.keys()].some((cell) => fieldIn(cell).value !== fieldIn(cell).defaultValue);
+const fieldIn = (cell) => find("textarea, select", cell);
+const isChanged = (field) => (field.options ? [...field.options].some((each) => each.selected !== each.defaultSelected) : field.value !== field.defaultValue);
+const isTyped = () => [...editing.before.keys()].some((cell) => isChanged(fieldIn(cell)));
 
 function stop() {
   for (const [cell, nodes] of editing.before) cell.replaceChildren(...nodes);
@@ -40,7 +41,8 @@ async function edit(cell) {
   }
   if (!editing) await begin(row);
   if (!editing) return;
-  const field = fieldIn(cell) ?? editing.form.elements[`value:${editing.names.indexOf(nameOf(cell))}`];
+  const number = editing.names.indexOf(nameOf(cell));
+  const field = fieldIn(cell) ?? editing.form.elements[`value:${number}`] ?? editing.form.elements[`how:${number}`]; // the one of a boolean
   if (!field) return say("SQL alone changes this value.");
   if (!editing.before.has(cell)) {
     editing.before.set(cell, [...cell.childNodes]);
@@ -48,7 +50,7 @@ async function edit(cell) {
     field.setAttribute("aria-label", nameOf(cell));
     cell.replaceChildren(field);
   }
-  field.select();
+  field.select?.();
   field.focus();
 }
 

@@ -156,6 +156,15 @@ document.addEventListener("input", (event) => {
   find("[data-preview]", form)?.remove();
 });
 
+// ── rows to bring back: all of them, or those that are ticked ──
+
+document.addEventListener("change", ({ target }) => {
+  const places = target.form?.querySelectorAll("input[name^='place:']");
+  if (!places?.length) return;
+  if (target.name === "which" && target.value === "all") for (const each of places) each.checked = false;
+  else if (target.name.startsWith("place:")) target.form.elements.which.value = [...places].some((each) => each.checked) ? "chosen" : "all";
+});
+
 // ── files, sent as they are ──
 
 document.addEventListener("submit", (event) => {

@@ -21,7 +21,7 @@ async function databasesLike(text, signal) {
   const answer = await fetch(`${find(".brand").getAttribute("href")}databases?${query}`, { signal, headers: { "HX-Request": "true", "HX-Target": "list" } });
   if (!answer.ok) return []; // not permitted, or nobody is signed in any more
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  return [...page.querySelectorAll("tbody th a")].map((link) => ({ label: link.textContent, path: link.getAttribute("href"), kind: "database" }));
+  return [...page.querySelectorAll("tbody th a")].map((link) => ({ label: link.textContent, path: link.getAttribute("href"), kind: find("[data-named]", link.parentElement)?.textContent ?? "database" }));
 }
 
 function openPalette() {
