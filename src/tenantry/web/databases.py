@@ -83,7 +83,6 @@ async def index(
         request,
         template,
         attention=attention,
-        is_critical=is_critical,
         rows=page,
         processors=await _processors(platform, caller, page) if sort == "cpu" else None,
         filters=filters,
