@@ -124,4 +124,4 @@ def test_a_narrow_terminal_keeps_activity_before_what_is_right_of_it(api: FakeAp
     api.on("GET", SPARKLINES, [spark(*range(24))])
     _, seen = on_a_terminal("db", "list", "--wide", no_color=True, columns=120)
     assert "ACTIVITY" in seen.splitlines()[0]
-    assert "No room for PLAN, MAX, AGE" in seen
+    assert "No room for FRIENDLY NAME, PLAN, MAX, AGE" in seen

@@ -21,7 +21,7 @@ LABEL = re.compile(
     r'(?:<(?:input|select|textarea)[^>]*? name="(?P<after>\w+)")?'
 )
 # Fields that say something else in some form, as the name of an extension does.
-SQL = re.compile(r"\b(?:SELECT|INSERT|UPDATE|I?LIKE)\b|\n")
+SQL = re.compile(r"\b(?:SELECT|INSERT|UPDATE|I?LIKE)\b|\n|\w\.\*")
 OF_THE_POOLER = {"pool_mode", "pool_size", "reserve_pool_size"}  # PgBouncer's own names
 OTHERWISE = {
     "kind",

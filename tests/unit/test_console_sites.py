@@ -181,14 +181,19 @@ ENTRIES = [EntryRow(uuid.UUID(int=7), ip_network("203.0.113.7/32"), "o'<b>ffice"
 
 
 def access_page(site: Site = SITE, **values: object) -> str:
-    usual = {"entries": ENTRIES, "text": "", "address": "192.0.2.1", "reach": Reach("allowlist")}
+    usual = {
+        **{"entries": ENTRIES, "text": "", "address": "192.0.2.1", "refused": True},
+        "reach": Reach("allowlist"),
+    }
     return rendered("site_access.html", tab="/access", **{"site": site, **usual, **values})
 
 
 def test_a_sites_allowlist_has_its_forms_and_commands() -> None:
     page = access_page()
     posted = re.findall(r'action="/sites/[^/]+(/[^"]+)"', page)
-    assert posted == [f"/whitelist/{ENTRIES[0].id}/remove", "/whitelist", "/whitelist/preview"]
+    ways = ["/whitelist", "/whitelist", "/whitelist/preview"]
+    assert posted == [f"/whitelist/{ENTRIES[0].id}/remove", *ways]
+    assert "Allow 192.0.2.1 (this browser)" in page
     assert "<b>ffice" not in page
     assert "machine reach it, too" in page
     found = [line for line in html.unescape(page).splitlines() if line.startswith("<pre>tenantry")]
