@@ -15,6 +15,7 @@ from tenantry.base.secrets import Secret
 from tenantry.base.suggestions import did_you_mean
 from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.services.access.service import Principal
+from tenantry.services.bodies.faults import printable
 from tenantry.services.platform import Platform
 from tenantry.services.requests.model import Call
 from tenantry.services.requests.service import Caller
@@ -23,6 +24,7 @@ _key_header = APIKeyHeader(name="X-API-Key", auto_error=False)
 _bearer = HTTPBearer(auto_error=False)
 _PAGING = frozenset({"cursor", "limit"})  # also of lists that have one page only
 _LONGEST_NAME, _MOST_NAMED = 100, 10  # of unknown parameters, in an error
+_NAMELESS = "query"  # where a parameter has no name
 _TARGETS = ("/api/databases/", "/api/clusters/")
 
 
@@ -102,7 +104,11 @@ def _require_known_parameters(request: Request) -> None:
         taken = sorted(known - _PAGING) or sorted(_PAGING)
         meant = did_you_mean(unknown[0], taken) or f"It takes {', '.join(taken)}."
         fields = tuple(
-            FieldError(name[:_LONGEST_NAME], "is no parameter of this request", "unknown")
+            FieldError(
+                printable(name[:_LONGEST_NAME]) or _NAMELESS,
+                "is no parameter of this request",
+                "unknown",
+            )
             for name in unknown[:_MOST_NAMED]
         )
         raise InvalidInput(f"{fields[0].field}: {fields[0].message}", hint=meant, fields=fields)

@@ -28,7 +28,13 @@ _COLUMNS: dict[str, output.Cell] = {
 
 
 _FRIENDLY = "FRIENDLY NAME"  # beside names, where one is not merely the name
-_NAMES: dict[str, output.Cell] = {"NAME": title, _FRIENDLY: "friendly_name"}
+
+
+def _friendly(row: Row) -> str | None:
+    return row["friendly_name"] if row["friendly_name"] != row["name"] else None
+
+
+_NAMES: dict[str, output.Cell] = {"NAME": title, _FRIENDLY: _friendly}
 
 
 def last_used(row: Row) -> str:
