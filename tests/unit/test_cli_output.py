@@ -63,7 +63,7 @@ NAME         FRIENDLY NAME  ENVIRONMENT  DATABASE             STATUS  PLAN      
 OWNER                AGE
 shop         The shop       production   tenant_bcdfghjkmnpq  active  standard   20  \
 ann@example.com      5 d
-portal-acme  portal-acme    staging      tenant_qpnmkjhgfdcb  active  premium   100  \
+portal-acme  -              staging      tenant_qpnmkjhgfdcb  active  premium   100  \
 it@acme.example.com  3 h
 """,
 }
