@@ -78,6 +78,7 @@ def test_a_new_database_is_reported_in_full(platform: Installation, api: httpx.C
     }
     assert made["connection"] == {
         "host": "localhost",
+        "host_detail": None,
         "port": platform.pg_port,
         "username": user,
         "password": password,
