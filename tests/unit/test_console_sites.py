@@ -182,7 +182,10 @@ ENTRIES = [EntryRow(uuid.UUID(int=7), ip_network("203.0.113.7/32"), "o'<b>ffice"
 
 def access_page(site: Site = SITE, **values: object) -> str:
     usual = {
-        "entries": ENTRIES, "text": "", "address": "192.0.2.1", "refused": True,
+        "entries": ENTRIES,
+        "text": "",
+        "address": "192.0.2.1",
+        "refused": True,
         "reach": Reach("allowlist"),
     }
     return rendered("site_access.html", tab="/access", **{"site": site, **usual, **values})
