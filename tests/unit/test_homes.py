@@ -10,7 +10,7 @@ import pytest
 
 from tenantry.base.errors import MachineError
 from tenantry.cli import entry_point
-from tenantry.host import environment
+from tenantry.host import environment, homes
 
 A, B = Path("/srv/a"), Path("/srv/b")
 
@@ -19,7 +19,7 @@ A, B = Path("/srv/a"), Path("/srv/b")
 def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Sequence[str | Path]]:
     """The programs that were run, on a machine whose user we have made."""
     commands: list[Sequence[str | Path]] = []
-    monkeypatch.setattr(environment, "_HOMES", tmp_path / "etc" / "homes")
+    monkeypatch.setattr(homes, "_HOMES", tmp_path / "etc" / "homes")
     monkeypatch.setattr(environment, "run", commands.append)
     monkeypatch.setattr(pwd, "getpwnam", lambda _: SimpleNamespace(pw_gecos="Tenantry", pw_uid=-1))
     return commands
@@ -29,10 +29,10 @@ def test_it_stays_until_the_last_home_is_gone(
     ran: list[Sequence[str | Path]], tmp_path: Path
 ) -> None:
     for home in (A, B, A):
-        environment.remember_home(home)
-    assert environment.remove_user(A) == "the installation in /srv/b runs as it"
+        homes.remember_home(home)
+    assert homes.remove_user(A) == "the installation in /srv/b runs as it"
     assert ran == []
-    assert environment.remove_user(B) is None
+    assert homes.remove_user(B) is None
     assert ran == [["userdel", "tenantry"]]
     assert not (tmp_path / "etc").exists()
 
@@ -43,9 +43,9 @@ def test_it_stays_while_a_program_runs_as_it(monkeypatch: pytest.MonkeyPatch) ->
         raise MachineError("user tenantry is currently used by process 7")
 
     monkeypatch.setattr(environment, "run", refuse)
-    monkeypatch.setattr(environment, "_REST_SECONDS", 0.0)
-    environment.remember_home(A)
-    assert environment.remove_user(A) == (
+    monkeypatch.setattr(homes, "_REST_SECONDS", 0.0)
+    homes.remember_home(A)
+    assert homes.remove_user(A) == (
         "user tenantry is currently used by process 7; afterwards: sudo userdel tenantry"
     )
 
@@ -59,8 +59,8 @@ def test_it_is_tried_again_while_the_last_programs_end(
             raise MachineError("user tenantry is currently used by process 7")
 
     monkeypatch.setattr(environment, "run", refuse_once)
-    environment.remember_home(A)
-    assert environment.remove_user(A) is None
+    homes.remember_home(A)
+    assert homes.remove_user(A) is None
     assert len(ran) == 2
 
 
@@ -68,8 +68,8 @@ def test_one_that_somebody_else_has_made_stays(
     ran: list[Sequence[str | Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pwd, "getpwnam", lambda _: SimpleNamespace(pw_gecos=""))
-    environment.remember_home(A)
-    assert environment.remove_user(A) == "Tenantry has not made it"
+    homes.remember_home(A)
+    assert homes.remove_user(A) == "Tenantry has not made it"
     assert ran == []
 
 
@@ -80,20 +80,20 @@ def test_root_makes_the_home_in_which_another_user_works(
     given: list[tuple[object, ...]] = []
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "chown", lambda *to: given.append(to))
-    monkeypatch.setattr(environment, "require_reachable", lambda _: None)
+    monkeypatch.setattr(homes, "require_reachable", lambda _: None)
     user = SimpleNamespace(pw_gecos="Tenantry", pw_uid=7, pw_gid=8)
     monkeypatch.setattr(pwd, "getpwnam", lambda _: user)
     home = tmp_path / "new" / "home"
-    assert environment.is_for_root_to_make(home)
-    environment.ensure_home(home)
+    assert homes.is_for_root_to_make(home)
+    homes.ensure_home(home)
     assert given == [(home, 0, 8)]
     assert home.stat().st_mode & 0o7777 == 0o1775
     (home / "clusters").mkdir()
-    assert not environment.is_for_root_to_make(home)  # it is in use
-    environment.ensure_home(home)
+    assert not homes.is_for_root_to_make(home)  # it is in use
+    homes.ensure_home(home)
     assert len(given) == 1
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert not environment.is_for_root_to_make(tmp_path / "other")
+    assert not homes.is_for_root_to_make(tmp_path / "other")
 
 
 def test_it_is_said_which_user_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
