@@ -9,7 +9,6 @@ from tenantry.services.network.plan import Change, Ending
 
 MOST_ENTRIES = 200  # of one list
 _MOST_AUDITED = 10
-SAID: frozenset[str] = frozenset()  # in a whole list no field of an entry is left out
 
 
 @dataclass(frozen=True, slots=True)

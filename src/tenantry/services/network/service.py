@@ -17,17 +17,9 @@ from tenantry.control.store import ControlStore, Tx, as_platform
 from tenantry.control.whitelist import EntryRow, NewEntry
 from tenantry.host import files
 from tenantry.services.databases.service import Databases
-from tenantry.services.network import plan
+from tenantry.services.network import lists, plan
 from tenantry.services.network.endpoints import AllowlistEndpoint, PoolerEndpoint
-from tenantry.services.network.model import (
-    SAID,
-    Added,
-    ListChanged,
-    Preview,
-    Removed,
-    audited,
-    require_bounded,
-)
+from tenantry.services.network.model import Added, Preview, Removed, audited
 from tenantry.services.requests.service import Caller
 
 _RULES_LOCK = 0x72756C65  # "rule": held, as an advisory lock, while the rule files are written
@@ -66,12 +58,10 @@ class Network:
 
         async def work(tx: Tx, _: SecretSource) -> Added:
             row = await self._databases.lock_active(tx, caller.actor, database_id)
-            closes = not await whitelist.entries(tx, row.id)
-            entry_id = await whitelist.put(tx, row.id, entry)
-            found = await self._bounded(tx, row)
+            added = await lists.add(tx, row.id, entry)
             await self._record(tx, caller.actor, "whitelist.add", row, [entry])
             await self.apply(tx)
-            return Added(next(each for each in found if each.id == entry_id), closes)
+            return added
 
         added = await caller.idempotent(Added, work)
         return replace(added, ended_sessions=await self._enforce(caller.actor, database_id))
@@ -88,13 +78,7 @@ class Network:
         sessions = {
             each.name: await each.sessions() for each in self._endpoints() if each.name in own
         }
-        return Preview(
-            changes=plan.changes(there, entries),
-            closes=bool(entries) and not there,
-            opens=bool(there) and not entries,
-            endings=plan.endings(sessions, usernames, entries),
-            version=plan.version(there),
-        )
+        return lists.preview(there, entries, plan.endings(sessions, usernames, entries))
 
     async def replace(
         self,
@@ -111,12 +95,7 @@ class Network:
         """
         async with caller.transaction() as tx:
             row = await self._databases.lock_active(tx, caller.actor, database_id)
-            there = await whitelist.entries(tx, row.id)
-            if version not in {None, plan.version(there)} and plan.changes(there, entries):
-                raise ListChanged
-            kept = [await whitelist.put(tx, row.id, replace(each, unsaid=SAID)) for each in entries]
-            await whitelist.remove_others(tx, row.id, kept)
-            found = await self._bounded(tx, row)
+            found = await lists.replace(tx, row.id, entries, version=version)
             await self._record(tx, caller.actor, "whitelist.replace", row, entries)
             await self.apply(tx)
             tx.after_commit(self.end_foreign_sessions)
@@ -134,11 +113,6 @@ class Network:
             await self.apply(tx)
             opens = not await whitelist.entries(tx, row.id)
         return Removed(entry, opens, await self._enforce(caller.actor, database_id))
-
-    async def _bounded(self, tx: Tx, row: DatabaseRow) -> list[EntryRow]:
-        found = await whitelist.entries(tx, row.id)
-        require_bounded(found)
-        return found
 
     async def _record(
         self, tx: Tx, actor: Actor, action: str, row: DatabaseRow, entries: list[NewEntry]

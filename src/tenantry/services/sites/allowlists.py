@@ -13,16 +13,9 @@ from tenantry.control.audit import Actor
 from tenantry.control.sites import SiteRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.control.whitelist import SITES, EntryRow, NewEntry
-from tenantry.services.network import plan as lists
-from tenantry.services.network.model import (
-    SAID,
-    Added,
-    ListChanged,
-    Preview,
-    Removed,
-    audited,
-    require_bounded,
-)
+from tenantry.services.network import lists
+from tenantry.services.network.model import Added, Preview, Removed, audited
+from tenantry.services.network.plan import endings
 from tenantry.services.requests.service import Caller
 from tenantry.services.sites import plan, redis_client
 from tenantry.services.sites.filtering import SiteFilter
@@ -69,11 +62,9 @@ class SiteAllowlists:
 
         async def work(tx: Tx, _: SecretSource) -> Added:
             row = await _lock(tx, site_id)
-            closes = not await whitelist.entries(tx, row.id, SITES)
-            entry_id = await whitelist.put(tx, row.id, entry, SITES)
-            found = await _bounded(tx, row)
+            added = await lists.add(tx, row.id, entry, SITES)
             await _record(tx, caller.actor, "whitelist.add", row, [entry])
-            return Added(next(each for each in found if each.id == entry_id), closes)
+            return added
 
         added = await caller.idempotent(Added, work)
         return replace(added, ended_sessions=await self._sites.enforce(site_id))
@@ -88,13 +79,7 @@ class SiteAllowlists:
             there = await whitelist.entries(tx, row.id, SITES)
         clients = await self._clients(row)
         names = {each.username for each in clients}
-        return Preview(
-            changes=lists.changes(there, entries),
-            closes=bool(entries) and not there,
-            opens=bool(there) and not entries,
-            endings=lists.endings({"redis": clients}, names, entries),
-            version=lists.version(there),
-        )
+        return lists.preview(there, entries, endings({"redis": clients}, names, entries))
 
     async def _clients(self, row: SiteRow) -> list[_Client]:
         """Return the clients of a site that came over the network; none while it is down."""
@@ -123,15 +108,7 @@ class SiteAllowlists:
         """
         async with caller.transaction() as tx:
             row = await _lock(tx, site_id)
-            there = await whitelist.entries(tx, row.id, SITES)
-            if version not in {None, lists.version(there)} and lists.changes(there, entries):
-                raise ListChanged
-            kept = [
-                await whitelist.put(tx, row.id, replace(each, unsaid=SAID), SITES)
-                for each in entries
-            ]
-            await whitelist.remove_others(tx, row.id, kept, SITES)
-            found = await _bounded(tx, row)
+            found = await lists.replace(tx, row.id, entries, version=version, lists=SITES)
             await _record(tx, caller.actor, "whitelist.replace", row, entries)
         await self._sites.enforce(site_id)
         return found
@@ -201,12 +178,6 @@ def _with_list(row: SiteRow) -> SiteRow:
             hint="Create a site with isolation dedicated, and copy what it needs.",
         )
     return row
-
-
-async def _bounded(tx: Tx, row: SiteRow) -> list[EntryRow]:
-    found = await whitelist.entries(tx, row.id, SITES)
-    require_bounded(found)
-    return found
 
 
 async def _record(
