@@ -2,9 +2,13 @@
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+
+from tenantry.host import files
+from tenantry.services.certificates.plan import Failures
 
 
 class Revocation(BaseModel):
@@ -24,6 +28,32 @@ class Tries(BaseModel):
     error: str | None = None
     wanted: str | None = None  # the source that failed
     revoke: list[Revocation] = []
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Return what is stored in a file; none if there is no such file, or a damaged one."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return cls()
+
+    def write(self, path: Path) -> None:
+        """Store them in a file."""
+        files.write_atomically(path, self.model_dump_json(indent=2))
+
+    def of_source(self, source: str) -> Failures:
+        """Return the failures of the required source; another source's do not count."""
+        return Failures(self.failures, self.failed_at) if self.wanted == source else Failures()
+
+    def failed(self, error: Exception, source: str, now: dt.datetime) -> Self:
+        """Return them with another failure."""
+        update = {
+            "failures": self.failures + 1,
+            "failed_at": now,
+            "error": str(error),
+            "wanted": source,
+        }
+        return self.model_copy(update=update)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from typing import Literal
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from pydantic import ValidationError
 
 from tenantry.base.errors import Conflict, MachineError, Unavailable
 from tenantry.base.events import CertificateInstalled, CertificateRevoked, emit
@@ -23,7 +22,7 @@ from tenantry.base.settings import Settings
 from tenantry.host import certificates, files, packages
 from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate
 from tenantry.services.certificates import plan
-from tenantry.services.certificates.authorities import acme_authority
+from tenantry.services.certificates.authorities import acme_authority, in_place
 from tenantry.services.certificates.model import CertificateStatus, Revocation, TlsEndpoint, Tries
 from tenantry.services.certificates.plan import Failures, InPlace, Keep, Obtain, Wait, Wanted
 from tenantry.services.certificates.servers import Servers, shows
@@ -58,7 +57,7 @@ class Certificates:
         held, tries, now = self._held(), self._tries(), _now()
         if held is None:
             raise Conflict("There is no certificate yet.", hint="Run ./tenantry up.")
-        in_place = self._in_place(held, tries)
+        installed = self._in_place(held, tries)
         step = self._decide(held, tries)
         return CertificateStatus(
             source=held.source,
@@ -66,16 +65,16 @@ class Certificates:
             names=sorted(held.names),
             serial=f"{held.leaf.serial_number:x}",
             fingerprint=held.fingerprint,
-            not_before=in_place.not_before,
-            not_after=in_place.not_after,
-            seconds_left=(in_place.not_after - now).total_seconds(),
-            renews_at=in_place.renews_at,
+            not_before=installed.not_before,
+            not_after=installed.not_after,
+            seconds_left=(installed.not_after - now).total_seconds(),
+            renews_at=installed.renews_at,
             plan=_PLANS[type(step)],
             reason=None if isinstance(step, Keep) else step.reason,
             next_try_at=step.until if isinstance(step, Wait) else None,
             failures=tries.failures,
             error=tries.error,
-            warning=plan.warning(in_place, now),
+            warning=plan.warning(installed, now),
             to_revoke=len(tries.revoke),
         )
 
@@ -101,8 +100,8 @@ class Certificates:
             return self._ensure_given(held)
         if held is not None and OWN not in {held.source, self._source}:
             return False
-        in_place = self._in_place(held, tries) if held else None
-        if isinstance(plan.decide(self._wanted_of_own, in_place, Failures(), _now()), Keep):
+        installed = self._in_place(held, tries) if held else None
+        if isinstance(plan.decide(self._wanted_of_own, installed, Failures(), _now()), Keep):
             return False
         self._put_in_place(self._own.issue(self._names_here))
         return True
@@ -204,9 +203,9 @@ class Certificates:
             return await authority.obtain(*self._names_in_dns)
         except MachineError as error:
             held, tries = self._held(), self._tries()
-            in_place = self._in_place(held, tries) if held else None
+            installed = self._in_place(held, tries) if held else None
             wanted = Wanted(self._source, frozenset([domain]))
-            step = plan.decide(wanted, in_place, Failures(), _now())
+            step = plan.decide(wanted, installed, Failures(), _now())
             if self._names_in_dns == [domain] or isinstance(step, Keep):
                 raise
             log.warning("certificate.without_instances", error=str(error))
@@ -218,15 +217,7 @@ class Certificates:
             yield
         except Exception as error:
             # Whatever the error: an authority blocks clients that ask too often.
-            tries = self._tries()
-            tries = tries.model_copy(
-                update={
-                    "failures": tries.failures + 1,
-                    "failed_at": _now(),
-                    "error": str(error),
-                    "wanted": self._source,
-                }
-            )
+            tries = self._tries().failed(error, self._source, _now())
             self._save(tries)
             held = self._held()
             if held and (warning := plan.warning(self._in_place(held, tries), _now())):
@@ -275,7 +266,7 @@ class Certificates:
 
     async def _revoke_replaced(self) -> None:
         held, tries = self._held(), self._tries()
-        if held is None or self._failures(tries).retry_at(_now()) > _now():
+        if held is None or tries.of_source(self._source).retry_at(_now()) > _now():
             return
         for each in [each for each in tries.revoke if each.fingerprint != held.fingerprint]:
             with self._counting_failures():
@@ -335,25 +326,12 @@ class Certificates:
         return certificates.read_server_certificate(self._file)
 
     def _in_place(self, held: ServerCertificate, tries: Tries) -> InPlace:
-        lost = held.source == OWN and not self._own.signed(held.leaf)
-        return InPlace(
-            source="an authority that is lost" if lost else held.source,
-            names=held.names,
-            not_before=held.leaf.not_valid_before_utc,
-            not_after=held.leaf.not_valid_after_utc,
-            unwanted=held.fingerprint in {each.fingerprint for each in tries.revoke},
-            fingerprint=held.fingerprint,
-        )
+        unwanted = held.fingerprint in {each.fingerprint for each in tries.revoke}
+        return in_place(held, self._own, unwanted=unwanted)
 
     def _decide(self, held: ServerCertificate | None, tries: Tries) -> plan.Step:
-        in_place = self._in_place(held, tries) if held else None
-        return plan.decide(self._wanted, in_place, self._failures(tries), _now())
-
-    def _failures(self, tries: Tries) -> Failures:
-        """Return the failures of the required source; another source's do not count."""
-        if tries.wanted != self._source:
-            return Failures()
-        return Failures(tries.failures, tries.failed_at)
+        installed = self._in_place(held, tries) if held else None
+        return plan.decide(self._wanted, installed, tries.of_source(self._source), _now())
 
     def _root_of(self, certificate: ServerCertificate) -> x509.Certificate | None:
         if certificate.source == OWN:
@@ -365,13 +343,10 @@ class Certificates:
         return root
 
     def _tries(self) -> Tries:
-        try:
-            return Tries.model_validate_json(self._tries_file.read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return Tries()
+        return Tries.read(self._tries_file)
 
     def _save(self, tries: Tries) -> None:
-        files.write_atomically(self._tries_file, tries.model_dump_json(indent=2))
+        tries.write(self._tries_file)
 
 
 _PLANS: dict[type[plan.Step], Literal["keep", "obtain", "wait"]] = {

@@ -11,8 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from tenantry.base.errors import Deferred, MachineError
 from tenantry.base.events import CertificateInstalled, emit
 from tenantry.base.home import Home
@@ -20,9 +18,9 @@ from tenantry.base.settings import Settings
 from tenantry.host import certificates, files
 from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate
 from tenantry.services.certificates import plan
-from tenantry.services.certificates.authorities import acme_authority
+from tenantry.services.certificates.authorities import acme_authority, in_place
 from tenantry.services.certificates.model import Tries
-from tenantry.services.certificates.plan import Failures, InPlace, Obtain, Wanted
+from tenantry.services.certificates.plan import Obtain, Wanted
 from tenantry.services.edge.plan import fixed_names
 
 DNS_NEEDED = (
@@ -92,17 +90,17 @@ class EdgeCertificates:
         """Return what is installed. Raises OSError."""
         found = []
         for each in self.every:
-            held, tries = self.held(each), self._tries(each)
+            held, tries = self.held(each), Tries.read(_tries_file(each))
             if held is None:
                 continue
-            wanted, in_place = self._wanted(each), self._in_place(held)
+            wanted, installed = self._wanted(each), in_place(held, self._own)
             by_own = wanted.source == OWN and self._settings.acme.directory is not None
-            warnings = [plan.warning(in_place, _now()), DNS_NEEDED if by_own else None]
+            warnings = [plan.warning(installed, _now()), DNS_NEEDED if by_own else None]
             found.append(
                 EdgeCertificateStatus(
                     each.names,
                     held.source,
-                    in_place.not_after,
+                    installed.not_after,
                     tries.failures,
                     tries.error,
                     " ".join(filter(None, warnings)) or None,
@@ -111,23 +109,17 @@ class EdgeCertificates:
         return found
 
     async def _keep(self, which: EdgeCertificate) -> None:
-        wanted, held, tries = self._wanted(which), self.held(which), self._tries(which)
-        counted = tries.wanted == wanted.source
-        failures = Failures(tries.failures, tries.failed_at) if counted else Failures()
-        in_place = None if held is None else self._in_place(held)
-        if not isinstance(plan.decide(wanted, in_place, failures, _now()), Obtain):
+        wanted, held, tries = self._wanted(which), self.held(which), Tries.read(_tries_file(which))
+        installed = None if held is None else in_place(held, self._own)
+        failures = tries.of_source(wanted.source)
+        if not isinstance(plan.decide(wanted, installed, failures, _now()), Obtain):
             return
         try:
             new = await self._obtain(which, wanted)
         except Exception as error:
             # Whatever the error: an authority blocks clients that ask too often.
-            failed = Tries(
-                failures=failures.count + 1,
-                failed_at=_now(),
-                error=str(error),
-                wanted=wanted.source,
-            )
-            files.write_atomically(_tries_file(which), failed.model_dump_json(indent=2))
+            before = Tries(failures=failures.count)
+            before.failed(error, wanted.source, _now()).write(_tries_file(which))
             raise
         self._install(which, new)
         _tries_file(which).unlink(missing_ok=True)
@@ -168,23 +160,6 @@ class EdgeCertificates:
                 found = certificates.read_given(path, key, name)
             return found
         return None
-
-    def _in_place(self, held: ServerCertificate) -> InPlace:
-        lost = held.source == OWN and not self._own.signed(held.leaf)
-        return InPlace(
-            source="an authority that is lost" if lost else held.source,
-            names=held.names,
-            not_before=held.leaf.not_valid_before_utc,
-            not_after=held.leaf.not_valid_after_utc,
-            fingerprint=held.fingerprint,
-        )
-
-    @staticmethod
-    def _tries(which: EdgeCertificate) -> Tries:
-        try:
-            return Tries.model_validate_json(_tries_file(which).read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return Tries()
 
 
 def _tries_file(which: EdgeCertificate) -> Path:
