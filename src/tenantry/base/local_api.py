@@ -19,7 +19,7 @@ LONGEST_HOME = 70
 _PREFIX = "tenantry_"
 _HOST = r"[a-z0-9]+([.-][a-z0-9]+)*"
 _MOST_PORT = 65_535
-_LONGEST_HOST = 253  # RFC 1035
+LONGEST_HOST = 253  # characters (RFC 1035)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,14 @@ class LocalApi:
     @property
     def url(self) -> str:
         """The API's URL for a client on this machine."""
-        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
+        host = reached_at(self.host)
         scheme = "https" if self.tls else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+def reached_at(host: str) -> str:
+    """Return where programs of this machine reach what listens on an address."""
+    return "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104
 
 
 def is_loopback(host: str) -> bool:
@@ -99,7 +104,7 @@ def _read() -> LocalApi | None:
     domain = said.get(f"{_PREFIX}domain", usual.domain)
     host = said.get(f"{_PREFIX}api_host", usual.host)
     port = said.get(f"{_PREFIX}api_port", str(usual.port))
-    if len(str(home)) > LONGEST_HOME or len(domain) > _LONGEST_HOST:
+    if len(str(home)) > LONGEST_HOME or len(domain) > LONGEST_HOST:
         return None
     if not re.fullmatch(_HOST, domain):
         return None

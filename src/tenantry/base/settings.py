@@ -20,7 +20,13 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tenantry.base.errors import MachineError
-from tenantry.base.local_api import LONGEST_HOME, LocalApi, default_home, is_loopback
+from tenantry.base.local_api import (
+    LONGEST_HOME,
+    LONGEST_HOST,
+    LocalApi,
+    default_home,
+    is_loopback,
+)
 from tenantry.base.networks import in_url
 from tenantry.base.setting_groups import (
     Acme,
@@ -52,7 +58,6 @@ HTTPS = 443  # the port that URLs do not name
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 # A name that authorities certify: not localhost, and not an address (its last part is digits).
 _CERTIFIABLE = re.compile(r".+\.(?=[a-z0-9-]*[a-z])[a-z0-9-]+")
-_LONGEST_HOST = 253  # characters (RFC 1035)
 _LONGEST_LABEL = 63
 _IMAGE = r"^[a-zA-Z0-9][a-zA-Z0-9._/:@{}-]*$"  # an argument of docker pull, and {version}
 _WINDOW = rf"^(off|{TIME}-{TIME})$"
@@ -149,7 +154,7 @@ class Settings(BaseSettings):
         name = domain.strip().rstrip(".").lower()
         if _is_address(name):
             return str(ipaddress.ip_address(name))
-        if len(name) > _LONGEST_HOST or not _HOST_NAME.fullmatch(name):
+        if len(name) > LONGEST_HOST or not _HOST_NAME.fullmatch(name):
             raise ValueError("is not a host name or an IP address")
         return name
 
@@ -254,7 +259,7 @@ class Settings(BaseSettings):
     def instance_domain(self) -> str | None:
         """The domain below which instances have host names; None if they have none."""
         domain = f"db.{self.domain}"
-        fits = _LONGEST_LABEL + len(f".{domain}") <= _LONGEST_HOST
+        fits = _LONGEST_LABEL + len(f".{domain}") <= LONGEST_HOST
         has_records = _CERTIFIABLE.fullmatch(self.domain) is not None
         return domain if self.instance.hosts and has_records and fits else None
 
@@ -288,7 +293,7 @@ class Settings(BaseSettings):
 
     def _rest_of(self, database_name: str) -> str:
         if self.edge:
-            return self.edge_url(f"{database_name.replace('_', '-')}.rest")
+            return self.edge_url(rest_name(database_name))
         return f"{self.rest_root}/{database_name}"
 
     def edge_url(self, name: str) -> str:
@@ -375,6 +380,11 @@ def load() -> Settings:
             f"{home / 'tenantry.env'} cannot be read: {error.strerror}.",
             hint="Give its owner the right to read it, or set TENANTRY_HOME to another folder.",
         ) from None
+
+
+def rest_name(database_name: str) -> str:
+    """Return the host name of a database's data API at the edge, below the domain."""
+    return f"{database_name.replace('_', '-')}.rest"
 
 
 def _is_address(host: str) -> bool:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tenantry.base.errors import Unavailable
 from tenantry.base.home import Home
+from tenantry.base.local_api import reached_at
 from tenantry.base.settings import Settings
 from tenantry.host import processes
 from tenantry.host.certificates import ServerCertificate
@@ -74,7 +75,7 @@ class Servers:
             files = Home(here.home).run.glob(f"{name}*.pid")  # the data API has several
             pids = [pid for each in files if (pid := processes.pid_of_part(each))]
             if has_tls and pids:
-                local = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104
+                local = reached_at(host)
                 reload = partial(_reload_http, pids, local, port)
                 yield Server(name, port, reload, host=local, postgres=False)
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tenantry.base.local_api import reached_at
 from tenantry.base.networks import in_url
-from tenantry.base.settings import HTTPS
+from tenantry.base.settings import HTTPS, rest_name
 from tenantry.services.requests.proxies import EDGE_HEADER
 
 FIXED = ("api", "console", "cache")  # names below the domain
@@ -42,8 +43,7 @@ class Backend:
 
     @property
     def url(self) -> str:
-        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
-        return f"{'https' if self.tls else 'http'}://{in_url(host)}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{in_url(reached_at(self.host))}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def fixed_names(domain: str) -> list[str]:
 
 def host_of(database_name: str, domain: str) -> str:
     """Return the host name of a database's data API."""
-    return f"{database_name.replace('_', '-')}.rest.{domain}"
+    return f"{rest_name(database_name)}.{domain}"
 
 
 def hosts_lines(domain: str, databases: Iterable[str]) -> list[str]:
@@ -139,9 +139,8 @@ def dynamic(config: EdgeConfig) -> str:
     With them a renewed certificate changes the file, whose new content is read only then.
     """
     shown = "".join(f"# certificate {fingerprint}\n" for _, fingerprint in config.certificates)
-    content = f"{shown}{_rendered(_routes(config))}"
-    revision = hashlib.sha256(content.encode()).hexdigest()[:16]
     routes = _routes(config)
+    revision = hashlib.sha256(f"{shown}{_rendered(routes)}".encode()).hexdigest()[:16]
     routes["http"]["routers"]["revision"] = {
         "rule": f"Path(`{REVISIONS}/{revision}`) && (ClientIP(`127.0.0.0/8`) || ClientIP(`::1`))",
         "entryPoints": [_HTTP],
