@@ -29,8 +29,7 @@ from tenantry.cli.client import Api
 from tenantry.cli.entry_point import Json, local_settings
 from tenantry.cli.installing import install
 from tenantry.host import environment, identity, processes, releases, versions
-from tenantry.services import supervisor
-from tenantry.services.migrations import plan
+from tenantry.services import control_schema, supervisor
 
 _CHILDREN = ("api", "worker")
 _READY_SECONDS = 120.0
@@ -187,14 +186,8 @@ def _require_works(here: Settings, folder: Path) -> None:
     """Raise MachineError unless the code in an environment works with the control database."""
     code = next(folder.glob("lib/python3*/site-packages/tenantry"))
     reads_record = (code / "cli" / "self_update.py").exists()
-    words = ["require", str(_newest_migration(code))]
+    words = ["require", str(control_schema.newest(code / "control" / "migrations"))]
     _control_schema(here, *words, *([] if reads_record else ["--exactly"]))
-
-
-def _newest_migration(code: Path) -> int:
-    files = (code / "control" / "migrations").glob("*.sql")
-    found = [plan.parse_name(file.name) for file in files]
-    return max((each[0] for each in found if each is not None), default=0)
 
 
 def _switch_back(venv: Path) -> None:

@@ -8,7 +8,9 @@ the record of migrations: the schema's version, and the oldest version that code
 
 import json
 import re
+from contextlib import AbstractAsyncContextManager
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
@@ -36,9 +38,7 @@ async def ensure_control_schema(fleet: Fleet) -> None:
     A schema that a newer release has migrated, and that this code works with, stays as it is.
     Raises MachineError if this code does not work with it.
     """
-    async with connect(
-        fleet.control.address, user=ADMIN, dbname=DATABASE, search_path="public"
-    ) as admin:
+    async with _admin(fleet) as admin:
         state = await migrations.version(admin)
         if (state.version or 0) > newest():
             await _require_works(admin, state, newest())
@@ -56,9 +56,7 @@ async def ensure_known(fleet: Fleet) -> None:
     For a process that starts: its code may have been replaced while the platform runs. It costs two
     queries where there is nothing to do.
     """
-    async with connect(
-        fleet.control.address, user=ADMIN, dbname=DATABASE, search_path="public"
-    ) as admin:
+    async with _admin(fleet) as admin:
         state = await migrations.version(admin)
         recorded = _read(await fetch_value(admin, _COMMENTED, (plan.TABLE,)))
     if state != State(newest()) or recorded is None:
@@ -70,9 +68,7 @@ async def require_works(fleet: Fleet, known: int, *, reads_record: bool) -> None
 
     Releases before 0.12 do not read the record, and accept no schema that they do not know.
     """
-    async with connect(
-        fleet.control.address, user=ADMIN, dbname=DATABASE, search_path="public"
-    ) as admin:
+    async with _admin(fleet) as admin:
         state = await migrations.version(admin)
         if (state.version or 0) <= known:
             return
@@ -81,10 +77,15 @@ async def require_works(fleet: Fleet, known: int, *, reads_record: bool) -> None
         await _require_works(admin, state, known)
 
 
-def newest() -> int:
-    """Return the version of this code's newest migration."""
-    names = (plan.parse_name(each.name) for each in resources.files(MIGRATIONS).iterdir())
-    return max(name[0] for name in names if name is not None)
+def newest(files: Traversable | None = None) -> int:
+    """Return the version of the newest migration of a folder, of this code's by default."""
+    folder = files or resources.files(MIGRATIONS)
+    names = (plan.parse_name(each.name) for each in folder.iterdir())
+    return max((name[0] for name in names if name is not None), default=0)
+
+
+def _admin(fleet: Fleet) -> AbstractAsyncContextManager[AsyncConnection[TupleRow]]:
+    return connect(fleet.control.address, user=ADMIN, dbname=DATABASE, search_path="public")
 
 
 async def _require_works(admin: AsyncConnection[TupleRow], state: State, known: int) -> None:
