@@ -973,24 +973,24 @@ def test_removals_have_their_command() -> None:
 SCHEDULED = SimpleNamespace(schedule=Schedule(), own=False, attempt=None)
 
 
+def backups_page(found: Restorable | None = None, **differing: object) -> str:
+    """The page of a database's backups, of which there are none, but for what differs."""
+    usual: dict[str, object] = {
+        "found": found or Restorable("off"),
+        **{key: [] for key in ("backups", "events", "writes", "replaced", "proofs", "marks")},
+        "total": 0,
+        "has_more": False,
+        "suggested": "",
+        "proof": None,
+        "may_back_up": True,
+        "next_at": None,
+        "scheduled": SCHEDULED,
+    }
+    return rendered("database_backups.html", **usual | differing)
+
+
 def test_logical_backups_have_their_command() -> None:
-    page = rendered(
-        "database_backups.html",
-        found=Restorable("off"),
-        backups=[],
-        total=0,
-        has_more=False,
-        suggested="",
-        events=[],
-        writes=[],
-        replaced=[],
-        proof=None,
-        proofs=[],
-        may_back_up=True,
-        marks=[],
-        next_at=None,
-        scheduled=SCHEDULED,
-    )
+    page = backups_page()
     assert commands(page) == [
         "<pre>tenantry backup download tenant_abcdefghjkmn latest</pre>",
         "<pre>tenantry backup create tenant_abcdefghjkmn</pre>",
@@ -1009,22 +1009,10 @@ def test_a_backup_and_what_was_replaced_can_be_restored_without_a_past() -> None
     )  # fmt: skip
     making = SimpleNamespace(**vars(backup) | {"id": uuid.UUID(int=2), "status": "making"})
     retained = {"id": uuid.UUID(int=3), "replaced_at": NOW - HOUR, "expires_at": NOW + HOUR}
-    page = rendered(
-        "database_backups.html",
-        found=Restorable("off"),
+    page = backups_page(
         backups=[backup, making],
         total=1,
-        has_more=False,
-        suggested="",
-        events=[],
-        writes=[],
         replaced=[SimpleNamespace(row=SimpleNamespace(**retained))],
-        proof=None,
-        proofs=[],
-        may_back_up=True,
-        marks=[],
-        next_at=None,
-        scheduled=SCHEDULED,
     )
     options = re.findall(r'<option value="([^"]*-[^"]*)">', page)
     assert options == [str(uuid.UUID(int=3)), str(uuid.UUID(int=1))]
@@ -1105,23 +1093,10 @@ def test_a_qr_code_is_a_path_of_squares() -> None:
 
 
 def test_tables_that_there_are_are_suggested_for_a_restore() -> None:
-    page = rendered(
-        "database_backups.html",
+    page = backups_page(
         found=Restorable("ok", SimpleNamespace(since=NOW - HOUR, until=NOW)),  # type: ignore[arg-type]
-        backups=[],
-        total=0,
-        has_more=False,
         suggested="2026-11-21T12:00:00",
-        events=[],
-        writes=[],
-        replaced=[],
         tables=["public.orders", 'public."><b>'],
-        proof=None,
-        proofs=[],
-        may_back_up=True,
-        marks=[],
-        next_at=None,
-        scheduled=SCHEDULED,
     )
     assert re.findall(r'<option value="(public[^"]*)">', page) == [
         "public.orders",
@@ -1134,22 +1109,9 @@ def test_drills_are_listed_with_what_they_found() -> None:
     usual = {"at": NOW - HOUR, "seconds": 9.4}
     passed = {"passed": True, "compared": {"tables": 12, "rows": 48_210}, "error": None}
     failed = {"passed": False, "compared": {}, "error": "It differs."}
-    page = rendered(
-        "database_backups.html",
+    page = backups_page(
         found=Restorable("none"),
-        backups=[],
-        total=0,
-        has_more=False,
-        suggested="",
-        events=[],
-        writes=[],
-        replaced=[],
-        proof=None,
         proofs=[usual | passed, usual | failed],
-        may_back_up=True,
-        marks=[],
-        next_at=None,
-        scheduled=SCHEDULED,
     )
     assert "12 tables with 48,210 rows" in page
     assert "It differs." in page

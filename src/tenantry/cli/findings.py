@@ -66,10 +66,9 @@ async def find(here: Settings) -> list[Finding]:
         else Finding("warning", part.name, "does not run.", "./tenantry up starts it.")
         for part in found.parts
     ]
-    running = {part.name for part in found.parts if part.state == "running"}
+    running = _running(found)
     if "worker" in running:
         findings.append(_cpu_shares(here))
-    running |= {"edge (HTTP)"} if "edge" in running else set()
     findings += _site_filter(here)
     served = [port for name, port in _ports(here).items() if name in running]
     findings += await reachability.examine(served, host=here.domain)
@@ -294,6 +293,12 @@ def _ports_of_edge(here: Settings) -> dict[str, Port]:
     }
 
 
+def _running(found: statuses.Status) -> set[str]:
+    """Return what runs, by the names of parts and of their ports."""
+    running = {part.name for part in found.parts if part.state == "running"}
+    return running | {"edge (HTTP)"} if "edge" in running else running
+
+
 def require_ports_of_edge(here: Settings) -> None:
     """Raise MachineError if the edge's ports are taken. Root sees whose they are."""
     if here.edge and LocalParts(here).edge.pid() is None:
@@ -304,8 +309,7 @@ async def examine(here: Settings) -> list[Finding]:
     """Return the problems that would prevent a start of the parts that do not run yet."""
     ports = _ports(here)
     found = await statuses.look(here)
-    running = {part.name for part in found.parts if part.state == "running"}
-    running |= {"edge (HTTP)"} if "edge" in running else set()
+    running = _running(found)
     user = identity.SERVICE_USER if os.geteuid() == 0 else None
     return await preflight.examine(
         here.home, [port for name, port in ports.items() if name not in running], user=user

@@ -31,8 +31,8 @@ from tenantry.cli.installing import (
 from tenantry.cli.metrics import sparkline
 from tenantry.host import (
     cgroups,
-    environment,
     files,
+    homes,
     identity,
     preflight,
     processes,
@@ -69,9 +69,9 @@ def up(
         put_on_path(here)
         _report_addresses(here, key_is_new=False)
         return
-    if environment.is_for_root_to_make(here.home):
-        environment.require_reachable(here.home.parent)
-        environment.ensure_home(here.home)
+    if homes.is_for_root_to_make(here.home):
+        homes.require_reachable(here.home.parent)
+        homes.ensure_home(here.home)
     require_complete(here)
     findings.require_ports_of_edge(here)
     asyncio.run(install(here))

@@ -18,8 +18,9 @@ from tenantry.cli.entry_point import Json, local_settings
 from tenantry.cli.installing import unit_name
 from tenantry.host import (
     cgroups,
-    environment,
     files,
+    homes,
+    identity,
     nftables,
     programs,
     site_filter,
@@ -145,10 +146,10 @@ def _clean_machine(here: Settings, gone: list[str], left: list[Left]) -> None:
     """Remove what root's ``up`` created outside of the home; record what is gone and left."""
     cgroups.remove(here.home)
     gone += [*_remove_filter(here), *map(str, programs.unlink(here.home / "venv" / "bin"))]
-    user = f"the system user {environment.USER}"
+    user = f"the system user {identity.SERVICE_USER}"
     if here.backup.dir is not None:
         left.append(Left(user, "it owns the backups outside of the home"))
-    elif (why := environment.remove_user(here.home)) is not None:
+    elif (why := homes.remove_user(here.home)) is not None:
         left.append(Left(user, why))
     else:
         gone.append(user)

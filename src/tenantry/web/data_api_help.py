@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 from psycopg import sql
 
+from tenantry.web.words import within_quotes
+
 _REST = "/rest/v1"  # which clients of Supabase add themselves
 
 
@@ -22,13 +24,14 @@ class Example:
 
 def example(url: str, schemas: Sequence[str], schema: str, table: str) -> Example:
     """Return what makes a table of one of the exposed ``schemas`` readable at ``url``."""
-    chosen = "" if schema == schemas[0] else f" \\\n  -H {_quoted(f'Accept-Profile: {schema}')}"
+    profile = within_quotes(f"Accept-Profile: {schema}")
+    chosen = "" if schema == schemas[0] else f" \\\n  -H '{profile}'"
     place = f"{url}/{quote(table, safe='')}?limit=5"
     option = "" if schema == "public" else f", {{ db: {{ schema: {json.dumps(schema)} }} }}"
     return Example(
         title=f"{schema}.{table}",
         grants=_grants(schema, table),
-        curl=f'curl {_quoted(place)}{chosen} \\\n  -H "apikey: $ANON_KEY"',
+        curl=f"curl '{within_quotes(place)}'{chosen} \\\n  -H \"apikey: $ANON_KEY\"",
         supabase='import { createClient } from "@supabase/supabase-js";\n\n'
         f"const client = createClient({json.dumps(url.removesuffix(_REST))}, ANON_KEY{option});\n"
         f"const {{ data, error }} = await client.from({json.dumps(table)}).select().limit(5);",
@@ -43,8 +46,3 @@ def _grants(schema: str, table: str) -> str:
         "  TO anon, authenticated USING (true);"
     )
     return text.format(table=sql.Identifier(schema, table)).as_string(None)
-
-
-def _quoted(text: str) -> str:
-    """Return a text as one word for a shell."""
-    return "'" + text.replace("'", "'\\''") + "'"

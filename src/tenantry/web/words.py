@@ -104,7 +104,6 @@ _PLACES = {
     "unresponsive": ("/clusters", "Clusters"),
 }
 _PLACES_OF_DATABASE = {
-    "database.blocked": ("/sessions", "Sessions"),
     "database.connections": ("/sessions", "Sessions"),
     "database.disk": ("/tables", "Tables"),
     "database.slower": ("/queries", "Queries"),
@@ -172,7 +171,7 @@ def attention(rows: Sequence[AlertRow], now: dt.datetime) -> State | None:
     heard = [row for row in rows if row.muted_until is None or row.muted_until <= now]
     critical = sum(row.severity == "critical" for row in heard)
     counts = {"critical alert": critical, "warning": len(heard) - critical}
-    said = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
+    said = [_count(number, name) for name, number in counts.items() if number]
     if not said:
         return None
     return State(" and ".join(said), "bad" if critical else "warn")
@@ -319,12 +318,13 @@ def sees(row: UserRow) -> str:
     if row.customer_email is None:
         return "They see everything."
     number = row.customer_databases or 0
-    what = "1 database" if number == 1 else f"{number:,} databases"
-    return (
-        f"They see the {what} of {row.customer_email}."
-        if number
-        else (f"They see nothing yet: {row.customer_email} has no database.")
-    )
+    if not number:
+        return f"They see nothing yet: {row.customer_email} has no database."
+    return f"They see the {_count(number, 'database')} of {row.customer_email}."
+
+
+def _count(number: int, one: str) -> str:
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
 
 
 def label(row: DatabaseRow) -> str:
