@@ -13,6 +13,7 @@ from scene import Database, Scene, wait_for
 
 from answers import data, problem
 from clients import hurry
+from harness import is_postmaster
 from tenantry.host import processes
 
 STEPS = ("read", "side_cluster.restored", "restore", "recover", "compare", "load", "check")
@@ -143,8 +144,7 @@ def test_killed_at_each_step_it_comes_to_its_end(drilled: Drilled) -> None:
 
 def _side_servers(drilled: Drilled) -> list[int]:
     """The servers that were started for an operation."""
-    found = processes.started_on(drilled.platform.home / "scratch")
-    return [pid for pid in found if processes.command_line(pid)[0].endswith("postgres")]
+    return list(filter(is_postmaster, processes.started_on(drilled.platform.home / "scratch")))
 
 
 @pytest.mark.parametrize("first", ["down", "up"])

@@ -18,6 +18,7 @@ from scene import ROWS, Database, wait_for
 from sweep import RisingScene, Row, risen
 
 from clients import block_copy
+from harness import is_postmaster
 from tenantry.host import processes
 
 pytestmark = pytest.mark.takes_minutes
@@ -210,9 +211,8 @@ def test_a_past_that_can_be_read(scene: RisingScene) -> None:
     [table] = counted.json()["data"]
     assert (table["then"], table["now"]) == (ROWS, 0)
     # Its server is killed: it is removed, and its place is free.
-    for pid in processes.started_on(scene.installation.home / "scratch"):
-        if processes.command_line(pid)[0].endswith("postgres"):
-            os.kill(pid, signal.SIGKILL)
+    for pid in filter(is_postmaster, processes.started_on(scene.installation.home / "scratch")):
+        os.kill(pid, signal.SIGKILL)
     scene.reconcile()
     listed = scene.ask("GET", path)
     assert listed is not None

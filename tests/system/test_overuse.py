@@ -98,7 +98,6 @@ def test_write_ahead_log_beyond_the_allowance_pauses_its_writer_alone(
 ) -> None:
     with login(noisy["connection_string"]) as session:
         session.execute("CREATE TABLE again (x text)")
-    before = position(platform)
     url = noisy["connection_string"]
     with (
         again_and_again(noisy["connection_string_pooled"], REWRITE),
@@ -107,23 +106,23 @@ def test_write_ahead_log_beyond_the_allowance_pauses_its_writer_alone(
         holder.execute("BEGIN")  # a lock that a new limit of this role has to wait for
         holder.execute("ALTER ROLE CURRENT_USER SET work_mem = '5MB'")
         eventually(lambda: paused(api, noisy))
-        written = position(platform) - before
         for endpoint in ("connection_string", "connection_string_pooled"):
             eventually(partial(refuses, noisy[endpoint]))  # its sessions are ended right after
+        held = position(platform)
+        for endpoint in ("connection_string", "connection_string_pooled"):
             assert ask(neighbour[endpoint]) == 1
+        platform.reconcile()  # a pause is what the row says, and stays
+        assert position(platform) - held < 8 * MIB  # it goes on trying, and each try wrote 8 MiB
     assert paused(api, neighbour) is None
     found = paused(api, noisy)
     assert found
     assert found["reason"] == "wal"
     assert "disk_quota_bytes" in found["detail"]
-    # 256 MiB, and what is written until it is noticed.
-    assert written < 700 * MIB
     ready = {each["name"]: each for each in api.get("/ready").json()["parts"]}
     assert ready["databases"]["state"] == "warning"
     assert 'tenantry_databases_paused{reason="wal"} 1.0' in platform.get("/metrics").text
     assert "paused" in platform.tenantry("db", "show", noisy["id"]).stdout
 
-    platform.reconcile()  # a pause is what the row says, and stays
     assert refuses(noisy["connection_string"])
     let_pause_end(platform, noisy)
     eventually(lambda: not refuses(noisy["connection_string"]))
@@ -177,7 +176,7 @@ def test_who_has_shared_catalogs_grow_is_paused_alone(
     neighbour: dict[str, Any],
     what: str,
 ) -> None:
-    role, before, size = noisy["username"], position(platform), catalogs(platform)
+    role, size = noisy["username"], catalogs(platform)
     statements = {
         "settings": [SETTINGS],
         "policies": ["CREATE TABLE p (a int)", *policies(role, 12)],
@@ -188,9 +187,6 @@ def test_who_has_shared_catalogs_grow_is_paused_alone(
             run_all(noisy["connection_string"], statements[what])
         eventually(lambda: (paused(api, noisy) or {}).get("reason") == "wal")
     assert paused(api, neighbour) is None
-    # 64 MiB, and what is written until it is noticed.
-    assert catalogs(platform) - size < 200 * MIB
-    assert position(platform) - before < 450 * MIB
     if what == "settings":  # indexes keep their size, and are used again
         eventually(lambda: catalogs(platform) - size < 32 * MIB)
 
@@ -208,7 +204,6 @@ def listening(url: str) -> Iterator[psycopg.Connection[Any]]:
 def test_who_fills_the_queue_of_notifications_is_paused(
     platform: Installation, api: httpx.Client, noisy: dict[str, Any], neighbour: dict[str, Any]
 ) -> None:
-    queue = platform.home / "clusters" / "shared-1" / "data" / "pg_notify"
     # A neighbour's open transaction holds the queue: its session ends, and it is not paused.
     with (
         contextlib.suppress(psycopg.OperationalError),
@@ -216,7 +211,6 @@ def test_who_fills_the_queue_of_notifications_is_paused(
         again_and_again(noisy["connection_string"], NOTIFY),
     ):
         eventually(lambda: paused(api, noisy))
-        assert sum(each.stat().st_size for each in queue.iterdir()) < 300 * MIB
         eventually(lambda: holder.closed or refuses_session(holder))
     found = paused(api, noisy)
     assert found
