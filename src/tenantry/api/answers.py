@@ -5,8 +5,9 @@ import datetime as dt
 import uuid
 from typing import Generic, Literal, TypeVar
 
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
+from pydantic_core import to_json
 
 from tenantry.control.operations import OperationRow
 from tenantry.services.operations.model import pace
@@ -93,22 +94,27 @@ class Operation(BaseModel):
     finished_at: dt.datetime | None
 
 
-def answer(data: BaseModel, *, message: str | None = None, status: int = 200) -> JSONResponse:
+def answer(data: BaseModel, *, message: str | None = None, status: int = 200) -> Response:
     """Return a successful answer with one resource."""
     body: dict[str, object] = {"success": True}
     if message is not None:
         body["message"] = message
-    body["data"] = data.model_dump(mode="json", by_alias=True)
-    return JSONResponse(body, status_code=status)
+    body["data"] = data
+    return _response(body, status)
 
 
-def listing(rows: list[BaseModel], *, next_cursor: str | None = None) -> JSONResponse:
+def listing(rows: list[BaseModel], *, next_cursor: str | None = None) -> Response:
     """Return a successful answer with a page of resources."""
     body: dict[str, object] = {"success": True, "count": len(rows)}
     if next_cursor is not None:
         body["next_cursor"] = next_cursor
-    body["data"] = [row.model_dump(mode="json", by_alias=True) for row in rows]
-    return JSONResponse(body)
+    body["data"] = rows
+    return _response(body)
+
+
+def _response(body: dict[str, object], status: int = 200) -> Response:
+    # Written at once, models included: a day's series have 8,000 points.
+    return Response(to_json(body, by_alias=True), status, media_type="application/json")
 
 
 def operation(row: OperationRow) -> Operation:
@@ -124,12 +130,12 @@ def _database_of(row: OperationRow) -> OperationDatabase | None:
     return OperationDatabase.model_validate({"id": row.resource_id, **labels})
 
 
-def accepted(row: OperationRow, message: str) -> JSONResponse:
+def accepted(row: OperationRow, message: str) -> Response:
     """Return 202 with the operation that carries out the request."""
     return under_way(operation(row), row.id, message)
 
 
-def under_way(data: BaseModel, operation_id: uuid.UUID, message: str) -> JSONResponse:
+def under_way(data: BaseModel, operation_id: uuid.UUID, message: str) -> Response:
     """Return 202 with a resource that an operation is changing."""
     response = answer(data, message=message, status=202)
     response.headers["Location"] = f"/api/operations/{operation_id}"

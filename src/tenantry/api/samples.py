@@ -89,14 +89,15 @@ class Latest(BaseModel):
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}") if value % 1 else value
+    return value if value is None or isinstance(value, int) else float(f"{value:.6g}")
 
 
 def series_of(span: Span, series: Sequence[model.Series]) -> list[Series]:
     """Return series as answers have them: with the moment of each step."""
     moments = span.buckets
+    # Not validated: to look at each of a day's points takes longer than to compute it.
     return [
-        Series(
+        Series.model_construct(
             name=each.name,
             unit=each.unit,
             points=list(zip(moments, map(_rounded, each.values), strict=True)),
@@ -106,14 +107,12 @@ def series_of(span: Span, series: Sequence[model.Series]) -> list[Series]:
 
 
 def _metrics(found: Drawn) -> Metrics:
-    return Metrics.model_validate(
-        {
-            "database_id": found.database_id,
-            "from": found.span.start,
-            "to": found.span.end,
-            "step_seconds": int(found.span.step.total_seconds()),
-            "series": series_of(found.span, found.series),
-        }
+    return Metrics.model_construct(
+        database_id=found.database_id,
+        from_=found.span.start,
+        to=found.span.end,
+        step_seconds=int(found.span.step.total_seconds()),
+        series=series_of(found.span, found.series),
     )
 
 

@@ -183,7 +183,7 @@ async def in_steps(
         )
         for part, first, last in _parts(resolution, start, end, await rolled_up(tx))
     ]
-    async with tx.cursor(row_factory=dict_row) as cursor:
+    async with tx.cursor(row_factory=dict_row, binary=True) as cursor:
         await cursor.execute(
             sql.SQL(
                 """
