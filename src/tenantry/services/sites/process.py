@@ -64,6 +64,11 @@ class SiteProcess:
         return self.folder / "redis.conf"
 
     @property
+    def dump(self) -> Path:
+        """Where Redis writes a copy of its data for a backup (BGSAVE)."""
+        return self.folder / "dump.rdb"
+
+    @property
     def log_file(self) -> Path:
         return self.home.logs / f"site-{self.name}.log"
 
@@ -99,6 +104,7 @@ class SiteProcess:
         engine = await find_redis()
         socket = socket_of(self.home, port)
         socket.unlink(missing_ok=True)
+        self.dump.unlink(missing_ok=True)  # it would be loaded by one that keeps nothing itself
         try:
             await commands.run([engine.path, self.config], deadline=_START_SECONDS)
             await self._answering(socket)
@@ -129,7 +135,7 @@ class SiteProcess:
         pid, maxmemory = self.pid(), self._number("maxmemory")
         if pid is None or maxmemory is None:
             return
-        kept = sum(path.stat().st_size for path in self.folder.rglob("*.aof"))
+        kept = sum(path.stat().st_size for path in self.folder.rglob("*.aof.*"))
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has just ended
             most = plan.most_process_bytes(
                 maxmemory, stored=kept, present=processes.data_bytes(pid)
