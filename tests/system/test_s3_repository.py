@@ -12,13 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import redis
 from s3_server import BUCKET, S3Server, s3_server
 
+from answers import data, problem
 from clients import ask, do, eventually, hurry
 from harness import Installation
 from inside import inside
 from tenantry.base import settings
+from tenantry.host import processes
 from tenantry.services.platform import open_platform
 from tenantry.services.repository.service import Repositories
 
@@ -96,6 +100,152 @@ def test_what_is_in_the_bucket_is_encrypted(backed: Installation, s3: S3Server) 
     assert configuration.stat().st_mode & 0o777 == 0o600
     for log in (backed.home / "logs").iterdir():
         assert "a-secret-key" not in log.read_text(errors="replace")
+
+
+# ── sites of the AI cache ────────────────────────────────────────────────────
+
+
+def ended(platform: Installation, operation: dict[str, Any]) -> dict[str, Any]:
+    """An operation, once it has ended."""
+    path = f"/api/operations/{operation['id']}"
+    eventually(lambda: data(platform.get(path))["finished_at"])
+    found: dict[str, Any] = data(platform.get(path))
+    return found
+
+
+def site_value(platform: Installation, site: dict[str, Any]) -> str | None:
+    """What a site has under its key ``a``, once it answers."""
+
+    def read() -> str | None:
+        with redis.Redis.from_url(
+            site["redis_url"], ssl_ca_certs=str(platform.home / "ca.crt"), decode_responses=True
+        ) as client:
+            found: str | None = client.get(f"{site['key_prefix']}a")
+            return found
+
+    def answers() -> bool:
+        try:
+            read()
+        except redis.RedisError:
+            return False
+        return True
+
+    eventually(answers)
+    return read()
+
+
+def put(platform: Installation, site: dict[str, Any], value: str) -> None:
+    with redis.Redis.from_url(
+        site["redis_url"], ssl_ca_certs=str(platform.home / "ca.crt")
+    ) as client:
+        client.set(f"{site['key_prefix']}a", value)
+
+
+@pytest.fixture(scope="module")
+def site(backed: Installation) -> dict[str, Any]:
+    """A site that keeps its data, and has a backup of ``first``."""
+    body = {"name": "kept", "memory_mb": 8, "persistence": "aof"}
+    with backed.client() as api:
+        made: dict[str, Any] = data(api.post("/api/sites", json=body), 201)
+        put(backed, made, "first")
+        done = ended(backed, data(api.post(f"/api/sites/{made['id']}/backups"), 202))
+    assert (done["status"], done["result"]["keys"], done["result"]["lacking"]) == (
+        "succeeded",
+        1,
+        {},
+    )
+    assert len(done["result"]["places"]) == 2
+    return made | {"backup_id": done["result"]["backup_id"]}
+
+
+def test_a_site_is_restored_from_either_repository(
+    backed: Installation, s3: S3Server, site: dict[str, Any]
+) -> None:
+    name = f"sites/{site['id']}/{site['backup_id']}.rdb"
+    local = next(path for path in backed.home.rglob(name))
+    with s3.client() as client:
+        remote = client.get(f"/{BUCKET}/tenantry/{name}", headers=SIGNED)
+    for content in (local.read_bytes(), remote.content):
+        assert content.startswith(b"Salted__")
+        assert b"first" not in content
+    path, folder = f"/api/sites/{site['id']}", backed.home / "sites" / site["id"]
+    with backed.client() as api:
+        for damage in (lambda: None, lambda: block_copy_of(local), local.unlink):
+            damage()
+            put(backed, site, "second")
+            done = ended(backed, data(api.post(f"{path}/restore", json={}), 202))
+            assert (done["status"], done["result"]) == (
+                "succeeded",
+                {"backup_id": site["backup_id"], "keys": 1},
+            )
+            assert site_value(backed, site) == "first"
+            (kept,) = [each for each in folder.iterdir() if each.is_dir() and not each.is_symlink()]
+            assert (folder / "appendonlydir").resolve() == kept
+        os.kill(processes.read_pid(folder / "redis.pid") or 0, signal.SIGKILL)
+        assert site_value(backed, site) == "first"
+        assert api.get("/ready").status_code == 200
+
+
+def block_copy_of(file: Path) -> None:
+    """Change a byte in the midst of a file."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_site_whose_backup_is_damaged_everywhere_stays_as_it_is(
+    backed: Installation, site: dict[str, Any]
+) -> None:
+    path = f"/api/sites/{site['id']}"
+    with backed.client() as api, backed.control() as control:
+        put(backed, site, "third")
+        made = ended(backed, data(api.post(f"{path}/backups"), 202))["result"]["backup_id"]
+        control.execute("UPDATE site_backups SET sha256 = repeat('0', 64) WHERE id = %s", (made,))
+        put(backed, site, "fourth")
+        before = processes.read_pid(backed.home / "sites" / site["id"] / "redis.pid")
+        done = ended(backed, data(api.post(f"{path}/restore", json={"backup_id": made}), 202))
+        assert (done["status"], done["error"]["code"]) == ("failed", "backup_damaged")
+        assert site_value(backed, site) == "fourth"
+        assert processes.read_pid(backed.home / "sites" / site["id"] / "redis.pid") == before
+        assert data(api.delete(f"{path}/backups/{made}"))["status"] == "deleted"
+        assert made not in [each["id"] for each in data(api.get(f"{path}/backups"))]
+        missing = problem(api.post(f"{path}/restore", json={"backup_id": made}), 404)
+        assert "no such backup" in missing["detail"]
+        assert problem(api.patch(path, json={"memory_mb": 0}), 422)
+
+
+def test_backups_of_a_site_by_the_clock(backed: Installation, site: dict[str, Any]) -> None:
+    path = f"/api/sites/{site['id']}/backups"
+    with backed.client() as api, backed.control() as control:
+        control.execute("UPDATE sites SET created_at = now() - interval '3 days'")
+        control.execute(
+            "UPDATE site_backups SET created_at = created_at - interval '9 days'"
+            " WHERE site_id = %s",
+            (site["id"],),
+        )
+        assert "Sites have no backup of the last two days: kept." in site_trouble(api)
+        eventually(lambda: [each["origin"] for each in data(api.get(path))][:1] == ["scheduled"])
+        eventually(lambda: data(api.get(path))[0]["status"] == "ready")
+        assert site_trouble(api) == ""
+        age = re.search(
+            r"^tenantry_site_backup_age_seconds\{.*\} (\S+)$",
+            api.get("/metrics").text,
+            re.MULTILINE,
+        )
+        assert age is not None
+        assert 0 <= float(age[1]) < 600
+        # On demand: it stays.
+        assert site["backup_id"] in [each["id"] for each in data(api.get(path))]
+
+
+def site_trouble(api: httpx.Client) -> str:
+    parts = {each["name"]: each for each in data_of_ready(api)}
+    return parts["site backups"]["detail"] or ""
+
+
+def data_of_ready(api: httpx.Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api.get("/ready").json()["data"]["parts"]
+    return found
 
 
 async def begin_due(_: Repositories) -> object:
@@ -212,7 +362,7 @@ def test_what_s3_has_lost_is_put_back(backed: Installation, s3: S3Server) -> Non
     assert lost in log()
 
 
-def test_all_comes_back_from_s3_alone(backed: Installation) -> None:
+def test_all_comes_back_from_s3_alone(backed: Installation, site: dict[str, Any]) -> None:
     """Home and local repository are gone. It comes back as at a moment before the last one."""
     database = backed.create(name="shop")
     do(database["connection_string"], "CREATE TABLE kept AS SELECT generate_series(1, 100) AS n")
@@ -234,6 +384,11 @@ def test_all_comes_back_from_s3_alone(backed: Installation) -> None:
     hurry(backed)
     assert backed.key == admin_key
     assert ask(database["connection_string"], "SELECT sum(n) FROM kept") == 5151
+    with backed.client() as api:
+        wanted = {"backup_id": site["backup_id"]}
+        done = ended(backed, data(api.post(f"/api/sites/{site['id']}/restore", json=wanted), 202))
+        assert done["status"] == "succeeded", done
+    assert site_value(backed, site) == "first"
     # The local repository begins again, beside the one that knows all.
     backed.back_up("shared-1")
 
