@@ -293,8 +293,8 @@ class RestoreFlow(SiteFlow):
         folder, previous = folder_name(run.row.id), run.state.previous
         async with self._store.long_transaction(audit.PLATFORM) as tx:
             site = await sites.lock(tx, run.row.resource_id)
-            is_there = site is not None and site.status == "active"
-            if site is not None and is_there and site.data_folder == folder:
+            # Killed in the midst of it, the process may have other data than the row names.
+            if site is not None and site.status == "active" and previous:
                 await self._put(tx, replace(site, data_folder=previous))
         own = self._home.sites / str(run.row.resource_id)
         await asyncio.to_thread(shutil.rmtree, own / folder, ignore_errors=True)
