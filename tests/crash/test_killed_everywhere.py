@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-import redis
 from psycopg import sql
 from scene import ROWS, Database, wait_for
 from sweep import RisingScene, Row, risen
@@ -50,6 +49,7 @@ ELSEWHERE = {
     "instance.start",
     "instance.stop",
     "site.backup",  # its file is put whole, and its row says last that it is ready
+    "site.restore",  # test_cluster_restore_killed
 }
 
 
@@ -124,60 +124,6 @@ def kept_of(scene: RisingScene, database: Database) -> list[Row]:
     assert answer is not None
     rows: list[Row] = answer.json()["data"]
     return rows
-
-
-# ── sites of the AI cache ────────────────────────────────────────────────────
-
-
-def site_value(scene: RisingScene, site: Row) -> str | None:
-    """What a site has under its key ``a``, once its process answers."""
-    found: list[str | None] = []
-
-    def read() -> bool:
-        url = site["redis_url"]
-        try:
-            with redis.Redis.from_url(url, ssl_cert_reqs="none", decode_responses=True) as client:
-                found.append(client.get(f"{site['key_prefix']}a"))
-        except redis.RedisError:
-            return False
-        return True
-
-    wait_for("an answer of the site", read)
-    folder = scene.installation.home / "sites" / site["id"]
-    assert (folder / "redis.conf").exists()
-    return found[-1]
-
-
-def set_value(site: Row, value: str) -> None:
-    with redis.Redis.from_url(site["redis_url"], ssl_cert_reqs="none") as client:
-        client.set(f"{site['key_prefix']}a", value)
-
-
-def test_a_site_that_is_restored(scene: RisingScene) -> None:
-    body: dict[str, object] = {"name": "kept", "memory_mb": 8, "persistence": "aof"}
-    made = scene.ask("POST", "/api/sites", json=body)
-    assert made is not None
-    site: Row = made.json()["data"]
-    path = f"/api/sites/{site['id']}"
-    set_value(site, "before")
-    done = scene.ended(scene.started(f"{path}/backups"))
-    assert done["status"] == "succeeded", done
-    set_value(site, "after")
-
-    def look() -> None:
-        assert site_value(scene, site) in {"before", "after"}
-
-    scene.cancelled_at("site.restore.stopped", partial(scene.started, f"{path}/restore"), look)
-    wait_for("what it was", lambda: site_value(scene, site) == "after")
-    scene.killed_everywhere(partial(scene.started, f"{path}/restore"), look)
-    assert site_value(scene, site) == "before"
-    folder = scene.installation.home / "sites" / site["id"]
-    left = [each for each in folder.iterdir() if each.is_dir() and not each.is_symlink()]
-    assert len(left) == 1
-    assert not (folder / "dump.rdb").exists()
-    gone = scene.ask("DELETE", path)
-    assert gone is not None
-    assert not folder.exists()
 
 
 # ── restores ─────────────────────────────────────────────────────────────────

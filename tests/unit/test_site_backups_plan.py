@@ -1,6 +1,7 @@
 """When sites are backed up, which backups expire, and what stays of replaced data."""
 
 import datetime as dt
+import itertools
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ MIB = 1024 * 1024
 
 
 def standing(**differing: Any) -> Standing:
-    usual = Standing(SITE, "shop", None, NOW - DAY, NOW - DAY, None, busy=False)
+    usual = Standing(SITE, "shop", None, NOW - DAY, NOW - DAY, ["/backups"], None, busy=False)
     return replace(usual, **differing)
 
 
@@ -115,8 +116,12 @@ def test_a_site_that_keeps_nothing_has_no_backups() -> None:
 def test_what_needs_attention() -> None:
     fresh, failed = standing(), standing(name="b", failed_at=NOW)
     old = [standing(name=f"old-{each}", since=NOW - 3 * DAY) for each in range(5)]
-    assert plan.troubles([fresh], NOW) is None
-    said = plan.troubles([fresh, failed, *old], NOW) or ""
+    new = standing(since=NOW, last_at=None, places=[])
+    assert plan.troubles([fresh, new], ["/backups"], NOW) is None
+    assert plan.troubles([fresh, new], ["/backups", "s3"], NOW) == (
+        "The last backup of sites is not in every repository: shop."
+    )
+    said = plan.troubles([fresh, failed, *old], ["/backups"], NOW) or ""
     assert said.startswith("The last backup of sites failed: b. GET /api/operations?kind=site.")
     assert said.endswith("no backup of the last two days: old-0, old-1, old-2 and 2 more.")
 
@@ -132,7 +137,7 @@ def put(folder: Path, name: str) -> None:
 def test_former_names_lead_to_what_replaced_them(tmp_path: Path) -> None:
     names = ["appendonlydir", *(f"aof-{number}" for number in range(45))]
     put(tmp_path, names[0])
-    for previous, name in zip(names, names[1:], strict=False):
+    for previous, name in itertools.pairwise(names):
         put(tmp_path, name)
         for _ in "12":  # a step may be repeated
             flow._replace(tmp_path, previous, name)

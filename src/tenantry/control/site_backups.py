@@ -63,7 +63,8 @@ class Made:
 class Standing:
     """A site that keeps its data, and how its backups stand.
 
-    ``since`` is when its newest backup was begun, or else when the site was created. ``failed_at``
+    ``since`` is when its newest backup was begun that is in one of today's repositories, or else
+    when the site was created; ``places`` are the repositories that have that backup. ``failed_at``
     is when an attempt after that one failed. ``busy`` is whether an operation has the site.
     """
 
@@ -72,6 +73,7 @@ class Standing:
     customer_id: uuid.UUID | None
     since: dt.datetime
     last_at: dt.datetime | None
+    places: list[str]
     failed_at: dt.datetime | None
     busy: bool
 
@@ -190,24 +192,29 @@ async def note_site_deleted(tx: Tx, site_id: uuid.UUID) -> None:
     )
 
 
-async def standings(tx: Tx) -> list[Standing]:
-    """Return the sites that keep their data, that which was backed up longest ago first."""
+async def standings(tx: Tx, places: Sequence[str]) -> list[Standing]:
+    """Return the sites that keep their data, that which was backed up longest ago first.
+
+    ``places`` are today's repositories.
+    """
     async with tx.cursor(row_factory=class_row(Standing)) as cursor:
         await cursor.execute(
             """
             SELECT s.id AS site_id, s.name, s.customer_id, coalesce(b.at, s.created_at) AS since,
-                b.at AS last_at,
+                b.at AS last_at, coalesce(b.places, '{}') AS places,
                 (SELECT max(o.finished_at) FROM operations o
                     WHERE o.resource_id = s.id AND o.kind = 'site.backup' AND o.status = 'failed'
                         AND o.finished_at > coalesce(b.at, s.created_at)) AS failed_at,
                 EXISTS (SELECT FROM operations o WHERE o.resource_id = s.id
                     AND o.status IN ('queued', 'running')) AS busy
             FROM sites s LEFT JOIN LATERAL (
-                SELECT max(created_at) AS at FROM site_backups
-                WHERE site_id = s.id AND status = 'ready') b ON true
+                SELECT created_at AS at, places FROM site_backups
+                WHERE site_id = s.id AND status = 'ready' AND places && %s
+                ORDER BY created_at DESC LIMIT 1) b ON true
             WHERE s.status = 'active' AND s.persistence = 'aof'
             ORDER BY since, s.id
-            """
+            """,
+            ([*places],),
         )
         return await cursor.fetchall()
 

@@ -78,8 +78,11 @@ def _needed(held: int) -> int:
     return -(-held // _MIB)
 
 
-def troubles(sites: Sequence[Standing], now: dt.datetime) -> str | None:
-    """Return what needs attention about the backups of sites; None if nothing does."""
+def troubles(sites: Sequence[Standing], places: Collection[str], now: dt.datetime) -> str | None:
+    """Return what needs attention about the backups of sites; None if nothing does.
+
+    ``places`` are the repositories.
+    """
     failed = [each for each in sites if each.failed_at is not None]
     old = [each for each in sites if each.failed_at is None and now - each.since > _OLD]
     said = []
@@ -90,6 +93,8 @@ def troubles(sites: Sequence[Standing], now: dt.datetime) -> str | None:
         )
     if old:
         said.append(f"Sites have no backup of the last two days: {_named(old)}.")
+    if partial := [each for each in sites if each.places and set(places) - set(each.places)]:
+        said.append(f"The last backup of sites is not in every repository: {_named(partial)}.")
     return " ".join(said) or None
 
 

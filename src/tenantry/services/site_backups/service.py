@@ -51,6 +51,10 @@ class SiteBackups:
         """Whether sites are backed up at all."""
         return self._repositories.enabled
 
+    @property
+    def _places(self) -> list[str]:
+        return [str(place) for place in self._repositories.places]
+
     # ── verbs ────────────────────────────────────────────────────────────────
 
     async def create(self, tx: Tx, actor: Actor, site_id: uuid.UUID) -> OperationRow:
@@ -170,7 +174,9 @@ class SiteBackups:
             if await rows.scheduled_is_made(tx):
                 return False
             due = [
-                each for each in await rows.standings(tx) if plan.is_due(self._schedule, each, now)
+                each
+                for each in await rows.standings(tx, self._places)
+                if plan.is_due(self._schedule, each, now)
             ]
         for each in due:
             try:
@@ -214,13 +220,13 @@ class SiteBackups:
     async def standings(self) -> list[Standing]:
         """Return how the backups of the sites stand that keep their data."""
         async with self._store.transaction(audit.PLATFORM) as tx:
-            return await rows.standings(tx)
+            return await rows.standings(tx, self._places)
 
     async def troubles(self) -> str | None:
         """Return what needs attention; None if nothing does, or sites are not backed up."""
         if not self.enabled:
             return None
-        return plan.troubles(await self.standings(), dt.datetime.now(dt.UTC))
+        return plan.troubles(await self.standings(), self._places, dt.datetime.now(dt.UTC))
 
     async def count(self) -> dict[str, tuple[int, int]]:
         """Return the number of backups and their bytes by status."""
