@@ -1,4 +1,4 @@
-"""Restores of a whole cluster and of a site, killed at their steps: the old or the new is served."""
+"""Restores of a cluster and of a site, killed at their steps: the old or the new one is served."""
 
 import json
 import os
