@@ -58,7 +58,7 @@ from tenantry.services.sites.process import SiteProcess
 _DEADLINE = dt.timedelta(hours=12)
 _RESERVE = 0.08  # of the disk, as for backups of databases
 _POLL_SECONDS = 0.5
-_SILENT = dt.timedelta(seconds=90)  # without a process that loads or serves the new data
+_MOST_SILENT = 180  # looks in turn at a process that neither loads nor serves the new data
 _ROOM = "Make room on the server's disk, and try again."
 
 
@@ -263,21 +263,20 @@ class RestoreFlow(SiteFlow):
         """Wait until the process that the supervisor starts serves the new data."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             site = await self._site(tx, run)
-        own, now = SiteProcess.of(self._home, site), dt.datetime.now(dt.UTC)
-        heard_at = run.state.heard_at or now
+        own = SiteProcess.of(self._home, site)
+        run.state.silent += 1
         with contextlib.suppress(Unavailable):
             if own.pid() is not None:
                 keys = await copying.loaded(own, site.port, folder_name(run.row.id))
                 if keys is not None:
                     run.state.keys = keys
                     return Next()
-                heard_at = now
-        if now - heard_at > _SILENT:
+                run.state.silent = 0
+        if run.state.silent > _MOST_SILENT:
             raise MachineError(
                 "The site's Redis does not start with the data of the backup.",
                 hint="What it had before is in service again. `tenantry logs` shows why.",
             )
-        run.state.heard_at = heard_at
         return Wait(_POLL_SECONDS)
 
     async def _finish(self, run: Run[OfBackup, Swapped]) -> Outcome:

@@ -1,6 +1,5 @@
 """Backups of sites: their operations, and the names of files. Values only."""
 
-import datetime as dt
 import uuid
 from dataclasses import dataclass
 
@@ -36,11 +35,12 @@ class Copied(State):
 class Swapped(State):
     """``previous`` is the folder with the data that a restore replaces.
 
-    ``heard_at`` is when the site's process last did something to serve the new data.
+    ``silent`` is how often in turn the site's process was found neither loading nor serving the new
+    data.
     """
 
     previous: str = ""
-    heard_at: dt.datetime | None = None
+    silent: int = 0
     keys: int = 0
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from dataclasses import replace
 
 from tenantry.base.errors import Conflict, Deferred, NotFound
 from tenantry.base.events import StepDone, emit
@@ -21,6 +22,8 @@ from tenantry.services.repository.service import Repositories
 from tenantry.services.site_backups import plan
 from tenantry.services.site_backups.flow import BackupFlow, RestoreFlow
 from tenantry.services.site_backups.model import BACKUP, MOST_MANUAL, RESTORE, OfBackup, file_name
+
+_About = tuple[uuid.UUID, str, uuid.UUID | None]  # a site's id, its name and its customer
 
 
 class SiteBackups:
@@ -90,7 +93,14 @@ class SiteBackups:
             customer_id=site.customer_id,
         )
         said = {"backup_id": str(backup_id), "origin": origin, "operation_id": str(operation.id)}
-        await _record(tx, actor, BACKUP.name, (site.id, site.name), {**said}, result="accepted")
+        await _record(
+            tx,
+            actor,
+            BACKUP.name,
+            (site.id, site.name, site.customer_id),
+            {**said},
+            result="accepted",
+        )
         return operation
 
     async def page(
@@ -125,7 +135,13 @@ class SiteBackups:
     ) -> None:
         await rows.begin_deletion(tx, [backup.id])
         said = {"backup_id": str(backup.id), **(more or {})}
-        await _record(tx, actor, "site.backup_delete", (backup.site_id, backup.site_name), said)
+        await _record(
+            tx,
+            actor,
+            "site.backup_delete",
+            (backup.site_id, backup.site_name, backup.customer_id),
+            said,
+        )
 
     async def restore(
         self, tx: Tx, actor: Actor, site_id: uuid.UUID, backup_id: uuid.UUID | None
@@ -157,7 +173,14 @@ class SiteBackups:
             customer_id=site.customer_id,
         )
         said = {"backup_id": str(backup.id), "operation_id": str(operation.id)}
-        await _record(tx, actor, RESTORE.name, (site.id, site.name), {**said}, result="accepted")
+        await _record(
+            tx,
+            actor,
+            RESTORE.name,
+            (site.id, site.name, site.customer_id),
+            {**said},
+            result="accepted",
+        )
         return operation
 
     # ── of the worker ────────────────────────────────────────────────────────
@@ -261,14 +284,14 @@ async def _record(
     tx: Tx,
     actor: Actor,
     action: str,
-    site: tuple[uuid.UUID, str],
+    site: _About,
     details: dict[str, object],
     *,
     result: audit.Result = "ok",
 ) -> None:
     await audit.record(
         tx,
-        actor,
+        replace(actor, customer_id=actor.customer_id or site[2]),  # its owner can read the entry
         action,
         resource_kind="site",
         resource_id=site[0],

@@ -135,8 +135,9 @@ class SiteProcess:
         pid, maxmemory = self.pid(), self._number("maxmemory")
         if pid is None or maxmemory is None:
             return
-        kept = sum(path.stat().st_size for path in self.folder.rglob("*.aof.*"))
-        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has just ended
+        # It has just ended, or a file of it was just replaced.
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            kept = sum(path.stat().st_size for path in self.folder.rglob("*.aof.*"))
             most = plan.most_process_bytes(
                 maxmemory, stored=kept, present=processes.data_bytes(pid)
             )
