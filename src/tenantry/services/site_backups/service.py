@@ -23,8 +23,6 @@ from tenantry.services.site_backups import plan
 from tenantry.services.site_backups.flow import BackupFlow, RestoreFlow
 from tenantry.services.site_backups.model import BACKUP, MOST_MANUAL, RESTORE, OfBackup, file_name
 
-_About = tuple[uuid.UUID, str, uuid.UUID | None]  # a site's id, its name and its customer
-
 
 class SiteBackups:
     """The service for backups of sites that keep their data."""
@@ -97,7 +95,7 @@ class SiteBackups:
             tx,
             actor,
             BACKUP.name,
-            (site.id, site.name, site.customer_id),
+            site,
             {**said},
             result="accepted",
         )
@@ -139,7 +137,7 @@ class SiteBackups:
             tx,
             actor,
             "site.backup_delete",
-            (backup.site_id, backup.site_name, backup.customer_id),
+            backup,
             said,
         )
 
@@ -177,7 +175,7 @@ class SiteBackups:
             tx,
             actor,
             RESTORE.name,
-            (site.id, site.name, site.customer_id),
+            site,
             {**said},
             result="accepted",
         )
@@ -284,18 +282,20 @@ async def _record(
     tx: Tx,
     actor: Actor,
     action: str,
-    site: _About,
+    of: SiteRow | SiteBackupRow,
     details: dict[str, object],
     *,
     result: audit.Result = "ok",
 ) -> None:
+    """Record what is done with a site or its backup; its owner can read the entry."""
+    site_id, name = (of.id, of.name) if isinstance(of, SiteRow) else (of.site_id, of.site_name)
     await audit.record(
         tx,
-        replace(actor, customer_id=actor.customer_id or site[2]),  # its owner can read the entry
+        replace(actor, customer_id=actor.customer_id or of.customer_id),
         action,
         resource_kind="site",
-        resource_id=site[0],
-        resource_name=site[1],
+        resource_id=site_id,
+        resource_name=name,
         result=result,
         details=details,
     )
