@@ -91,14 +91,7 @@ class SiteBackups:
             customer_id=site.customer_id,
         )
         said = {"backup_id": str(backup_id), "origin": origin, "operation_id": str(operation.id)}
-        await _record(
-            tx,
-            actor,
-            BACKUP.name,
-            site,
-            {**said},
-            result="accepted",
-        )
+        await _record(tx, actor, BACKUP.name, site, {**said}, result="accepted")
         return operation
 
     async def page(
@@ -133,13 +126,7 @@ class SiteBackups:
     ) -> None:
         await rows.begin_deletion(tx, [backup.id])
         said = {"backup_id": str(backup.id), **(more or {})}
-        await _record(
-            tx,
-            actor,
-            "site.backup_delete",
-            backup,
-            said,
-        )
+        await _record(tx, actor, "site.backup_delete", backup, said)
 
     async def restore(
         self, tx: Tx, actor: Actor, site_id: uuid.UUID, backup_id: uuid.UUID | None
@@ -171,14 +158,7 @@ class SiteBackups:
             customer_id=site.customer_id,
         )
         said = {"backup_id": str(backup.id), "operation_id": str(operation.id)}
-        await _record(
-            tx,
-            actor,
-            RESTORE.name,
-            site,
-            {**said},
-            result="accepted",
-        )
+        await _record(tx, actor, RESTORE.name, site, {**said}, result="accepted")
         return operation
 
     # ── of the worker ────────────────────────────────────────────────────────
