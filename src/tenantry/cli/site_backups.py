@@ -9,7 +9,7 @@ from tenantry.base.ids import parse_id
 from tenantry.base.sizes import readable
 from tenantry.cli import operations, output, times
 from tenantry.cli.asking import confirm
-from tenantry.cli.client import connect
+from tenantry.cli.client import Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding_sites import Named, find, of_deleted
 
@@ -47,7 +47,7 @@ def backup(site: Named, *, wait: operations.Wait = True, as_json: Json = False) 
         row = find(api, site)
         started = api.post(f"/api/sites/{row['id']}/backups")
 
-        def report(result: operations.Row) -> None:
+        def report(result: Row) -> None:
             output.line(result["backup_id"])
             output.done(f"The site {row['name']} is backed up, {readable(result['size_bytes'])}")
             for place, why in result["lacking"].items():

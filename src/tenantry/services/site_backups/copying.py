@@ -13,7 +13,7 @@ from tenantry.services.sites.process import SiteProcess
 
 _POLL_SECONDS = 0.1
 _SAVING = "rdb_bgsave_in_progress"
-_BUSY = "in progress"  # what it answers while it already writes a copy, or its file anew
+_BUSY = "in progress"  # what it answers while it already writes a copy, or its file again
 
 
 async def contents(process: SiteProcess, port: int) -> Contents:
