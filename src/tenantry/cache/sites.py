@@ -98,7 +98,8 @@ class Sites:
         # With other data, after a restore, nothing that is in memory of it holds any more.
         if there is None or (there.socket, there.password, there.data_folder) != place:
             redis = connected(str(site.socket), site.username, site.password)
-            there = self._open[site.id] = _Open(*place, redis)
+            meter = Meter() if there is None else there.meter  # what was used today stays used
+            there = self._open[site.id] = _Open(*place, redis, meter)
         cache = SiteCache(site.id, there.redis, there.meter)
         lookup = None
         if self._lookups is not None:

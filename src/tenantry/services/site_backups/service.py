@@ -4,7 +4,7 @@ import datetime as dt
 import uuid
 from dataclasses import replace
 
-from tenantry.base.errors import Conflict, Deferred, NotFound
+from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.control import audit, pages, sites
@@ -204,10 +204,8 @@ class SiteBackups:
             for gone in plan.expired([*every.values()], self._schedule.window, now):
                 await self._delete(tx, audit.PLATFORM, every[gone], {"reason": "it has expired"})
             deleted = await rows.being_deleted(tx)
-        with Deferred() as failures:
-            for backup in deleted:
-                with failures.deferred():
-                    await self._discard(backup)
+        for backup in deleted:  # until one fails: the repository is out of reach
+            await self._discard(backup)
 
     async def _discard(self, backup: SiteBackupRow) -> None:
         for number in self._repositories.numbers:
