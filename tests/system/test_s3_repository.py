@@ -213,6 +213,36 @@ def test_a_site_whose_backup_is_damaged_everywhere_stays_as_it_is(
         assert problem(api.patch(path, json={"memory_mb": 0}), 422)
 
 
+def test_customers_have_the_backups_of_their_own_sites(
+    backed: Installation, site: dict[str, Any]
+) -> None:
+    scopes = ["databases:read", "databases:write", "backups:read", "backups:write"]
+    body = {"name": "c", "scopes": scopes, "customer_email": "x@example.com"}
+    with backed.client() as api:
+        key = data(api.post("/api/api-keys", json=body), 201)["key"]
+    theirs, wanted = f"/api/sites/{site['id']}", {"backup_id": site["backup_id"]}
+    with backed.client(key) as client:
+        made = data(client.post("/api/sites", json={"name": "own", "memory_mb": 8}), 201)
+        own = f"/api/sites/{made['id']}"
+        assert "keeps nothing" in problem(client.post(f"{own}/backups"), 409)["detail"]
+        data(client.patch(own, json={"persistence": "aof"}))
+        assert "no backup yet" in problem(client.post(f"{own}/restore", json={}), 409)["detail"]
+        for path in (own, theirs):
+            problem(client.post(f"{path}/restore", json=wanted), 404)
+            problem(client.delete(f"{path}/backups/{site['backup_id']}"), 404)
+        problem(client.get(f"{theirs}/backups"), 404)
+        problem(client.post(f"{theirs}/backups"), 404)
+        done = ended(backed, data(client.post(f"{own}/backups"), 202))
+        assert done["status"] == "succeeded", done
+        data(client.delete(own))
+        (left,) = data(client.get(f"{own}/backups"))
+        assert (left["id"], left["site_name"]) == (done["result"]["backup_id"], "own")
+        problem(client.post(f"{own}/restore", json={}), 404)
+        data(client.delete(f"{own}/backups/{left['id']}"))
+        name = f"sites/{made['id']}/{left['id']}.rdb"
+    eventually(lambda: not [*backed.home.rglob(name)], seconds=90)
+
+
 def test_backups_of_a_site_by_the_clock(backed: Installation, site: dict[str, Any]) -> None:
     path = f"/api/sites/{site['id']}/backups"
     with backed.client() as api, backed.control() as control:
