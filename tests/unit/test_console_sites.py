@@ -267,7 +267,8 @@ def test_a_budget_is_typed_in_percent() -> None:
 
 def test_backups_are_restored_only_where_the_site_keeps_its_data() -> None:
     row = backup(1, dt.timedelta(hours=1))
-    values = {"backups": [row], "are_on": True, "time": "02:00", "days": 7, "may_back_up": True}
+    values = {"backups": [row], "are_on": True, "time": "02:00", "days": 7}
+    values |= {"may_back_up": True, "has_more": False}
     kept = replace(SITE, persistence="aof")
     page = rendered("site_backups.html", site=kept, tab="/backups", **values)
     assert f'name="backup_id" value="{row.id}"' in page

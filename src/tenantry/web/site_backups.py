@@ -25,7 +25,7 @@ Writer = Annotated[Caller, calling("databases:write")]
 
 _PATH = "/sites/{site_id}"
 _A_PAGE = 50
-_BEGUN = "/operations?done=begun"
+_STARTED = "/operations?done=begun"
 
 
 @router.get(f"{_PATH}/backups")
@@ -61,7 +61,7 @@ async def back_up(
     await once(
         lambda: caller.begin(lambda tx: platform.site_backups.create(tx, caller.actor, found))
     )
-    return pages.go(request, _BEGUN)
+    return pages.go(request, _STARTED)
 
 
 @router.post(f"{_PATH}/backups/{{backup_id}}/delete")
@@ -90,4 +90,4 @@ async def restore(
             lambda tx: platform.site_backups.restore(tx, caller.actor, found, body.backup_id)
         )
     )
-    return pages.go(request, _BEGUN)
+    return pages.go(request, _STARTED)
