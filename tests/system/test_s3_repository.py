@@ -107,8 +107,9 @@ def test_what_is_in_the_bucket_is_encrypted(backed: Installation, s3: S3Server) 
 def ended(platform: Installation, operation: dict[str, Any]) -> dict[str, Any]:
     """An operation, once it has ended."""
     path = f"/api/operations/{operation['id']}"
-    eventually(lambda: data(platform.get(path))["finished_at"])
-    found: dict[str, Any] = data(platform.get(path))
+    with platform.client() as api:
+        eventually(lambda: data(api.get(path))["finished_at"])
+        found: dict[str, Any] = data(api.get(path))
     return found
 
 
@@ -169,7 +170,8 @@ def test_a_site_is_restored_from_either_repository(
         assert b"first" not in content
     path, folder = f"/api/sites/{site['id']}", backed.home / "sites" / site["id"]
     with backed.client() as api:
-        for damage in (lambda: None, lambda: block_copy_of(local), local.unlink):
+        damages: list[Callable[[], object]] = [int, partial(change_a_byte, local), local.unlink]
+        for damage in damages:
             damage()
             put(backed, site, "second")
             done = ended(backed, data(api.post(f"{path}/restore", json={}), 202))
@@ -185,7 +187,7 @@ def test_a_site_is_restored_from_either_repository(
         assert api.get("/ready").status_code == 200
 
 
-def block_copy_of(file: Path) -> None:
+def change_a_byte(file: Path) -> None:
     """Change a byte in the midst of a file."""
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1

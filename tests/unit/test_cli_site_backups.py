@@ -39,7 +39,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def ends(fake: FakeApi, path: str, **result: Any) -> None:
     """Let a request begin an operation that succeeds with this result."""
-    row = {"id": OPERATION, "kind": "site.backup", "step": "keep", "progress": 1.0}
+    row: dict[str, Any] = {"id": OPERATION, "kind": "site.backup", "step": "keep", "progress": 1.0}
+    row |= dict.fromkeys(("done_bytes", "total_bytes", "bytes_per_second", "seconds_left", "error"))
     fake.on("POST", path, row | {"status": "queued", "result": None})
     fake.on("GET", f"/api/operations/{OPERATION}", row | {"status": "succeeded", "result": result})
 

@@ -5,6 +5,7 @@ import itertools
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -161,7 +162,7 @@ async def test_a_site_that_hangs_is_tried_less_and_less_often(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     now, tries = 0.0, [0]
-    monkeypatch.setattr(allowlists.time, "monotonic", lambda: now)
+    monkeypatch.setattr(allowlists, "time", SimpleNamespace(monotonic=lambda: now))
 
     class Hanging:
         hangs = True
