@@ -10,6 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from scene import wait_for
 from sweep import RisingScene, Row, risen
 
@@ -136,14 +138,24 @@ def test_the_old_or_the_new_one_is_in_service(platform: Installation) -> None:
 # ── sites of the AI cache ────────────────────────────────────────────────────
 
 
+def client_of(site: Row) -> redis.Redis:
+    """A client of a site that tries once."""
+    client: redis.Redis = redis.Redis.from_url(
+        site["redis_url"],
+        ssl_cert_reqs="none",
+        decode_responses=True,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return client
+
+
 def site_value(scene: RisingScene, site: Row) -> str | None:
     """What a site has under its key ``a``, once its process answers."""
     found: list[str | None] = []
 
     def read() -> bool:
-        url = site["redis_url"]
         try:
-            with redis.Redis.from_url(url, ssl_cert_reqs="none", decode_responses=True) as client:
+            with client_of(site) as client:
                 found.append(client.get(f"{site['key_prefix']}a"))
         except redis.RedisError:
             return False
@@ -156,7 +168,7 @@ def site_value(scene: RisingScene, site: Row) -> str | None:
 
 
 def set_value(site: Row, value: str) -> None:
-    with redis.Redis.from_url(site["redis_url"], ssl_cert_reqs="none") as client:
+    with client_of(site) as client:
         client.set(f"{site['key_prefix']}a", value)
 
 
