@@ -272,8 +272,8 @@ def test_backups_of_a_site_by_the_clock(backed: Installation, site: dict[str, An
         listed = [each["id"] for each in data(api.get(path))]
         assert site["backup_id"] in listed  # on demand: it stays
     # Those that were deleted are gone from the repositories.
-    held = backed.home / "backups" / "repository" / "sites"
-    eventually(lambda: {each.stem for each in held.rglob("*.rdb")} <= {*listed})
+    stored = backed.home / "backups" / "repository" / "sites"
+    eventually(lambda: {each.stem for each in stored.rglob("*.rdb")} <= {*listed})
 
 
 async def begin_due(_: Repositories) -> object:

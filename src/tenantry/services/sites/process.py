@@ -107,7 +107,7 @@ class SiteProcess:
         self.dump.unlink(missing_ok=True)  # it would be loaded by one that keeps nothing itself
         try:
             await commands.run([engine.path, self.config], deadline=_START_SECONDS)
-            await self._answering(socket)
+            await self.answering()
             self.limit_memory()
         except MachineError as error:
             raise MachineError(
@@ -117,8 +117,12 @@ class SiteProcess:
             ) from error
         return True
 
-    async def _answering(self, socket: Path) -> None:
-        # The daemon that the program leaves does not report when it is ready.
+    async def answering(self) -> None:
+        """Wait until it answers: the daemon that the program leaves does not report that.
+
+        Raises MachineError if it takes too long.
+        """
+        socket = socket_of(self.home, self.port() or 0)
         clock = asyncio.get_running_loop().time
         deadline = clock() + _START_SECONDS
         while True:

@@ -358,6 +358,7 @@ class Sites:
                 return
             await asyncio.sleep(_POLL_SECONDS)
         if row.isolation == "shared":  # it may have read its users before this one was there
+            await own.answering()
             await self.ensure(row.id)
         elif row.networks is not None:  # it begins closed
             with suppress(Unavailable):  # not ready yet: the worker opens it
