@@ -122,7 +122,7 @@ class BackupFlow(SiteFlow):
         )
         await copying.save(own, site.port, run.report)
         emit(StepDone(BACKUP.name, "written", site.name))
-        own.dump.replace(file)
+        await asyncio.to_thread(shutil.move, own.dump, file)
         run.state.size_bytes, run.state.sha256 = await asyncio.to_thread(_digest, file)
         run.state.memory_bytes, run.state.keys = held.memory_bytes, held.keys
         run.state.server = held.server
