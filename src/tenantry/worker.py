@@ -82,6 +82,7 @@ _LOOK_FAR_SECONDS = 60
 _MIRROR_SECONDS = 1
 _SCHEDULE_SECONDS = 5
 _VERIFY_SECONDS = 60
+_EXPIRED_SECONDS = 10
 _SETTLE_SECONDS = 20  # the very first backup shall not slow the start down
 _SWEEP_SECONDS = 5
 _LISTS_SECONDS = 1  # how long a site may be open after others have deleted the kernel's rules
@@ -275,6 +276,8 @@ def _upkeep(platform: Platform) -> tuple[Periodic, ...]:
         (_MIRROR_SECONDS, "mirror", backups.mirror.follow),
         (_SCHEDULE_SECONDS, "scheduled backups", platform.backup_schedules.begin_due),
         (_VERIFY_SECONDS, "verifying backups", platform.backups.verify_next),
+        (_SCHEDULE_SECONDS, "backups of sites", platform.site_backups.begin_due),
+        (_EXPIRED_SECONDS, "expired backups of sites", platform.site_backups.tidy),
     )
 
 

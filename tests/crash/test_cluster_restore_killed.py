@@ -1,15 +1,19 @@
-"""A restore of a whole cluster, killed at its steps: the old or the new one is in service."""
+"""Restores of a cluster and of a site, killed at their steps: the old or the new one is served."""
 
 import json
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from scene import wait_for
-from sweep import RisingScene, risen
+from sweep import RisingScene, Row, risen
 
 from clients import eventually
 from harness import Installation
@@ -129,3 +133,67 @@ def test_the_old_or_the_new_one_is_in_service(platform: Installation) -> None:
             "SELECT count(*) FROM audit_logs WHERE action = 'cluster.restored'"
         ).fetchone() or (0,)
     assert reported >= 1
+
+
+# ── sites of the AI cache ────────────────────────────────────────────────────
+
+
+def client_of(site: Row) -> redis.Redis:
+    """A client of a site that tries once."""
+    client: redis.Redis = redis.Redis.from_url(
+        site["redis_url"],
+        ssl_cert_reqs="none",
+        decode_responses=True,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return client
+
+
+def site_value(scene: RisingScene, site: Row) -> str | None:
+    """What a site has under its key ``a``, once its process answers."""
+    found: list[str | None] = []
+
+    def read() -> bool:
+        try:
+            with client_of(site) as client:
+                found.append(client.get(f"{site['key_prefix']}a"))
+        except redis.RedisError:
+            return False
+        return True
+
+    wait_for("an answer of the site", read)
+    folder = scene.installation.home / "sites" / site["id"]
+    assert (folder / "redis.conf").exists()
+    return found[-1]
+
+
+def set_value(site: Row, value: str) -> None:
+    with client_of(site) as client:
+        client.set(f"{site['key_prefix']}a", value)
+
+
+def test_a_site_that_is_restored(scene: RisingScene) -> None:
+    body: dict[str, object] = {"name": "kept", "memory_mb": 8, "persistence": "aof"}
+    made = scene.ask("POST", "/api/sites", json=body)
+    assert made is not None
+    site: Row = made.json()["data"]
+    path = f"/api/sites/{site['id']}"
+    set_value(site, "before")
+    done = scene.ended(scene.started(f"{path}/backups"))
+    assert done["status"] == "succeeded", done
+    set_value(site, "after")
+
+    def look() -> None:
+        assert site_value(scene, site) in {"before", "after"}
+
+    scene.cancelled_at("site.restore.stopped", partial(scene.started, f"{path}/restore"), look)
+    wait_for("what it was", lambda: site_value(scene, site) == "after")
+    scene.killed_everywhere(partial(scene.started, f"{path}/restore"), look)
+    assert site_value(scene, site) == "before"
+    folder = scene.installation.home / "sites" / site["id"]
+    left = [each for each in folder.iterdir() if each.is_dir() and not each.is_symlink()]
+    assert len(left) == 1
+    assert not (folder / "dump.rdb").exists()
+    gone = scene.ask("DELETE", path)
+    assert gone is not None
+    assert not folder.exists()

@@ -49,6 +49,8 @@ ELSEWHERE = {
     "instance.restart",
     "instance.start",
     "instance.stop",
+    "site.backup",  # its file is put whole, and its row says last that it is ready
+    "site.restore",  # test_cluster_restore_killed
 }
 
 

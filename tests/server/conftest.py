@@ -10,8 +10,10 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from cache_service import Redis
 from catalogued import NAMES, Blueprints, keep, let_go
 from psycopg import sql
+from site_redis import site_redis, url_of
 from tenants import Connection, Tenant, make, unmake
 
 from postgres_server import Server, bin_dir, control_database, hardened, started
@@ -75,6 +77,28 @@ def blueprints(address: Address) -> Iterator[Blueprints]:
     yield kept
     for each in kept.values():
         asyncio.run(let_go(address, each))
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    """A Redis that a site's programs may use as on the platform."""
+    with site_redis() as found:
+        yield found
+
+
+@pytest.fixture
+def admin(redis: Redis) -> Iterator[Any]:
+    """A client of that Redis that may do everything; there is nothing in it."""
+    with redis.client() as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def url(redis: Redis, admin: Any) -> str:
+    """How a site's programs reach that Redis."""
+    del admin  # which has emptied it
+    return url_of(redis)
 
 
 @pytest.fixture

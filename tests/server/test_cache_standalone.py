@@ -40,25 +40,6 @@ from tenantry_cache.langchain import TenantryCache
 from tenantry_cache.standalone.model import Commands
 
 
-@pytest.fixture(scope="module")
-def redis() -> Iterator[Redis]:
-    with site_redis() as found:
-        yield found
-
-
-@pytest.fixture
-def admin(redis: Redis) -> Iterator[Any]:
-    with redis.client() as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture
-def url(redis: Redis, admin: Any) -> str:
-    del admin  # which has emptied it
-    return url_of(redis)
-
-
 @pytest.fixture
 def cache(url: str) -> Iterator[SemanticCache]:
     with SemanticCache(url, prefix=PREFIX, ttl=60) as client:

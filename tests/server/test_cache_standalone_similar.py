@@ -2,39 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from cache_service import Redis
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import FakeListChatModel
-from site_redis import ASKED, PREFIX, STORED, VECTORS, site_redis, url_of, with_embedder
+from site_redis import ASKED, PREFIX, STORED, VECTORS, with_embedder
 
 from tenantry_cache import AsyncSemanticCache
 from tenantry_cache.langchain import TenantryCache
 from tenantry_cache.rules.nearness import EXACT_MOST
 from tenantry_cache.standalone import connections, similar
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[Redis]:
-    with site_redis() as found:
-        yield found
-
-
-@pytest.fixture
-def admin(redis: Redis) -> Iterator[Any]:
-    with redis.client() as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture
-def url(redis: Redis, admin: Any) -> str:
-    del admin  # which has emptied it
-    return url_of(redis)
 
 
 def test_a_similar_question_is_answered_also_by_another_process(url: str) -> None:

@@ -272,7 +272,7 @@ def test_a_site_is_made_in_the_shared_redis(platform: Installation, api: httpx.C
 
 def test_a_sites_pages_are_accessible(platform: Installation, site: Row, page: Page) -> None:
     eventually(lambda: ask(platform, site, "x" * 300) == "hit")
-    for place in ("", "/keys", "/access", "/settings"):
+    for place in ("", "/keys", "/access", "/backups", "/settings"):
         path = f"{platform.url}/sites/{site['id']}{place}"
         page.set_viewport_size({"width": 1280, "height": 800})
         page.goto(path)

@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from s3_server import BUCKET, S3Server, s3_server
 
+from answers import data, problem
 from clients import ask, do, eventually, hurry
 from harness import Installation
 from inside import inside
 from tenantry.base import settings
+from tenantry.host import processes
 from tenantry.services.platform import open_platform
 from tenantry.services.repository.service import Repositories
 
@@ -96,6 +101,179 @@ def test_what_is_in_the_bucket_is_encrypted(backed: Installation, s3: S3Server) 
     assert configuration.stat().st_mode & 0o777 == 0o600
     for log in (backed.home / "logs").iterdir():
         assert "a-secret-key" not in log.read_text(errors="replace")
+
+
+# ── sites of the AI cache ────────────────────────────────────────────────────
+
+
+def ended(platform: Installation, operation: dict[str, Any]) -> dict[str, Any]:
+    """An operation, once it has ended."""
+    path = f"/api/operations/{operation['id']}"
+    with platform.client() as api:
+        eventually(lambda: data(api.get(path))["finished_at"])
+        found: dict[str, Any] = data(api.get(path))
+    return found
+
+
+def client_of(platform: Installation, site: dict[str, Any]) -> redis.Redis:
+    """A client of a site that tries once."""
+    client: redis.Redis = redis.Redis.from_url(
+        site["redis_url"],
+        ssl_ca_certs=str(platform.home / "ca.crt"),
+        decode_responses=True,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return client
+
+
+def site_value(platform: Installation, site: dict[str, Any]) -> str | None:
+    """What a site has under its key ``a``, once it answers."""
+
+    def read() -> str | None:
+        with client_of(platform, site) as client:
+            found: str | None = client.get(f"{site['key_prefix']}a")
+            return found
+
+    def answers() -> bool:
+        try:
+            read()
+        except redis.RedisError:
+            return False
+        return True
+
+    eventually(answers)
+    return read()
+
+
+def put(platform: Installation, site: dict[str, Any], value: str) -> None:
+    with client_of(platform, site) as client:
+        client.set(f"{site['key_prefix']}a", value)
+
+
+@pytest.fixture(scope="module")
+def site(backed: Installation) -> dict[str, Any]:
+    """A site that keeps its data, and has a backup of ``first``."""
+    body = {"name": "kept", "memory_mb": 8, "persistence": "aof"}
+    with backed.client() as api:
+        made: dict[str, Any] = data(api.post("/api/sites", json=body), 201)
+        put(backed, made, "first")
+        done = ended(backed, data(api.post(f"/api/sites/{made['id']}/backups"), 202))
+    assert (done["status"], done["result"]["keys"], done["result"]["lacking"]) == (
+        "succeeded",
+        1,
+        {},
+    )
+    assert len(done["result"]["places"]) == 2
+    return made | {"backup_id": done["result"]["backup_id"]}
+
+
+def test_a_site_is_restored_from_either_repository(
+    backed: Installation, s3: S3Server, site: dict[str, Any]
+) -> None:
+    name = f"sites/{site['id']}/{site['backup_id']}.rdb"
+    local = next(path for path in backed.home.rglob(name))
+    with s3.client() as client:
+        remote = client.get(f"/{BUCKET}/tenantry/{name}", headers=SIGNED)
+    for content in (local.read_bytes(), remote.content):
+        assert content.startswith(b"Salted__")
+        assert b"first" not in content
+    path, folder = f"/api/sites/{site['id']}", backed.home / "sites" / site["id"]
+    with backed.client() as api:
+        damages: list[Callable[[], object]] = [partial(change_a_byte, local), local.unlink]
+        for damage in damages:
+            damage()
+            put(backed, site, "second")
+            done = ended(backed, data(api.post(f"{path}/restore", json={}), 202))
+            assert (done["status"], done["result"]) == (
+                "succeeded",
+                {"backup_id": site["backup_id"], "keys": 1},
+            )
+            assert site_value(backed, site) == "first"
+            (kept,) = [each for each in folder.iterdir() if each.is_dir() and not each.is_symlink()]
+            assert (folder / "appendonlydir").resolve() == kept
+        os.kill(processes.read_pid(folder / "redis.pid") or 0, signal.SIGKILL)
+        assert site_value(backed, site) == "first"
+        assert api.get("/ready").status_code == 200
+
+
+def change_a_byte(file: Path) -> None:
+    """Change a byte in the midst of a file."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_site_whose_backup_is_damaged_everywhere_stays_as_it_is(
+    backed: Installation, site: dict[str, Any]
+) -> None:
+    path = f"/api/sites/{site['id']}"
+    with backed.client() as api, backed.control() as control:
+        put(backed, site, "third")
+        made = ended(backed, data(api.post(f"{path}/backups"), 202))["result"]["backup_id"]
+        control.execute("UPDATE site_backups SET sha256 = repeat('0', 64) WHERE id = %s", (made,))
+        put(backed, site, "fourth")
+        before = processes.read_pid(backed.home / "sites" / site["id"] / "redis.pid")
+        done = ended(backed, data(api.post(f"{path}/restore", json={"backup_id": made}), 202))
+        assert (done["status"], done["error"]["code"]) == ("failed", "backup_damaged")
+        assert site_value(backed, site) == "fourth"
+        assert processes.read_pid(backed.home / "sites" / site["id"] / "redis.pid") == before
+        assert data(api.delete(f"{path}/backups/{made}"))["status"] == "deleted"
+        assert made not in [each["id"] for each in data(api.get(f"{path}/backups"))]
+        missing = problem(api.post(f"{path}/restore", json={"backup_id": made}), 404)
+        assert "no such backup" in missing["detail"]
+        assert problem(api.patch(path, json={"memory_mb": 0}), 422)
+
+
+def test_customers_have_the_backups_of_their_own_sites(
+    backed: Installation, site: dict[str, Any]
+) -> None:
+    scopes = ["databases:read", "databases:write", "backups:read", "backups:write"]
+    body = {"name": "c", "scopes": scopes, "customer_email": "x@example.com"}
+    with backed.client() as api:
+        key = data(api.post("/api/api-keys", json=body), 201)["key"]
+    theirs, wanted = f"/api/sites/{site['id']}", {"backup_id": site["backup_id"]}
+    with backed.client(key) as client:
+        made = data(client.post("/api/sites", json={"name": "own", "memory_mb": 8}), 201)
+        own = f"/api/sites/{made['id']}"
+        assert "keeps nothing" in problem(client.post(f"{own}/backups"), 409)["detail"]
+        data(client.patch(own, json={"persistence": "aof"}))
+        assert "no backup yet" in problem(client.post(f"{own}/restore", json={}), 409)["detail"]
+        for path in (own, theirs):
+            problem(client.post(f"{path}/restore", json=wanted), 404)
+            problem(client.delete(f"{path}/backups/{site['backup_id']}"), 404)
+        problem(client.get(f"{theirs}/backups"), 404)
+        problem(client.post(f"{theirs}/backups"), 404)
+        done = ended(backed, data(client.post(f"{own}/backups"), 202))
+        assert done["status"] == "succeeded", done
+        data(client.delete(own))
+        (left,) = data(client.get(f"{own}/backups"))
+        assert (left["id"], left["site_name"]) == (done["result"]["backup_id"], "own")
+        problem(client.post(f"{own}/restore", json={}), 404)
+        data(client.delete(f"{own}/backups/{left['id']}"))
+
+
+def test_backups_of_a_site_by_the_clock(backed: Installation, site: dict[str, Any]) -> None:
+    path = f"/api/sites/{site['id']}/backups"
+    with backed.client() as api, backed.control() as control:
+        control.execute("UPDATE sites SET created_at = now() - interval '3 days'")
+        control.execute(
+            "UPDATE site_backups SET created_at = created_at - interval '9 days'"
+            " WHERE site_id = %s",
+            (site["id"],),
+        )
+        eventually(lambda: [each["origin"] for each in data(api.get(path))][:1] == ["scheduled"])
+        eventually(lambda: data(api.get(path))[0]["status"] == "ready")
+        parts = {each["name"]: each["state"] for each in api.get("/ready").json()["parts"]}
+        assert parts["site backups"] == "up"
+        line = r"^tenantry_site_backup_age_seconds\{.*\} (\S+)$"
+        age = re.search(line, api.get("/metrics").text, re.MULTILINE)
+        assert age is not None
+        assert 0 <= float(age[1]) < 600
+        listed = [each["id"] for each in data(api.get(path))]
+        assert site["backup_id"] in listed  # on demand: it stays
+    # Those that were deleted are gone from the repositories.
+    stored = backed.home / "backups" / "repository" / "sites"
+    eventually(lambda: {each.stem for each in stored.rglob("*.rdb")} <= {*listed})
 
 
 async def begin_due(_: Repositories) -> object:
@@ -212,7 +390,7 @@ def test_what_s3_has_lost_is_put_back(backed: Installation, s3: S3Server) -> Non
     assert lost in log()
 
 
-def test_all_comes_back_from_s3_alone(backed: Installation) -> None:
+def test_all_comes_back_from_s3_alone(backed: Installation, site: dict[str, Any]) -> None:
     """Home and local repository are gone. It comes back as at a moment before the last one."""
     database = backed.create(name="shop")
     do(database["connection_string"], "CREATE TABLE kept AS SELECT generate_series(1, 100) AS n")
@@ -234,6 +412,11 @@ def test_all_comes_back_from_s3_alone(backed: Installation) -> None:
     hurry(backed)
     assert backed.key == admin_key
     assert ask(database["connection_string"], "SELECT sum(n) FROM kept") == 5151
+    with backed.client() as api:
+        wanted = {"backup_id": site["backup_id"]}
+        done = ended(backed, data(api.post(f"/api/sites/{site['id']}/restore", json=wanted), 202))
+        assert done["status"] == "succeeded", done
+    assert site_value(backed, site) == "first"
     # The local repository begins again, beside the one that knows all.
     backed.back_up("shared-1")
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +65,12 @@ async def test_one_whose_end_does_not_come_is_not_waited_for(
         )
     os.kill(int(began[0]), 0)  # still there
     os.kill(int(began[0]), signal.SIGKILL)
+
+
+async def test_a_file_is_the_input_of_a_program(tmp_path: Path) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(bytes(range(256)) * 4096)  # more than a pipe holds, and no text
+    await commands.run(["/bin/cat"], stdin=source, into=copy)
+    assert copy.read_bytes() == source.read_bytes()
+    with pytest.raises(CommandFailed, match="cat could not be started: No such file"):
+        await commands.run(["/bin/cat"], stdin=tmp_path / "none")

@@ -60,7 +60,7 @@ def test_every_route_that_services_name_has_a_page() -> None:
     assert reported_routes() == messages.PAGES.keys()
     links = {link.label for links in navigation._GROUPS.values() for link in links}
     links |= {label for places in database_pages._GROUPS.values() for label in places.values()}
-    links |= {"Account", "Channels", "Rotate password"}
+    links |= {"Account", "Backups", "Channels", "Rotate password"}
     for page in messages.PAGES.values():
         assert page.strip("“”") in links or page.startswith("`tenantry ")
 

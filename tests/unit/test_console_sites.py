@@ -8,6 +8,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
+from test_site_backups_plan import backup
 
 from tenantry.base.errors import InvalidInput
 from tenantry.base.secrets import Secret
@@ -262,3 +263,28 @@ def test_a_budget_is_typed_in_percent() -> None:
     for text in ("", "much", "0", "100", "nan", "-1"):
         with pytest.raises(InvalidInput, match="above 0 and below 100"):
             site_pages._share({"budget": text}, "budget")
+
+
+def test_backups_are_restored_only_where_the_site_keeps_its_data() -> None:
+    row = backup(1, dt.timedelta(hours=1))
+    values = {"backups": [row], "are_on": True, "time": "02:00", "days": 7}
+    values |= {"may_back_up": True, "has_more": False}
+    kept = replace(SITE, persistence="aof")
+    page = rendered("site_backups.html", site=kept, tab="/backups", **values)
+    assert f'name="backup_id" value="{row.id}"' in page
+    assert f'action="/sites/{SITE.id}/restore"' in page
+    assert f'action="/sites/{SITE.id}/backups/{row.id}/delete"' in page
+    assert f"tenantry cache restore shop --backup {row.id}" in html.unescape(page)
+    assert "made each day at 02:00 UTC, and kept for 7 days" in page
+    for differing in (
+        {"site": SITE},
+        {"site": replace(kept, status="deleting")},
+        {"are_on": False},
+    ):
+        page = rendered(
+            "site_backups.html", **{"site": kept, "tab": "/backups"} | values | differing
+        )
+        assert f'action="/sites/{SITE.id}/restore"' not in page
+        assert f'action="/sites/{SITE.id}/backups"' not in page
+    page = rendered("site_backups.html", site=kept, **values | {"backups": []})
+    assert "None yet." in page

@@ -107,7 +107,7 @@ export interface AppliedBlueprint {
   kind: string;
   resource_kind: string;
   resource_id: string;
-  /** The database's or the cluster's, when the operation was asked for. */
+  /** The database's, cluster's or site's, when the operation was asked for. */
   resource_name: string | null;
   database: OperationDatabase | null;
   status: string;
@@ -1000,6 +1000,11 @@ export interface DeletedRole {
   status: "deleted" | "deleting";
 }
 
+export interface DeletedSiteBackup {
+  id: string;
+  status: "deleted";
+}
+
 /** A page of differences; `next` is the place after which to go on, null on the last one. */
 export interface Differences {
   rows: Array<PastDifference>;
@@ -1882,7 +1887,7 @@ export interface Operation {
   kind: string;
   resource_kind: string;
   resource_id: string;
-  /** The database's or the cluster's, when the operation was asked for. */
+  /** The database's, cluster's or site's, when the operation was asked for. */
   resource_name: string | null;
   database: OperationDatabase | null;
   status: string;
@@ -2374,6 +2379,12 @@ export interface RestoreCluster {
   to: string;
 }
 
+/** The backup to restore. */
+export interface RestoreSite {
+  /** By default the newest one. */
+  backup_id?: string | null;
+}
+
 /**
  * What one statement returned.
  *
@@ -2600,6 +2611,24 @@ export interface Site {
   reached_why: string | null;
   created_at: string;
   updated_at: string;
+}
+
+/** A copy of a site's data, in the platform's repositories. Null is what is not known yet. */
+export interface SiteBackup {
+  id: string;
+  site_id: string;
+  site_name: string;
+  origin: "manual" | "scheduled";
+  status: "making" | "ready";
+  /** Of its file. */
+  size_bytes: number | null;
+  /** What its Redis had in memory. */
+  memory_bytes: number | null;
+  keys: number | null;
+  server: string | null;
+  sha256: string | null;
+  created_at: string;
+  finished_at: string | null;
 }
 
 export interface SiteKey {
@@ -3703,6 +3732,21 @@ export interface RowsOperations {
   load(identifier: string, body: Blob | Uint8Array, query: { schema?: string; table: string }): Promise<Loaded>;
 }
 
+export interface SiteBackupsOperations {
+  /** List the backups of a site, newest first, also those that a deleted one has left. */
+  list(identifier: string, query?: { limit?: number }): AsyncGenerator<SiteBackup>;
+  /** Back up a site that keeps its data, while it serves. The result has the backup's id. */
+  create(identifier: string, options?: PostOptions): Promise<Operation>;
+  /** Delete a backup. Its files are gone from the repositories within minutes. */
+  delete(identifier: string, backup_id: string): Promise<DeletedSiteBackup>;
+  /**
+   * Put the data of a backup in service, in place of the present ones, which are lost.
+   *
+   * Its Redis is started again for that. If the restore fails, it has what it had before.
+   */
+  restore(identifier: string, body: RestoreSite, options?: PostOptions): Promise<Operation>;
+}
+
 export interface SiteJudgementsOperations {
   /** Return some of the hits that nobody has judged, drawn by lot. */
   hits(identifier: string, query?: { limit?: number }): Promise<Array<Hit>>;
@@ -3850,6 +3894,7 @@ export class Api {
   readonly restores: RestoresOperations;
   readonly roles: RolesOperations;
   readonly rows: RowsOperations;
+  readonly siteBackups: SiteBackupsOperations;
   readonly siteJudgements: SiteJudgementsOperations;
   readonly siteProxies: SiteProxiesOperations;
   readonly siteWhitelist: SiteWhitelistOperations;

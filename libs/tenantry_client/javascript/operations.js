@@ -860,6 +860,29 @@ class Rows {
   }
 }
 
+class SiteBackups {
+  #send;
+  constructor(send) {
+    this.#send = send;
+  }
+
+  list(identifier, query = {}) {
+    return this.#send({ method: "GET", path: `/api/sites/${segment(identifier)}/backups`, kind: "pages", query, repeatable: true });
+  }
+
+  create(identifier, { idempotencyKey = crypto.randomUUID() } = {}) {
+    return this.#send({ method: "POST", path: `/api/sites/${segment(identifier)}/backups`, kind: "data", idempotencyKey, repeatable: true });
+  }
+
+  delete(identifier, backup_id) {
+    return this.#send({ method: "DELETE", path: `/api/sites/${segment(identifier)}/backups/${segment(backup_id)}`, kind: "data" });
+  }
+
+  restore(identifier, body, { idempotencyKey = crypto.randomUUID() } = {}) {
+    return this.#send({ method: "POST", path: `/api/sites/${segment(identifier)}/restore`, kind: "data", body, idempotencyKey, repeatable: true });
+  }
+}
+
 class SiteJudgements {
   #send;
   constructor(send) {
@@ -1097,6 +1120,7 @@ export class Api {
     this.restores = new Restores(send);
     this.roles = new Roles(send);
     this.rows = new Rows(send);
+    this.siteBackups = new SiteBackups(send);
     this.siteJudgements = new SiteJudgements(send);
     this.siteProxies = new SiteProxies(send);
     this.siteWhitelist = new SiteWhitelist(send);

@@ -75,7 +75,7 @@ class Operation(BaseModel):
     resource_kind: str
     resource_id: uuid.UUID
     resource_name: str | None = Field(
-        description="The database's or the cluster's, when the operation was asked for.",
+        description="The database's, cluster's or site's, when the operation was asked for.",
         examples=["tenant_b7kx2mw9qz4p"],
     )
     database: OperationDatabase | None

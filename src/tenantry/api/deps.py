@@ -152,6 +152,9 @@ SiteEntryId = Annotated[
     uuid.UUID,
     Depends(_parameter("whitelist_id", "There is no such entry on this site's allowlist.")),
 ]
+SiteBackupId = Annotated[
+    uuid.UUID, Depends(_parameter("backup_id", "This site has no such backup."))
+]
 TextId = Annotated[uuid.UUID, Depends(_parameter("text_id", "You have no such text."))]
 KeyId = Annotated[uuid.UUID, Depends(_identifier("API key"))]
 CustomerId = Annotated[uuid.UUID, Depends(_identifier("customer"))]

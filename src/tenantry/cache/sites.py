@@ -48,6 +48,7 @@ class _Open:
 
     socket: Path
     password: Secret
+    data_folder: str
     redis: Redis
     meter: Meter = field(default_factory=Meter)
     vectors: "Collections | None" = None
@@ -93,9 +94,12 @@ class Sites:
 
     def _served(self, site: ServedSite) -> Served:
         there = self._open.get(site.id)
-        if there is None or (there.socket, there.password) != (site.socket, site.password):
+        place = (site.socket, site.password, site.data_folder)
+        # With other data, after a restore, nothing that is in memory of it holds any more.
+        if there is None or (there.socket, there.password, there.data_folder) != place:
             redis = connected(str(site.socket), site.username, site.password)
-            there = self._open[site.id] = _Open(site.socket, site.password, redis)
+            meter = Meter() if there is None else there.meter  # what was used today stays used
+            there = self._open[site.id] = _Open(*place, redis, meter)
         cache = SiteCache(site.id, there.redis, there.meter)
         lookup = None
         if self._lookups is not None:

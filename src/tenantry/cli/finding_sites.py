@@ -12,6 +12,11 @@ from tenantry.cli.client import Api, Row
 Named = Annotated[str, typer.Argument(metavar="SITE", help="Its name or id.", show_default=False)]
 
 
+def of_deleted(api: Api, text: str) -> str:
+    """Return the id of a site, also of a deleted one if that is given. Raises as ``find``."""
+    return text if parse_id(text) else str(find(api, text)["id"])
+
+
 def find(api: Api, text: str) -> Row:
     """Return a site by its name or id. Raises NotFound, and InvalidInput if several have it."""
     if parse_id(text):

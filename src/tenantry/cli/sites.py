@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tenantry.base.sizes import readable
-from tenantry.cli import cache_usage, limits, naming, output, site_whitelist, streams, times
+from tenantry.cli import (
+    cache_usage,
+    limits,
+    naming,
+    output,
+    site_backups,
+    site_whitelist,
+    streams,
+    times,
+)
 from tenantry.cli.asking import confirm
 from tenantry.cli.client import Row, connect
 from tenantry.cli.entry_point import Json
@@ -23,6 +32,10 @@ _MIB = 1024 * 1024
 app.command("report")(cache_usage.report)
 app.command("judge")(cache_usage.judge)
 app.command("certify")(cache_usage.certify)
+app.command("backup")(site_backups.backup)
+app.command("backups")(site_backups.backups)
+app.command("restore")(site_backups.restore)
+app.command("delete-backup")(site_backups.delete_backup)
 app.add_typer(cache_usage.prices, name="prices")
 app.add_typer(site_whitelist.app, name="whitelist")
 

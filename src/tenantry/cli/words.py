@@ -34,7 +34,10 @@ COMMANDS = {
     "GET /api/operations?resource_id=…": "tenantry operation list",
     "GET /api/operations?status=queued": "tenantry operation list --status queued",
     "GET /api/plans": "tenantry plan list",
+    "GET /api/operations?kind=site.backup&status=failed": "tenantry operation list --kind"
+    " site.backup --status failed",
     "GET /api/sites": "tenantry cache list",
+    "GET /api/sites/{id}/backups": "tenantry cache backups SITE",
     "PATCH /api/sites/{id}/proxy": "tenantry cache proxy",
     "GET /api/users": "tenantry user list",
     "GET /api/versions": "tenantry versions",

@@ -125,11 +125,19 @@ async def use_of(tx: Tx, database_id: uuid.UUID) -> tuple[int, int]:
 
 
 async def bytes_of_customer(tx: Tx, customer_id: uuid.UUID) -> int:
-    """Return the bytes of all backups of a customer, including those of deleted databases."""
+    """Return the bytes of a customer's logical backups, and of those of its sites.
+
+    Those of deleted databases and sites are included.
+    """
     row = await (
         await tx.execute(
-            "SELECT coalesce(sum(size_bytes), 0) FROM backups WHERE customer_id = %s",
-            (customer_id,),
+            """
+            SELECT coalesce(sum(size_bytes), 0) FROM (
+                SELECT size_bytes FROM backups WHERE customer_id = %(id)s
+                UNION ALL SELECT size_bytes FROM site_backups WHERE customer_id = %(id)s
+            ) AS held
+            """,
+            {"id": customer_id},
         )
     ).fetchone()
     return int(row[0]) if row else 0

@@ -24,8 +24,8 @@ class OperationRow:
 
     ``state`` is what its steps store for each other; ``undoing`` means that its steps are being
     undone. ``resource_name`` is the resource's name on its cluster when the operation was
-    requested, None for resources other than databases and clusters. ``labels`` are a database's
-    current names and environment, None once it is deleted.
+    requested, None for resources other than databases, clusters and sites. ``labels`` are a
+    database's current names and environment, None once it is deleted.
     """
 
     id: uuid.UUID
@@ -78,6 +78,7 @@ COLUMNS = """
 _NAMED: dict[str, LiteralString] = {
     "database": "SELECT database_name FROM databases WHERE id = %(resource_id)s",
     "cluster": "SELECT name FROM clusters WHERE id = %(resource_id)s",
+    "site": "SELECT name FROM sites WHERE id = %(resource_id)s",
 }
 
 

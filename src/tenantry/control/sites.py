@@ -18,6 +18,7 @@ Eviction = Literal["volatile-lru", "volatile-ttl", "allkeys-lru", "allkeys-lfu",
 Persistence = Literal["none", "aof"]
 Mode = Literal["off", "exact", "shadow", "on"]
 Isolation = Literal["dedicated", "shared"]
+FIRST_FOLDER = "appendonlydir"  # Redis's own name
 BY_MEANING = frozenset[Mode]({"shadow", "on"})  # the modes in which questions are compared
 
 
@@ -29,6 +30,9 @@ class SiteRow:
     no allowlist, which admits every address.
 
     It has a Redis process of its own; those with the isolation ``shared`` have one together.
+
+    ``data_folder`` is the name of the folder, within the site's, that has its data if they survive
+    a restart (``persistence``).
 
     ``password_hash`` and ``key_hash`` are SHA-256 digests of the password of its Redis user and of
     its API key.
@@ -51,6 +55,7 @@ class SiteRow:
     key_hash: bytes = field(repr=False)
     created_at: dt.datetime
     updated_at: dt.datetime
+    data_folder: str = FIRST_FOLDER
 
 
 @dataclass(frozen=True, slots=True)

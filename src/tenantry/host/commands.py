@@ -8,7 +8,7 @@ import resource
 import signal
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -69,7 +69,7 @@ async def run(
     check: bool = True,
     on_error_line: Callable[[str], None] | None = None,
     while_running: Callable[[], Awaitable[None]] | None = None,
-    stdin: str | None = None,
+    stdin: str | Path | None = None,
     into: Path | None = None,
     as_owner_of: Path | None = None,
 ) -> Completed:
@@ -81,9 +81,9 @@ async def run(
     many bytes of address space it may take, and each of its children. It may print 64 MiB on
     standard output; of standard error the end is kept. ``on_error_line`` is called with each line
     of its standard error as it comes, of which only the last ones are returned then;
-    ``while_running`` is called about twice a second. ``stdin`` is its input; ``into`` is a new
-    file, readable only for this user, that gets all its standard output instead. If root runs it
-    ``as_owner_of`` a file or folder, it runs as that one's user.
+    ``while_running`` is called about twice a second. ``stdin`` is its input, or the file that has
+    it; ``into`` is a new file, readable only for this user, that gets all its standard output. If
+    root runs it ``as_owner_of`` a file or folder, it runs as that one's user.
 
     Raises CommandFailed if it cannot be started, is too slow, prints too much, or (with ``check``)
     ends with anything but 0.
@@ -91,7 +91,7 @@ async def run(
     name = Path(arguments[0]).name
     environment = {**(os.environ if inherit else _mark()), **(env or {})}
     process = await _start(
-        arguments, environment, cwd, has_input=stdin is not None, into=into, as_owner_of=as_owner_of
+        arguments, environment, cwd, stdin=stdin, into=into, as_owner_of=as_owner_of
     )
     if gently:
         _step_back(process.pid)
@@ -100,7 +100,7 @@ async def run(
     talks = (
         asyncio.create_task(_all_of(process.stdout)),
         asyncio.create_task(_lines_of(process.stderr, on_error_line)),
-        asyncio.create_task(_feed(process.stdin, stdin)),
+        asyncio.create_task(_feed(process.stdin, stdin if isinstance(stdin, str) else None)),
     )
     watching = None if while_running is None else asyncio.create_task(_again(while_running))
     try:
@@ -144,15 +144,18 @@ async def _start(
     environment: Mapping[str, str],
     cwd: Path | None,
     *,
-    has_input: bool,
+    stdin: str | Path | None,
     into: Path | None,
     as_owner_of: Path | None,
 ) -> asyncio.subprocess.Process:
     try:
-        with contextlib.nullcontext(asyncio.subprocess.PIPE) if into is None else _new(into) as out:
+        with (
+            _input(stdin) as source,
+            contextlib.nullcontext(asyncio.subprocess.PIPE) if into is None else _new(into) as out,
+        ):
             return await asyncio.create_subprocess_exec(
                 *map(str, arguments),
-                stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
+                stdin=source,
                 stdout=out,
                 stderr=asyncio.subprocess.PIPE,
                 env=environment,
@@ -181,6 +184,13 @@ async def _kill(process: asyncio.subprocess.Process, talks: Iterable["asyncio.Ta
         await asyncio.wait_for(end, _KILLED_SECONDS)
     except TimeoutError:
         process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _input(stdin: str | Path | None) -> AbstractContextManager[int | BinaryIO]:
+    if isinstance(stdin, Path):
+        return stdin.open("rb")
+    pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    return contextlib.nullcontext(nothing if stdin is None else pipe)
 
 
 def _new(path: Path) -> BinaryIO:
@@ -294,7 +304,7 @@ async def talking(
     ``run``. Raises CommandFailed if it cannot be started.
     """
     process = await _start(
-        arguments, {**_mark(), **env}, None, has_input=True, into=None, as_owner_of=None
+        arguments, {**_mark(), **env}, None, stdin="", into=None, as_owner_of=None
     )
     _limit_memory(process.pid, memory)
     ending = asyncio.get_running_loop().call_later(deadline, _end, process)

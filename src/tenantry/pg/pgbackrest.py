@@ -131,7 +131,7 @@ class PgBackRest:
 
         Raises RepositoryError if the name is that of another cluster there.
         """
-        await self._run("stanza-create", stanza, deadline=deadline)
+        await self.run("stanza-create", stanza, deadline=deadline)
 
     async def backup(
         self,
@@ -150,7 +150,7 @@ class PgBackRest:
         """
         processes = f"--process-max={await spare_workers()}"
         options = [f"--type={kind}", f"--repo={repository}", processes]
-        await self._run("backup", stanza, *options, report=report, deadline=deadline)
+        await self.run("backup", stanza, *options, report=report, deadline=deadline)
 
     async def restore(
         self,
@@ -195,7 +195,7 @@ class PgBackRest:
         options += [] if local is None else [f"--repo1-path={local}"]
         options += [] if archiving else ["--archive-mode=off"]
         try:
-            await self._run(
+            await self.run(
                 "restore",
                 stanza,
                 *options,
@@ -233,7 +233,7 @@ class PgBackRest:
         listed = into.with_name("listed")
         listed.unlink(missing_ok=True)
         try:
-            await self._run("repo-get", None, name, "--repo=1", deadline=deadline, into=listed)
+            await self.run("repo-get", None, name, "--repo=1", deadline=deadline, into=listed)
             with listed.open() as lines:
                 found = await asyncio.to_thread(reduced_backups.reduced, lines, choose)
         except UnicodeDecodeError as error:
@@ -241,12 +241,12 @@ class PgBackRest:
         finally:
             listed.unlink(missing_ok=True)  # it contains the key of the backup's files
         about = f"backup/{stanza}/backup.info"
-        printed = await self._run("repo-get", None, about, "--repo=1", deadline=deadline)
+        printed = await self.run("repo-get", None, about, "--repo=1", deadline=deadline)
         key = reduced_backups.cipher_key(printed.stdout)
         reduced_backups.link(repository, stanza, label, into)
         options = [name, f"--repo1-path={into}", "--repo=1"]
         secret = {"PGBACKREST_CIPHER_PASS": key}
-        await self._run("repo-put", None, *options, deadline=deadline, stdin=found.text, env=secret)
+        await self.run("repo-put", None, *options, deadline=deadline, stdin=found.text, env=secret)
         return found.known
 
     async def expire(
@@ -257,7 +257,7 @@ class PgBackRest:
         Raises RepositoryBusy while a backup is being made.
         """
         options = [f"--set={label}", f"--repo={repository}"]
-        await self._run("expire", stanza, *options, deadline=deadline)
+        await self.run("expire", stanza, *options, deadline=deadline)
 
     async def expire_wal(
         self, stanza: str, *, keep_backups: int, repository: int, deadline: float = 3600.0
@@ -265,7 +265,7 @@ class PgBackRest:
         """Remove the write-ahead log from before the oldest of the newest ``keep_backups``."""
         kept = f"--repo{repository}-retention-archive"
         options = [f"{kept}-type=incr", f"{kept}={keep_backups}", f"--repo={repository}"]
-        await self._run("expire", stanza, *options, deadline=deadline)
+        await self.run("expire", stanza, *options, deadline=deadline)
 
     async def info(
         self, *, repository: int, stanza: str | None = None, deadline: float = _ASK_SECONDS
@@ -287,7 +287,7 @@ class PgBackRest:
         if key not in self._histories:  # it never changes
             options = [name, f"--repo={contents.repository}"]
             try:
-                done = await self._run("repo-get", None, *options, deadline=deadline)
+                done = await self.run("repo-get", None, *options, deadline=deadline)
             except RepositoryError as error:
                 if error.number != MISSING:
                     raise
@@ -301,7 +301,7 @@ class PgBackRest:
         """Return the names of the segments that a repository has in a folder of a stanza's log."""
         path = f"archive/{stanza}/{archive}"
         options = [path, "--recurse", "--output=json", f"--repo={repository}"]
-        done = await self._run("repo-ls", None, *options, deadline=deadline)
+        done = await self.run("repo-ls", None, *options, deadline=deadline)
         names = (name.rpartition("/")[2] for name in json.loads(done.stdout))
         return [name[:24] for name in names if SEGMENT.match(name)]
 
@@ -310,7 +310,7 @@ class PgBackRest:
     ) -> None:
         """Write a file of the log that a repository has. Raises RepositoryError."""
         options = [name, str(into), f"--repo={repository}"]
-        await self._run("archive-get", stanza, *options, deadline=deadline)
+        await self.run("archive-get", stanza, *options, deadline=deadline)
 
     async def push(
         self, stanza: str, file: Path, *, repository: int, deadline: float = _LOG_SECONDS
@@ -320,7 +320,7 @@ class PgBackRest:
         Raises RepositoryError if it rejects the file, or has another of that name.
         """
         config = self.configuration(repository)
-        await self._run("archive-push", stanza, str(file), deadline=deadline, config=config)
+        await self.run("archive-push", stanza, str(file), deadline=deadline, config=config)
 
     async def verify(
         self, stanza: str, *, repository: int, deadline: float = _WORK_SECONDS
@@ -330,7 +330,7 @@ class PgBackRest:
         A segment that is missing altogether is not reported (see ``segments``).
         """
         options = ["--output=text", f"--repo={repository}"]
-        done = await self._run("verify", stanza, *options, deadline=deadline)
+        done = await self.run("verify", stanza, *options, deadline=deadline)
         return read_verification(done.stdout)
 
     async def databases(
@@ -349,52 +349,22 @@ class PgBackRest:
         found = printed[0]["backup"][0].get("database-ref") or []
         return {each["name"]: each["oid"] for each in found}
 
-    # ── files of ours beside the backups ─────────────────────────────────────
-
-    async def put_file(
-        self, name: str, text: str, *, repository: int, deadline: float = _ASK_SECONDS
-    ) -> None:
-        """Write a file to a repository unencrypted, unlike pgBackRest's own files.
-
-        Raises RepositoryError if the repository rejects it.
-        """
-        await self._run(
-            "repo-put", None, f"--repo={repository}", "--raw", name, deadline=deadline, stdin=text
-        )
-
-    async def get_file(self, name: str, *, repository: int, deadline: float = _ASK_SECONDS) -> str:
-        """Return the text of a file of a repository. Raises RepositoryError."""
-        options = [f"--repo={repository}", "--raw", name]
-        return (await self._run("repo-get", None, *options, deadline=deadline)).stdout
-
-    async def file_names(
-        self, folder: str, *, repository: int, deadline: float = _ASK_SECONDS
-    ) -> list[str]:
-        """Return the names of the files below a folder of a repository, in order.
-
-        Empty if the folder does not exist. Raises RepositoryError if the repository does not
-        answer.
-        """
-        options = [f"--repo={repository}", "--output=json", "--recurse", folder]
-        printed = json.loads((await self._run("repo-ls", None, *options, deadline=deadline)).stdout)
-        return sorted(name for name, about in printed.items() if about["type"] == "file")
-
     async def remove_stanza(
         self, stanza: str, *, repository: int, deadline: float = _ASK_SECONDS
     ) -> None:
         """Delete all that a repository holds of a cluster that is gone. Raises RepositoryError."""
         for folder in ("archive", "backup"):
             options = [f"--repo={repository}", "--recurse", f"{folder}/{stanza}"]
-            await self._run("repo-rm", None, *options, deadline=deadline)
+            await self.run("repo-rm", None, *options, deadline=deadline)
 
     # ── the program ──────────────────────────────────────────────────────────
 
     async def _ask(self, stanza: str | None, *options: str, deadline: float) -> Any:
-        done = await self._run("info", stanza, "--output=json", *options, deadline=deadline)
+        done = await self.run("info", stanza, "--output=json", *options, deadline=deadline)
         # With a wrong key it quotes what it read, control characters included.
         return json.loads(done.stdout, strict=False)
 
-    async def _run(
+    async def run(
         self,
         verb: str,
         stanza: str | None,
@@ -402,10 +372,14 @@ class PgBackRest:
         deadline: float,
         config: Path | None = None,
         report: ReportProgress | None = None,
-        stdin: str | None = None,
+        stdin: str | Path | None = None,
         env: Mapping[str, str] | None = None,
         into: Path | None = None,
     ) -> commands.Completed:
+        """Run one of its commands; the parameters are those of ``commands.run``.
+
+        Raises RepositoryError if it fails, CommandFailed if it is too slow.
+        """
         config = config or self.configuration()
         words: list[str | Path] = [self.program, verb, f"--config={config}", *options]
         if stanza is not None:

@@ -39,6 +39,7 @@ _OF_HEALTH = {
     "ownership": "ownership",
     "passwords": "passwords",
     "scheduled backups": "scheduled_backups",
+    "site backups": "site_backups",
     "transaction ids": "transaction_ids",
     "versions": "versions",
 }

@@ -136,6 +136,11 @@ async def _scheduled_backups(platform: Platform) -> _Worry | None:
     return _Worry(failing_backups(failing)) if failing else None
 
 
+async def _site_backups(platform: Platform) -> _Worry | None:
+    reported = await platform.site_backups.troubles()
+    return _Worry(reported) if reported else None
+
+
 async def _ownership(platform: Platform) -> _Worry | None:
     found = await platform.ownership.findings()
     if not found:
@@ -266,6 +271,7 @@ _PROBES: dict[str, Callable[[Platform], Awaitable[str | _Worry | None]]] = {
     "disk": _disk,
     "backups": _backups,
     "scheduled backups": _scheduled_backups,
+    "site backups": _site_backups,
     "drills": _drills,
     "passwords": _passwords,
     "ownership": _ownership,

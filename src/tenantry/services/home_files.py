@@ -20,6 +20,7 @@ from tenantry.base.settings import Settings
 from tenantry.host import files
 from tenantry.pg.connections import ADMIN, connect, fetch_value
 from tenantry.pg.pgbackrest import PgBackRest
+from tenantry.pg.repository_files import RepositoryFiles
 from tenantry.services.repository.service import Repositories
 
 _PRESERVED = (
@@ -151,7 +152,8 @@ class HomeKeeper:
             system_id = await fetch_value(admin, _SYSTEM_ID)
         key = Secret(self._home.backup_key.read_text().strip())
         name = f"{folder_of(str(system_id))}/{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%f}.sealed"
-        await self._repositories.pgbackrest.put_file(name, found.sealed(key), repository=number)
+        place = RepositoryFiles(self._repositories.pgbackrest, number)
+        await place.put_text(name, found.sealed(key))
 
     def _read(self) -> HomeFiles:
         root = self._home.root
@@ -194,8 +196,9 @@ async def check_key(pgbackrest: PgBackRest, key: Secret, *, repository: int = 1)
 async def _newest(
     pgbackrest: PgBackRest, folder: str, key: Secret, repository: int
 ) -> HomeFiles | None:
-    names = await pgbackrest.file_names(folder, repository=repository)
+    place = RepositoryFiles(pgbackrest, repository)
+    names = await place.names(folder)
     if not names:
         return None
-    text = await pgbackrest.get_file(f"{folder}/{names[-1]}", repository=repository)
+    text = await place.text_of(f"{folder}/{names[-1]}")
     return HomeFiles.opened(text, key)

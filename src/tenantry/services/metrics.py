@@ -32,6 +32,7 @@ from tenantry.services.platform import Platform
 from tenantry.services.pooling import measures as pooling
 from tenantry.services.repository import measures as repository
 from tenantry.services.samples import measures as samples
+from tenantry.services.site_backups import measures as site_backups
 
 log = structlog.get_logger()
 
@@ -56,6 +57,7 @@ def _sources(platform: Platform) -> dict[str, _Source]:
         "passwords": partial(passwords.measures, platform.passwords),
         "physical backups": partial(repository.measures, platform.cluster_backups),
         "pooler": partial(pooling.measures, platform.pooler),
+        "site backups": partial(site_backups.measures, platform.site_backups),
         "transaction IDs": partial(transaction_ids.measures, platform.transaction_ids),
         "versions": partial(versions.measures, platform.versions),
     }

@@ -60,6 +60,7 @@ from tenantry.services.restores.service import Restores
 from tenantry.services.roles.service import Roles
 from tenantry.services.samples.sampling import Sampler
 from tenantry.services.samples.service import Samples
+from tenantry.services.site_backups.service import SiteBackups
 from tenantry.services.sql_runs.service import SqlRuns
 from tenantry.services.sql_runs.texts import SqlTexts
 from tenantry.services.statement_log.collecting import Collecting
@@ -375,6 +376,17 @@ class Platform(CentralParts):
     def cluster_backups(self) -> ClusterBackups:
         return ClusterBackups(
             self.store, self.operations, self.repositories, schedule(self.settings)
+        )
+
+    @cached_property
+    def site_backups(self) -> SiteBackups:
+        return SiteBackups(
+            self.store,
+            self.operations,
+            self.repositories,
+            self.home,
+            schedule=schedule(self.settings),
+            most_bytes=self.settings.customer.backup_gb << 30,
         )
 
     @cached_property

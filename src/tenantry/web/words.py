@@ -54,6 +54,8 @@ _OPERATIONS = {
     "instance.restart": "Restart",
     "instance.start": "Start",
     "instance.stop": "Stop",
+    "site.backup": "Backup of a site",
+    "site.restore": "Restore of a site",
 }
 _EVENTS = {
     "database.bring_back": "Rows brought back",
@@ -101,6 +103,7 @@ _PLACES = {
     "part": ("/clusters", "Clusters"),
     "pool": ("/platform", "Health"),
     "pooler": ("/platform", "Health"),
+    "site_backups": ("/operations?status=failed", "Operations"),
     "unresponsive": ("/clusters", "Clusters"),
 }
 _PLACES_OF_DATABASE = {

@@ -2224,6 +2224,66 @@ class Rows(_Group):
         return answer
 
 
+class SiteBackups(_Group):
+    def list(
+        self,
+        identifier: str,
+        *,
+        limit: int | None = None,
+    ) -> AsyncIterator[models.SiteBackup]:
+        """List the backups of a site, newest first, also those that a deleted one has left."""
+        return self._sender.pages(
+            lambda cursor: Request(
+                "GET",
+                f"/api/sites/{segment(identifier)}/backups",
+                repeatable=True,
+                query={"limit": limit, "cursor": cursor},
+            )
+        )
+
+    async def create(
+        self,
+        identifier: str,
+        *,
+        idempotency_key: str | None = None,
+    ) -> models.Operation:
+        """Back up a site that keeps its data, while it serves. The result has the backup's id."""
+        request = exchange.post(f"/api/sites/{segment(identifier)}/backups", key=idempotency_key)
+        response = await self._sender.send(request)
+        answer: models.Operation = exchange.data(response)
+        return answer
+
+    async def delete(self, identifier: str, backup_id: str) -> models.DeletedSiteBackup:
+        """Delete a backup. Its files are gone from the repositories within minutes."""
+        request = Request(
+            "DELETE",
+            f"/api/sites/{segment(identifier)}/backups/{segment(backup_id)}",
+        )
+        response = await self._sender.send(request)
+        answer: models.DeletedSiteBackup = exchange.data(response)
+        return answer
+
+    async def restore(
+        self,
+        identifier: str,
+        body: models.RestoreSite,
+        *,
+        idempotency_key: str | None = None,
+    ) -> models.Operation:
+        """Put the data of a backup in service, in place of the present ones, which are lost.
+
+        Its Redis is started again for that. If the restore fails, it has what it had before.
+        """
+        request = exchange.post(
+            f"/api/sites/{segment(identifier)}/restore",
+            key=idempotency_key,
+            body=body,
+        )
+        response = await self._sender.send(request)
+        answer: models.Operation = exchange.data(response)
+        return answer
+
+
 class SiteJudgements(_Group):
     async def hits(self, identifier: str, *, limit: int | None = None) -> builtins.list[models.Hit]:
         """Return some of the hits that nobody has judged, drawn by lot."""
@@ -2710,6 +2770,7 @@ class Api:
         self.restores = Restores(sender)
         self.roles = Roles(sender)
         self.rows = Rows(sender)
+        self.site_backups = SiteBackups(sender)
         self.site_judgements = SiteJudgements(sender)
         self.site_proxies = SiteProxies(sender)
         self.site_whitelist = SiteWhitelist(sender)

@@ -982,6 +982,11 @@ class DeletedRole(TypedDict):
     status: Literal["deleted", "deleting"]
 
 
+class DeletedSiteBackup(TypedDict):
+    id: str
+    status: Literal["deleted"]
+
+
 class Differences(TypedDict):
     """A page of differences; `next` is the place after which to go on, null on the last one."""
 
@@ -2216,6 +2221,12 @@ class RestoreCluster(TypedDict):
     to: str
 
 
+class RestoreSite(TypedDict):
+    """The backup to restore."""
+
+    backup_id: NotRequired[str | None]
+
+
 class Result(TypedDict):
     """What one statement returned.
 
@@ -2438,6 +2449,23 @@ class Site(TypedDict):
     reached_why: str | None
     created_at: str
     updated_at: str
+
+
+class SiteBackup(TypedDict):
+    """A copy of a site's data, in the platform's repositories. Null is what is not known yet."""
+
+    id: str
+    site_id: str
+    site_name: str
+    origin: Literal["manual", "scheduled"]
+    status: Literal["making", "ready"]
+    size_bytes: int | None
+    memory_bytes: int | None
+    keys: int | None
+    server: str | None
+    sha256: str | None
+    created_at: str
+    finished_at: str | None
 
 
 class SiteKey(TypedDict):

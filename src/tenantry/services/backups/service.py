@@ -121,8 +121,7 @@ class Backups:
         used = await rows.bytes_of_customer(tx, database.customer_id)
         if used >= self._most_bytes:
             raise Conflict(
-                f"The customer's logical backups take {used:,} bytes, and may take"
-                f" {self._most_bytes:,}.",
+                f"The customer's backups take {used:,} bytes, and may take {self._most_bytes:,}.",
                 hint="Delete some, keep fewer by the schedule, or ask whoever runs the platform"
                 " (TENANTRY_CUSTOMER_BACKUP_GB).",
             )

@@ -1,5 +1,6 @@
 """Bodies of the AI cache's sites."""
 
+import uuid
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -99,6 +100,12 @@ class UpdateSite(Body):
             **self.model_dump(exclude={"networks"}),
             networks=None if networks is None else [parse_network(each) for each in networks],
         )
+
+
+class RestoreSite(Body):
+    """The backup to restore."""
+
+    backup_id: uuid.UUID | None = Field(default=None, description="By default the newest one.")
 
 
 class RotateSite(Body):

@@ -21,6 +21,7 @@ from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.pgbackrest import PgBackRest
 from tenantry.pg.pgbackrest_output import Backup, Contents, RepositoryError, explained, read_error
 from tenantry.pg.repositories import LocalRepository, Repository, Stanza
+from tenantry.pg.repository_files import RepositoryFiles
 from tenantry.services.clusters import suspending
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.repository import plan
@@ -182,6 +183,16 @@ class Repositories:
                     f"The repository {folder} cannot be read: {error.strerror}.",
                     hint="Give the platform's user the right to it.",
                 ) from error
+
+    def files_in(self, number: int) -> RepositoryFiles:
+        """Return what reads and writes files of ours in a repository.
+
+        Raises RepositoryError if it is the local one, and is gone: files would be written below
+        the mount point of a disk that is not mounted, or seem to be deleted.
+        """
+        if number == 1:
+            self.require_local()
+        return RepositoryFiles(self.pgbackrest, number)
 
     @property
     def moved(self) -> bool:

@@ -1,9 +1,11 @@
 """The verbs on allowlists of sites: those of databases, obeyed by the packet filter."""
 
+import time
 import uuid
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Self
 
 from tenantry.base.errors import Conflict, Deferred, NotFound, Unavailable
 from tenantry.base.home import Home
@@ -22,6 +24,8 @@ from tenantry.services.sites.filtering import SiteFilter
 from tenantry.services.sites.process import SiteProcess
 from tenantry.services.sites.service import Sites
 
+_FIRST_SECONDS, _LONGEST_SECONDS = 2.0, 60.0  # between two tries on a process that fails
+
 
 @dataclass(frozen=True, slots=True)
 class _Client:
@@ -29,6 +33,28 @@ class _Client:
 
     username: str
     address: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A site whose process could not be made what it should be: it hangs, for instance.
+
+    It is tried again once something about it has changed, or after a while, twice as long each
+    time.
+    """
+
+    state: Hashable
+    seconds: float
+    again_at: float  # of the monotonic clock
+
+    @classmethod
+    def after(cls, last: "Self | None", state: Hashable, now: float) -> Self:
+        same = last is not None and last.state == state
+        seconds = min(_LONGEST_SECONDS, 2 * last.seconds) if last and same else _FIRST_SECONDS
+        return cls(state, seconds, now + seconds)
+
+    def rests(self, state: Hashable, now: float) -> bool:
+        return self.state == state and now < self.again_at
 
 
 class SiteAllowlists:
@@ -42,6 +68,7 @@ class SiteAllowlists:
         self._sites = sites
         self._filter = site_filter
         self._seen: dict[uuid.UUID, Hashable] = {}  # what the process of a site was made
+        self._failed: dict[uuid.UUID, _Failed] = {}
 
     # ── verbs ────────────────────────────────────────────────────────────────
     # The kernel has the new rules, or the site is closed, when a verb returns. Its clients that are
@@ -137,11 +164,13 @@ class SiteAllowlists:
         if rows or self._seen:
             await self._filter.keep(plan.lists(rows))
         there = {row.id for row in rows}
+        known = there | self._seen.keys()
+        self._failed = {each: failed for each, failed in self._failed.items() if each in known}
         with Deferred() as failures:
             for gone in self._seen.keys() - there:  # it has no list any more
                 with failures.deferred():
-                    await self._sites.ensure(gone)
-                    del self._seen[gone]
+                    if await self._ensure(gone, None):
+                        del self._seen[gone]
             for row in rows:
                 with failures.deferred():
                     await self._keep(row)
@@ -151,9 +180,24 @@ class SiteAllowlists:
         if pid is None:
             return
         state = (pid, tuple(row.networks or ()), await self._filter.admits(row))
-        if self._seen.get(row.id) != state:
-            await self._sites.ensure(row.id)
+        if self._seen.get(row.id) != state and await self._ensure(row.id, state):
             self._seen[row.id] = state
+
+    async def _ensure(self, site_id: uuid.UUID, state: Hashable) -> bool:
+        """Make the process of a site what it should be, unless that has just failed.
+
+        Return whether it is.
+        """
+        failed = self._failed.get(site_id)
+        if failed is not None and failed.rests(state, time.monotonic()):
+            return False
+        try:
+            await self._sites.ensure(site_id)
+        except Exception:
+            self._failed[site_id] = _Failed.after(failed, state, time.monotonic())
+            raise
+        self._failed.pop(site_id, None)
+        return True
 
 
 def _there(row: SiteRow | None) -> SiteRow:

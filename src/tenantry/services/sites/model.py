@@ -12,7 +12,15 @@ from tenantry.base.home import Home
 from tenantry.base.local_api import is_loopback
 from tenantry.base.networks import Network, contain, in_url
 from tenantry.base.secrets import Secret, derived_secret
-from tenantry.control.sites import Eviction, Isolation, Mode, Persistence, SiteRow, Status
+from tenantry.control.sites import (
+    FIRST_FOLDER,
+    Eviction,
+    Isolation,
+    Mode,
+    Persistence,
+    SiteRow,
+    Status,
+)
 
 Which = Literal["all", "password", "api_key"]  # secrets to rotate
 ReachedFrom = Literal["everywhere", "allowlist", "this_machine"]
@@ -103,6 +111,7 @@ class ServedSite:
     settings: Mapping[str, Any]
     networks: tuple[Network, ...] | None
     isolation: Isolation = "dedicated"
+    data_folder: str = FIRST_FOLDER
 
     def admits(self, address: str | None) -> bool:
         """Whether its allowlist admits a client's address: as its Redis, always this machine's."""

@@ -61,6 +61,7 @@ aclfile {acl_file}
 databases 1
 save ""
 appendfsync everysec
+appenddirname {data_folder}
 enable-debug-command no
 enable-module-command no
 enable-protected-configs no
@@ -179,6 +180,7 @@ def render_config(rows: Sequence[SiteRow], place: Place) -> str:
         log_file=place.log_file,
         folder=place.folder,
         acl_file=place.acl_file,
+        data_folder=rows[0].data_folder,
     )
     return fixed + "".join(f"{name} {value}\n" for name, value in parameters(rows).items())
 

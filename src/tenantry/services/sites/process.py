@@ -64,6 +64,11 @@ class SiteProcess:
         return self.folder / "redis.conf"
 
     @property
+    def dump(self) -> Path:
+        """Where Redis writes a copy of its data for a backup (BGSAVE)."""
+        return self.folder / "dump.rdb"
+
+    @property
     def log_file(self) -> Path:
         return self.home.logs / f"site-{self.name}.log"
 
@@ -99,9 +104,10 @@ class SiteProcess:
         engine = await find_redis()
         socket = socket_of(self.home, port)
         socket.unlink(missing_ok=True)
+        self.dump.unlink(missing_ok=True)  # it would be loaded by one that keeps nothing itself
         try:
             await commands.run([engine.path, self.config], deadline=_START_SECONDS)
-            await self._answering(socket)
+            await self.answering()
             self.limit_memory()
         except MachineError as error:
             raise MachineError(
@@ -111,8 +117,12 @@ class SiteProcess:
             ) from error
         return True
 
-    async def _answering(self, socket: Path) -> None:
-        # The daemon that the program leaves does not report when it is ready.
+    async def answering(self) -> None:
+        """Wait until it answers: the daemon that the program leaves does not report that.
+
+        Raises MachineError if it takes too long.
+        """
+        socket = socket_of(self.home, self.port() or 0)
         clock = asyncio.get_running_loop().time
         deadline = clock() + _START_SECONDS
         while True:
@@ -129,8 +139,9 @@ class SiteProcess:
         pid, maxmemory = self.pid(), self._number("maxmemory")
         if pid is None or maxmemory is None:
             return
-        kept = sum(path.stat().st_size for path in self.folder.rglob("*.aof"))
-        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has just ended
+        # It has just ended, or a file of it was just replaced.
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            kept = sum(path.stat().st_size for path in self.folder.rglob("*.aof.*"))
             most = plan.most_process_bytes(
                 maxmemory, stored=kept, present=processes.data_bytes(pid)
             )

@@ -25,6 +25,7 @@ from tenantry.services.sites.model import (
 from tenantry.services.sites.process import SiteProcess
 
 _SECONDS = 2.0  # for each command
+_FOLDER = "appenddirname"
 _AT_ONCE = 500  # keys
 _MOST_ROUNDS = 200  # of SCAN, for a page
 _SAMPLES = 5  # of the values in a key
@@ -49,6 +50,10 @@ end
 return found
 """
 _MEASURED = (str(_AT_ONCE), str(_SAMPLES))
+
+
+class OtherData(Unavailable):
+    """A process has the data of another folder than its site's row names."""
 
 
 def client_of(process: SiteProcess, port: int) -> redis.Redis:
@@ -86,11 +91,14 @@ async def ensure_applied(
 
     It listens on all addresses if it ``is_open``, whatever its file says. Whoever may not connect
     any more is disconnected; everybody if an earlier call was ``interrupted``, maybe before it did
-    that. Return how many clients the allowlist does not admit any more. Raises Unavailable.
+    that. Return how many clients the allowlist does not admit any more. Raises OtherData,
+    Unavailable.
     """
     wanted = plan.parameters(rows) | {"bind": plan.bind(is_open=is_open)}
     async with connected(process, rows[0].port) as client:
-        present = await client.config_get(*wanted)
+        present = await client.config_get(*wanted, _FOLDER)
+        if present.get(_FOLDER) != rows[0].data_folder:
+            raise OtherData("The site's Redis has to be started again, with other data.")
         differing = {name: value for name, value in wanted.items() if present.get(name) != value}
         if differing:
             pairs = [part for pair in differing.items() for part in pair]

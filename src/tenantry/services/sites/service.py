@@ -17,7 +17,7 @@ from tenantry.base.ids import new_id
 from tenantry.base.networks import Network
 from tenantry.base.secrets import SecretSource
 from tenantry.base.settings import Settings
-from tenantry.control import audit, plans, sites, whitelist
+from tenantry.control import audit, operations, plans, site_backups, sites, whitelist
 from tenantry.control.audit import Actor
 from tenantry.control.sites import SiteRow
 from tenantry.control.store import ControlStore, Tx, as_platform
@@ -122,6 +122,8 @@ class Sites:
         if changes.networks is not None:
             new = replace(new, networks=changes.networks or None)
         plan.require_possible(new)
+        if new.persistence != row.persistence:
+            await operations.require_free(tx, "site", site_id)  # a backup, or a restore
         if (granted := await plans.of_customer(tx, actor.customer_id)) is not None:
             plan.require_granted(granted, new, had=row)
         async with as_platform(tx):
@@ -161,9 +163,10 @@ class Sites:
         return NewSite(Site.of(new), password, key)
 
     async def delete(self, tx: Tx, actor: Actor, site_id: uuid.UUID) -> Site:
-        """Delete a site with all its data. Raises NotFound."""
+        """Delete a site with its data; its backups expire. Raises NotFound."""
         row = _there(await sites.lock(tx, site_id))
         await sites.update(tx, replace(row, status="deleting"))
+        await site_backups.note_site_deleted(tx, site_id)
         await _record(tx, actor, "site.delete", row)
         tx.after_commit(partial(self.ensure, site_id))
         if row.networks is not None:
@@ -316,8 +319,9 @@ class Sites:
                     own, rows, is_open=is_open, interrupted=unread
                 )
                 own.limit_memory()
-            except Unavailable:
-                if not (changed or unread or (own.is_open() and not is_open)):
+            except Unavailable as error:
+                is_other = isinstance(error, redis_client.OtherData)
+                if not (is_other or changed or unread or (own.is_open() and not is_open)):
                     raise
                 # All its connections may be taken, by whoever is to be shut out. The
                 # supervisor starts it again.
@@ -354,6 +358,7 @@ class Sites:
                 return
             await asyncio.sleep(_POLL_SECONDS)
         if row.isolation == "shared":  # it may have read its users before this one was there
+            await own.answering()
             await self.ensure(row.id)
         elif row.networks is not None:  # it begins closed
             with suppress(Unavailable):  # not ready yet: the worker opens it

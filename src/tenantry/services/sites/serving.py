@@ -79,6 +79,7 @@ class SiteServing:
                     settings=row.settings,
                     networks=None if row.networks is None else tuple(row.networks),
                     isolation=row.isolation,
+                    data_folder=row.data_folder,
                 )
                 for row in rows
             },

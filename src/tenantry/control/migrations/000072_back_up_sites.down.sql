@@ -1,0 +1,2 @@
+ALTER TABLE sites DROP COLUMN data_folder;
+DROP TABLE site_backups;
