@@ -7,6 +7,7 @@ role without a list is admitted by membership in one group, by the first line, w
 """
 
 import hashlib
+import ipaddress
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from tenantry.base.networks import Network, contain
 from tenantry.control.whitelist import Admission, EntryRow, NewEntry
 from tenantry.pg.connections import PLATFORM_ROLES
 from tenantry.pg.hba import ANYWHERE
+
+# Where connections come from that the edge passes on to this machine's instances. Its own list
+# has admitted them.
+EDGE: Network = ipaddress.ip_network("127.0.0.1/32")
 
 # The longest list of names in one line, in characters: the roles of 500 databases. Both
 # parsers read lines of this length.
@@ -59,18 +64,26 @@ class Rulebook:
     """All allowlists together.
 
     ``networks`` are those of each role that has a list; none if all of its entries have expired.
-    ``clusters`` has the name of the cluster that each of these roles is on.
+    ``clusters`` has the name of the cluster that each of these roles is on. On those that are
+    ``mixed``, there are databases without a list, too.
     """
 
     networks: Mapping[str, Collection[Network]]
     clusters: Mapping[str, str]
+    mixed: Collection[str] = ()
 
     def on(self, cluster: str) -> "Rulebook":
         """Return the allowlists of the roles on one cluster."""
         return Rulebook(
             {name: each for name, each in self.networks.items() if self.clusters[name] == cluster},
             self.clusters,
+            self.mixed,
         )
+
+    def through_edge(self) -> "Rulebook":
+        """Return it with the edge's address on each list that has any."""
+        admitted = {name: {*each, EDGE} if each else each for name, each in self.networks.items()}
+        return Rulebook(admitted, self.clusters, self.mixed)
 
     def closed(self) -> list[str]:
         """Return the roles that have a list."""
@@ -92,7 +105,7 @@ class Rulebook:
         return networks is not None and not contain(networks, address)
 
 
-def compile_lists(admissions: Iterable[Admission]) -> Rulebook:
+def compile_lists(admissions: Iterable[Admission], mixed: Collection[str] = ()) -> Rulebook:
     """Return all lists together."""
     networks: dict[str, set[Network]] = defaultdict(set)
     clusters: dict[str, str] = {}
@@ -101,7 +114,7 @@ def compile_lists(admissions: Iterable[Admission]) -> Rulebook:
         admitted = networks[admission.username]
         if admission.network is not None:
             admitted.add(admission.network)
-    return Rulebook(networks, clusters)
+    return Rulebook(networks, clusters, mixed)
 
 
 def changes(there: Sequence[EntryRow], wanted: Sequence[NewEntry]) -> list[Change]:
