@@ -36,10 +36,11 @@ class SqlEdge:
         self._edge = edge
         self._fleet = fleet
 
-    async def apply(self, rulebook: Rulebook, *, unread: bool) -> None:
+    async def apply(self, rulebook: Rulebook, *, unread: bool) -> None:  # noqa: ARG002 (see below)
         """Lead to the instances by these lists, and note since when.
 
-        Raises MachineError if the edge does not take them; then the old ones are back.
+        Raises MachineError if the edge does not take them; then the old ones are back. Rules that
+        are written and ``unread`` are looked after by the worker, as all of the edge's are.
         """
         before = sql_routes.read(self._home)
         domain = self._settings.instance_domain or ""  # the settings require one
@@ -49,8 +50,8 @@ class SqlEdge:
         )
         wanted = [self._settled(each) for each in routes]
         is_noted = all(each.since is not None for each in wanted)
-        if is_noted and not unread and [*before] == wanted:
-            return
+        if is_noted and [*before] == wanted:
+            return  # an edge that fails is in nobody else's way
         sql_routes.write(self._home, wanted)
         try:
             await self._edge.keep()
