@@ -273,12 +273,12 @@ async def test_whose_sessions_end(home: Home, edge: StandIn, sql: SqlEdge) -> No
         found = sql.judged("shop", 5500, there)
         return [each.port for each in found if lists.is_foreign(each.username, each.address)]
 
-    assert foreign() == [1, 9]
+    assert foreign() == [9, 1]
     edge.addresses = {"192.0.2.8", "127.0.0.1"}  # nobody from elsewhere is at the edge
     assert foreign() == [9]
     # An instance that the edge does not lead to any more has no session from there.
     sql_routes.write(home, [])
-    assert foreign() == [1, 2, 9]
+    assert foreign() == [9, 1, 2]
     # A local program is none of the edge's, whatever port that has.
     edge.ports = set()
     assert foreign() == [9]

@@ -91,23 +91,27 @@ class SqlEdge:
         Those that the edge's list has admitted are left out; others that came by the edge have no
         known address.
         """
-        if not any(each.address == _OF_EDGE for each in sessions):
+        route, now = self._route(cluster), time.time()
+        is_open = route is not None and route.networks is None
+        if is_open or not any(each.address == _OF_EDGE for each in sessions):
             return [*sessions]
         by_edge = self._edge.connections_to(port)
-        route, now = self._route(cluster), time.time()
-        is_sure = route is not None and self._admits_all_clients(route)
-        found = []
-        for each in sessions:
-            if each.address != _OF_EDGE or each.port not in by_edge:
-                found.append(each)
-            elif route is None or not (is_sure or route.has_admitted(each.began.timestamp(), now)):
-                found.append(replace(each, address=_UNKNOWN))
-        return found
+        passed_on = [each for each in sessions if each.address == _OF_EDGE and each.port in by_edge]
+        pids = {each.pid for each in passed_on}
+        found = [each for each in sessions if each.pid not in pids]
+        if route is not None:
+            passed_on = [
+                each for each in passed_on if not route.has_admitted(each.began.timestamp(), now)
+            ]
+            if passed_on and self._admits_all_clients(route):
+                passed_on = []
+        return [*found, *(replace(each, address=_UNKNOWN) for each in passed_on)]
 
     def _admits_all_clients(self, route: SqlRoute) -> bool:
         """Whether a route admits every client that is at the edge now, of whatever instance."""
+        networks = route.parsed
         clients = self._edge.clients(self._settings.edge_sql_port)
-        return route.networks is None or all(contain(route.parsed, each) for each in clients)
+        return route.networks is None or all(contain(networks, each) for each in clients)
 
     def _route(self, cluster: str) -> SqlRoute | None:
         return next((each for each in sql_routes.read(self._home) if each.cluster == cluster), None)
