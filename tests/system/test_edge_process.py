@@ -250,7 +250,7 @@ async def test_a_client_that_waits_is_not_let_in_by_a_former_list(
                     assert await asyncio.to_thread(each.recv, 1) == b""
 
 
-async def test_its_connections_are_told_from_those_of_others(by_name: Settings) -> None:
+async def test_its_connections_are_recognized(by_name: Settings) -> None:
     with standing(by_name) as edge:
         await edge.ensure_running()
         (route,) = sql_routes.read(Home(by_name.home))

@@ -107,6 +107,9 @@ class Edge:
         if program is None:
             raise MachineError("Traefik is not installed.", hint="Run ./tenantry install-edge.")
         pid = self._spawn(program, config.static_file)
+        # For a moment it has no arguments yet, by which it is recognized.
+        while processes.is_alive(pid) and processes.command_line(pid) == [""]:
+            await asyncio.sleep(_POLL_SECONDS)
         files.write_atomically(self._pid_file, f"{pid}\n", mode=0o644)
         if not await self._in_force(config, _START_SECONDS):
             await self.stop()
