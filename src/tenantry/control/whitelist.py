@@ -171,18 +171,3 @@ async def admissions(tx: Tx) -> list[Admission]:
             """
         )
         return await cursor.fetchall()
-
-
-async def mixed_instances(tx: Tx) -> set[str]:
-    """Return the clusters of instances where some databases have an allowlist, and others none."""
-    cursor = await tx.execute(
-        """
-        SELECT name FROM (
-            SELECT c.name, EXISTS (SELECT FROM ip_whitelist w WHERE w.database_id = d.id) AS listed
-            FROM databases d JOIN clusters c ON c.id = d.cluster_id
-            WHERE c.kind = 'dedicated' AND d.status IN ('active', 'branching')
-        ) found
-        GROUP BY name HAVING bool_or(listed) AND NOT bool_and(listed)
-        """
-    )
-    return {str(name) for (name,) in await cursor.fetchall()}

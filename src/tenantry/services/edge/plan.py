@@ -154,7 +154,8 @@ def _sql_entry_point(config: EdgeConfig) -> dict[str, Any]:
         "respondingTimeouts": {"readTimeout": f"{HELLO_SECONDS}s"},
         "lifeCycle": {"graceTimeOut": f"{_GRACE_SECONDS}s"},
     }
-    return {_SQL: {"address": f":{config.sql_port}", "transport": transport}}
+    http = {"aliasHeadersStrategy": "delete"}  # of the revision's; else it is warned of
+    return {_SQL: {"address": f":{config.sql_port}", "transport": transport, "http": http}}
 
 
 def dynamic(config: EdgeConfig) -> str:

@@ -22,6 +22,7 @@ import httpx
 from tenantry.base.errors import MachineError, Unavailable
 from tenantry.base.events import EdgeConfigured, EdgeStarted, emit
 from tenantry.base.home import Home
+from tenantry.base.pausing import pause
 from tenantry.base.settings import Settings
 from tenantry.host import environment, files, processes, tcp
 from tenantry.pg.tls import shown_certificate
@@ -109,7 +110,7 @@ class Edge:
         pid = self._spawn(program, config.static_file)
         # For a moment it has no arguments yet, by which it is recognized.
         while processes.is_alive(pid) and processes.command_line(pid) == [""]:
-            await asyncio.sleep(_POLL_SECONDS)
+            await pause(_POLL_SECONDS)
         files.write_atomically(self._pid_file, f"{pid}\n", mode=0o644)
         if not await self._in_force(config, _START_SECONDS):
             await self.stop()

@@ -1,12 +1,11 @@
 """Which instances the edge leads to by their host names, and whom it admits there. Pure.
 
-The edge sees the host name that a client asks for, and no more: TLS ends at the server. So a host
-name leads only to a server on which all databases have the same allowlist. A server that others
-share would see all clients at the edge's address, and a client could ask for one database's host
-and log in to another's.
+The edge sees the host name that a client asks for, and no more: TLS ends at the server, to which
+all come from the edge's address. Inside TLS a client may ask for any database of that server. So a
+host name leads only to instances, and there only those whom every database's allowlist admits.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from tenantry.base.networks import Network
 from tenantry.pg import names
@@ -29,7 +28,7 @@ def wanted(members: Iterable[Member], rulebook: Rulebook, domain: str) -> list[S
     """Return the ways to instances, below the ``domain`` of their host names."""
     routes = []
     for member in sorted(members, key=lambda each: each.name):
-        if not can_be_reached(member) or member.name in rulebook.mixed:
+        if not can_be_reached(member):
             continue
         lists = {
             frozenset(each)
@@ -37,18 +36,33 @@ def wanted(members: Iterable[Member], rulebook: Rulebook, domain: str) -> list[S
             # The login of a data API is admitted from nowhere, by the server's own rules.
             if not names.is_authenticator(role)
         }
-        if len(lists) > 1 or frozenset() in lists:
+        networks = _common(lists)
+        if lists and not networks:
             continue
-        networks = next(iter(lists), None)
         routes.append(
             SqlRoute(
                 cluster=member.name,
                 host=f"{member.container_name}.{domain}",
                 port=member.port,
-                networks=None if networks is None else tuple(map(str, _in_order(networks))),
+                networks=tuple(map(str, _in_order(networks))) if lists else None,
             )
         )
     return routes
+
+
+def _common(lists: Iterable[Collection[Network]]) -> Collection[Network]:
+    """Return the networks that all lists admit; none without a list."""
+    found: Collection[Network] | None = None
+    for each in lists:
+        if found is None:
+            found = each
+            continue
+        # Two networks have nothing in common, or the one is within the other.
+        both = [(one, other) for one in found for other in each]
+        found = {one for one, other in both if _is_within(one, other)} | {
+            other for one, other in both if _is_within(other, one)
+        }
+    return found or ()
 
 
 def following(routes: Iterable[SqlRoute], before: Mapping[str, SqlRoute]) -> list[SqlRoute]:

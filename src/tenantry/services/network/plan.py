@@ -64,26 +64,23 @@ class Rulebook:
     """All allowlists together.
 
     ``networks`` are those of each role that has a list; none if all of its entries have expired.
-    ``clusters`` has the name of the cluster that each of these roles is on. On those that are
-    ``mixed``, there are databases without a list, too.
+    ``clusters`` has the name of the cluster that each of these roles is on.
     """
 
     networks: Mapping[str, Collection[Network]]
     clusters: Mapping[str, str]
-    mixed: Collection[str] = ()
 
     def on(self, cluster: str) -> "Rulebook":
         """Return the allowlists of the roles on one cluster."""
         return Rulebook(
             {name: each for name, each in self.networks.items() if self.clusters[name] == cluster},
             self.clusters,
-            self.mixed,
         )
 
     def through_edge(self) -> "Rulebook":
         """Return it with the edge's address on each list that has any."""
         admitted = {name: {*each, EDGE} if each else each for name, each in self.networks.items()}
-        return Rulebook(admitted, self.clusters, self.mixed)
+        return Rulebook(admitted, self.clusters)
 
     def closed(self) -> list[str]:
         """Return the roles that have a list."""
@@ -105,7 +102,7 @@ class Rulebook:
         return networks is not None and not contain(networks, address)
 
 
-def compile_lists(admissions: Iterable[Admission], mixed: Collection[str] = ()) -> Rulebook:
+def compile_lists(admissions: Iterable[Admission]) -> Rulebook:
     """Return all lists together."""
     networks: dict[str, set[Network]] = defaultdict(set)
     clusters: dict[str, str] = {}
@@ -114,7 +111,7 @@ def compile_lists(admissions: Iterable[Admission], mixed: Collection[str] = ()) 
         admitted = networks[admission.username]
         if admission.network is not None:
             admitted.add(admission.network)
-    return Rulebook(networks, clusters, mixed)
+    return Rulebook(networks, clusters)
 
 
 def changes(there: Sequence[EntryRow], wanted: Sequence[NewEntry]) -> list[Change]:

@@ -128,8 +128,7 @@ class Network:
         """
         await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_RULES_LOCK,))
         async with as_platform(tx):
-            mixed = await whitelist.mixed_instances(tx)
-            rulebook = plan.compile_lists(await whitelist.admissions(tx), mixed)
+            rulebook = plan.compile_lists(await whitelist.admissions(tx))
         with files.until_read(self._unread) as unread:
             for endpoint in self._endpoints():
                 await endpoint.apply(rulebook, unread=unread)
