@@ -5,20 +5,25 @@ import os
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import jwt
+import psycopg
 import pytest
 
 from answers import data
-from clients import do, eventually
+from clients import ask as ask_sql
+from clients import changed, do, eventually, is_open, login, refusal, run, succeeded
 from harness import NO_TLS, Installation, free_ports
 from tenantry.host.certificates import OwnAuthority
 
-DOMAIN = "localhost"
+DOMAIN = "edge.localhost"
 SCHEMA = """
 CREATE TABLE todos (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, task text NOT NULL);
 INSERT INTO todos (task) VALUES ('one');
@@ -38,7 +43,7 @@ FORGED = {
 @pytest.fixture(scope="module")
 def edged() -> Iterator[Installation]:
     """An installation of its own: the edge is off in those that modules share."""
-    http_port, https_port, challenge_port = free_ports(3)
+    http_port, https_port, challenge_port, sql_port = free_ports(4)
     installation = Installation(
         environment={
             "TENANTRY_EDGE": "on",
@@ -46,6 +51,8 @@ def edged() -> Iterator[Installation]:
             "TENANTRY_EDGE_HTTP_PORT": str(http_port),
             "TENANTRY_EDGE_HTTPS_PORT": str(https_port),
             "TENANTRY_EDGE_CHALLENGE_PORT": str(challenge_port),
+            "TENANTRY_EDGE_SQL": "on",
+            "TENANTRY_EDGE_SQL_PORT": str(sql_port),
             "TENANTRY_CACHE_HOST": "0.0.0.0",  # noqa: S104 (so that it has TLS)
         }
     )
@@ -60,7 +67,7 @@ def edged() -> Iterator[Installation]:
 def served(edged: Installation) -> dict[str, Any]:
     """A database with a data API, whose route is in force."""
     row = edged.create()
-    do(row["connection_string"], SCHEMA)
+    do(changed(row["connection_string"], hostaddr="127.0.0.1"), SCHEMA)
     with edged.client() as api:
         enabled = data(api.put(f"/api/databases/{row['id']}/data-api", json={}))
     row |= enabled
@@ -231,6 +238,90 @@ def test_no_client_of_the_edge_is_a_program_of_this_machine(edged: Installation)
     assert {each["detail"] for each in parts} == {None}
     tried = {"Connection": "X-Tenantry-Edge, X-Forwarded-For, X-Forwarded-Host"}
     assert ask(edged, "api", "/metrics", headers=tried).status_code == 401
+
+
+@pytest.fixture(scope="module")
+def shop(edged: Installation) -> dict[str, Any]:
+    """An instance, with strings by its own port and by its name at the edge."""
+    with edged.client() as api:
+        body = {"name": "shop", "kind": "dedicated", "cpus": 1, "memory_mb": 256}
+        row: dict[str, Any] = data(api.post("/api/databases", json=body), 202)
+        succeeded(api, row["operation_id"])
+        strings = data(api.get(f"/api/databases/{row['id']}/connection-strings"))["connection"]
+    direct = changed(row["connection_string"], hostaddr="127.0.0.1")
+    place = {"host": strings["host"], "port": str(strings["port"])}
+    verify = {"sslmode": "verify-full", "sslrootcert": str(edged.home / "ca.crt")}
+    return row | place | {"direct": direct, "by_name": changed(direct, **place, **verify)}
+
+
+def admitted(
+    edged: Installation, row: dict[str, Any], host: str, *, address: str = "127.0.0.1"
+) -> bool:
+    """Whether a client that asks for a host at the edge is asked for its password there."""
+    asked = f"user\0{row['username']}\0database\0{row['database_name']}\0\0".encode()
+    trusted = ssl.create_default_context(cafile=edged.home / "ca.crt")
+    trusted.check_hostname = False
+    place = ("127.0.0.1", int(edged.environment["TENANTRY_EDGE_SQL_PORT"]))
+    with socket.create_connection(place, timeout=20, source_address=(address, 0)) as plain:
+        plain.sendall(bytes.fromhex("0000000804d2162f"))
+        assert plain.recv(1) == b"S"
+        with suppress(OSError), trusted.wrap_socket(plain, server_hostname=host) as secured:
+            secured.sendall(struct.pack("!II", len(asked) + 8, 3 << 16) + asked)
+            return secured.recv(1) == b"R"
+    return False
+
+
+def test_an_instance_is_reached_by_its_name(edged: Installation, shop: dict[str, Any]) -> None:
+    assert shop["host"] == f"shop-production-postgres.db.{DOMAIN}"
+    assert shop["port"] == edged.environment["TENANTRY_EDGE_SQL_PORT"]
+    assert ask_sql(shop["by_name"], "SELECT current_database()") == shop["database_name"]
+    assert run("psql", "-wAtc", "SELECT 7", shop["by_name"]).strip() == "7"
+    assert ask_sql(shop["direct"]) == 1
+    (part,) = [each for each in edged.status()["parts"] if each["name"] == "edge"]
+    assert f"and {shop['port']}" in part["detail"]
+    with ThreadPoolExecutor(1) as others, login(shop["by_name"]) as session:
+        running = others.submit(session.execute, "SELECT pg_sleep(60)")
+        # libpq asks by TLS, and by the name, from version 17 on.
+        eventually(lambda: session.cancel_safe() or running.done())
+        assert isinstance(running.exception(), psycopg.errors.QueryCanceled)
+
+
+def test_a_name_leads_to_one_server_only(
+    edged: Installation, served: dict[str, Any], shop: dict[str, Any]
+) -> None:
+    shared = served["database_name"].replace("_", "-")
+    for name in (DOMAIN, f"{shared}.db.{DOMAIN}", f"crm-production-postgres.db.{DOMAIN}"):
+        assert not admitted(edged, served, name)
+    assert admitted(edged, shop, shop["host"])
+    login_of_other = changed(
+        shop["by_name"],
+        user=served["username"],
+        password=served["password"],
+        dbname=served["database_name"],
+    )
+    assert "password authentication failed" in refusal(login_of_other)
+
+
+def test_an_allowlist_is_obeyed_by_name_and_ends_sessions(
+    edged: Installation, shop: dict[str, Any]
+) -> None:
+    path = f"/api/databases/{shop['id']}/whitelist"
+    with edged.client() as api:
+        with login(shop["by_name"]) as session:
+            far = data(api.post(path, json={"ip_address": "127.0.0.9"}), 201)
+            assert not is_open(session)
+        assert admitted(edged, shop, shop["host"], address="127.0.0.9")
+        assert not admitted(edged, shop, shop["host"])
+        # Its rules admit the edge's address, which a program of this machine has, too.
+        with login(shop["direct"]) as local:
+            eventually(lambda: not is_open(local))
+        near = data(api.post(path, json={"ip_address": "127.0.0.1"}), 201)
+        with login(shop["by_name"]) as session:
+            assert api.delete(f"{path}/{far['id']}").is_success
+            assert is_open(session), "nobody from elsewhere is at the edge"
+        assert not admitted(edged, shop, shop["host"], address="127.0.0.9")
+        assert api.delete(f"{path}/{near['id']}").is_success
+        assert admitted(edged, shop, shop["host"], address="127.0.0.9")
 
 
 def test_other_names_and_old_protocols_are_refused(edged: Installation) -> None:

@@ -1,14 +1,19 @@
 """The edge as a process, without a platform behind it: its start, its end, its certificates."""
 
+import asyncio
 import os
+import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pebble import pebble
@@ -20,11 +25,17 @@ from tenantry.base.setting_groups import Acme
 from tenantry.base.settings import Settings
 from tenantry.host import environment, files, processes
 from tenantry.host.certificates import OWN
+from tenantry.services.clusters import sql_routes
+from tenantry.services.clusters.members import MEMBERS, Member
+from tenantry.services.clusters.sql_routes import SqlRoute
 from tenantry.services.data_api import process as data_api
 from tenantry.services.edge import plan
 from tenantry.services.edge.service import Edge
+from tenantry.services.network.plan import EDGE
 
 DOMAIN = "tenantry.test"
+SHOP = f"shop.db.{DOMAIN}"
+SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 HOOK = """#!/usr/bin/python3
 import json, os, sys, urllib.request
 name, value = os.environ["TENANTRY_ACME_NAME"], os.environ["TENANTRY_ACME_VALUE"]
@@ -136,6 +147,126 @@ async def test_what_it_does_not_take_is_put_back(
         assert (here.home / "run" / "edge.unread").exists()
         await edge.keep()
         assert not (here.home / "run" / "edge.unread").exists()
+
+
+@pytest.fixture
+def by_name(place: Path) -> Settings:
+    """The settings of an edge that leads to one instance, which admits 127.0.0.9 only."""
+    sql_port, port = free_ports(2)
+    here = settings(place, edge_sql=True, edge_sql_port=sql_port)
+    shop = Member(name="shop", driver="process", port=port, kind="dedicated", container_name="shop")
+    Home(place).fleet.write_bytes(MEMBERS.dump_json((shop,)))
+    route = SqlRoute(cluster="shop", host=SHOP, port=port, networks=("127.0.0.9/32",))
+    sql_routes.write(Home(place), [route])
+    return here
+
+
+def hello(name: str) -> bytes:
+    """What a client says first to open TLS for a name."""
+    said = ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), said, server_hostname=name).do_handshake()
+    return said.read()
+
+
+def reached(
+    here: Settings, name: str = SHOP, *, address: str = "127.0.0.9", asks: bytes = SSL_REQUEST
+) -> bytes | None:
+    """What an instance's server receives, by the edge, of a client that asks for a name.
+
+    None if the client is refused.
+    """
+    (route,) = sql_routes.read(Home(here.home))
+    with (
+        socket.create_server(("127.0.0.1", route.port)) as server,
+        socket.create_connection(
+            ("127.0.0.1", here.edge_sql_port), timeout=20, source_address=(address, 0)
+        ) as client,
+    ):
+        if asks:
+            client.sendall(asks)
+            assert client.recv(1) == b"S"
+        client.sendall(hello(name))
+        ready, _, _ = select.select([server, client], [], [], 20)
+        if client in ready:
+            with suppress(ConnectionError):
+                # A TLS alert where the edge takes it for HTTPS.
+                assert client.recv(100)[:1] in {b"", b"\x15"}
+            return None
+        with server.accept()[0] as accepted:
+            accepted.settimeout(20)
+            assert accepted.getpeername()[0] == str(EDGE.network_address)
+            if asks:
+                assert accepted.recv(8) == asks
+                accepted.sendall(b"S")
+            return accepted.recv(10_000)
+
+
+async def is_reached(here: Settings, **client: Any) -> bool:
+    received = await asyncio.to_thread(partial(reached, here, **client))
+    assert received is None or SHOP.encode() in received
+    return received is not None
+
+
+async def test_a_name_leads_to_its_instance_and_its_list_is_obeyed(by_name: Settings) -> None:
+    with standing(by_name) as edge:
+        await edge.ensure_running()
+        await edge.check()
+        pid, home = edge.pid(), Home(by_name.home)
+        for asks in (SSL_REQUEST, b""):  # as libpq does by default, and with sslnegotiation=direct
+            assert await is_reached(by_name, asks=asks)
+            assert not await is_reached(by_name, asks=asks, address="127.0.0.1")
+            assert not await is_reached(by_name, asks=asks, name=f"crm.db.{DOMAIN}")
+        (route,) = sql_routes.read(home)
+        for networks in (None, ("127.0.0.1/32",)):
+            sql_routes.write(home, [route.model_copy(update={"networks": networks})])
+            await edge.keep()
+            assert await is_reached(by_name, address="127.0.0.1")
+        assert not await is_reached(by_name)
+        # Without an instance at the port there is no way to it, whatever the file says.
+        home.fleet.write_text("[]")
+        await edge.keep()
+        assert not await is_reached(by_name, address="127.0.0.1")
+        assert edge.pid() == pid
+
+
+async def test_a_client_that_waits_is_not_let_in_by_a_former_list(
+    by_name: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "HELLO_SECONDS", 1)
+    with standing(by_name) as edge:
+        await edge.ensure_running()
+        address = ("127.0.0.1", by_name.edge_sql_port)
+        with (
+            socket.create_connection(address, timeout=20) as silent,
+            socket.create_connection(address, timeout=20) as slow,
+        ):
+            slow.sendall(SSL_REQUEST)
+            assert slow.recv(1) == b"S"
+            slow.sendall(hello(SHOP)[:20])
+            for each in (silent, slow):
+                with suppress(ConnectionError):
+                    assert await asyncio.to_thread(each.recv, 1) == b""
+
+
+async def test_its_connections_are_recognized(by_name: Settings) -> None:
+    with standing(by_name) as edge:
+        await edge.ensure_running()
+        (route,) = sql_routes.read(Home(by_name.home))
+        with (
+            socket.create_server(("127.0.0.1", route.port)) as server,
+            socket.create_connection(
+                ("127.0.0.1", by_name.edge_sql_port), timeout=20, source_address=("127.0.0.9", 0)
+            ) as client,
+        ):
+            client.sendall(hello(SHOP))
+            with (
+                server.accept()[0] as by_edge,
+                socket.create_connection(("127.0.0.1", route.port)),
+            ):
+                assert edge.connections_to(route.port) == {by_edge.getpeername()[1]}
+                assert edge.clients(by_name.edge_sql_port) == {"127.0.0.9"}
 
 
 async def test_a_start_that_fails_says_why_and_leaves_nothing(

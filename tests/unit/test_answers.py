@@ -19,6 +19,8 @@ from tenantry.base.setting_groups import Instance, Pool
 from tenantry.base.settings import Settings
 from tenantry.host.certificates import OwnAuthority, server_names
 from tenantry.host.files import write_atomically
+from tenantry.services.clusters import sql_routes
+from tenantry.services.clusters.sql_routes import SqlRoute
 from tenantry.services.databases.hosts import Host, direct_host
 from tenantry.services.databases.model import Opened, connection_strings
 
@@ -96,13 +98,34 @@ def test_an_instance_has_a_host_of_its_own_that_its_certificate_names(
     assert (shared.host, shared.host_detail) == ("example.com", None)
 
     certified(home, "example.com", own)
-    assert direct_host(here, row.container_name) == Host(own), "the name itself will do"
+    assert direct_host(here, row.container_name, 5500) == Host(own, 5500), "the name itself will do"
     other = here.model_copy(update={"domain": "example.net"})
-    assert direct_host(other, row.container_name).name == "example.net"
+    assert direct_host(other, row.container_name, 5500).name == "example.net"
     off = here.model_copy(update={"instance": Instance(hosts=False)})
-    assert direct_host(off, row.container_name) == Host("example.com")
+    assert direct_host(off, row.container_name, 5500) == Host("example.com", 5500)
     Home(home).certificate.write_bytes(b"half a fi")
-    assert direct_host(here, row.container_name).name == "example.com"
+    assert direct_host(here, row.container_name, 5500).name == "example.com"
+
+
+def test_strings_have_the_port_of_an_edge_that_leads_to_the_instance(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    # Its own port otherwise: that always leads there.
+    home = tmp_path_factory.mktemp("h")  # its path must be short
+    here = Settings(home=home, domain="example.com", edge=True, edge_sql=True, edge_sql_port=15432)
+    row = database_row(kind="dedicated", container_name="shop-production-postgres")
+    own = "shop-production-postgres.db.example.com"
+    certified(home, own)
+    assert database_answers.strings(here, row, Style()).connection.port == row.direct_port
+    sql_routes.write(Home(home), [SqlRoute(cluster="x", host=own, port=row.direct_port)])
+    strings = database_answers.strings(here, row, Style())
+    assert (strings.connection.host, strings.connection.port) == (own, 15432)
+    assert urlsplit(str(strings.connection_string)).port == 15432
+    assert urlsplit(str(strings.connection_string_pooled)).port == here.pool.port
+    off = here.model_copy(update={"edge_sql": False})
+    assert database_answers.strings(off, row, Style()).connection.port == row.direct_port
+    (Home(home).edge / "sql.json").write_text("half a fi")
+    assert database_answers.strings(here, row, Style()).connection.port == row.direct_port
 
 
 @given(st.booleans())

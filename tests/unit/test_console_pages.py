@@ -657,7 +657,7 @@ def instance_page(use: InstanceUse | None, **differing: Any) -> str:
         doing=words.instance_state(use.status if use else None, operations),
         operations=operations,
         enforced=False,
-        host=Host("example.com", "The certificate is not for it."),
+        host=Host("example.com", 5500, "The certificate is not for it."),
     )
 
 

@@ -72,3 +72,14 @@ def test_a_taken_port_is_named_with_its_owner(home: Path) -> None:
     assert f"Port {number}, which the edge needs, is used by" in refused.value.detail
     assert f"(process {os.getpid()})" in refused.value.detail
     assert "TENANTRY_EDGE_HTTPS_PORT" in str(refused.value.hint)
+
+
+def test_the_port_for_sql_is_asked_for_where_it_is_wanted(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        ports = {"edge_http_port": 20_000, "edge_https_port": 20_001, "edge_sql_port": number}
+        findings.require_ports_of_edge(edged(home, **ports))
+        with pytest.raises(MachineError) as refused:
+            findings.require_ports_of_edge(edged(home, edge_sql=True, **ports))
+    assert f"Port {number}, which the edge needs, is used by" in refused.value.detail
+    assert "TENANTRY_EDGE_SQL_PORT" in str(refused.value.hint)

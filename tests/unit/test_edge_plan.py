@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tenantry.host import environment
+from tenantry.services.clusters.sql_routes import LINGER_SECONDS, SqlRoute
 from tenantry.services.edge import plan
 from tenantry.services.edge.plan import Backend, EdgeConfig
 
@@ -126,6 +127,54 @@ def test_nothing_in_it_is_a_template() -> None:
     assert set(re.findall(r"\{\{.*?\}\}", text)) == {'{{"{{"}}'}
 
 
+def test_an_instance_is_led_to_by_its_name_and_its_own_list() -> None:
+    assert "sql" not in read(plan.static(CONFIG))["entryPoints"]
+    assert "tcp" not in read(plan.dynamic(CONFIG))
+    shop = SqlRoute(cluster="i1", host="shop.db.example.com", port=5500)
+    crm = SqlRoute(cluster="i2", host="crm.db.example.com", port=5501, networks=("192.0.2.0/24",))
+    config = replace(CONFIG, sql_port=5432, sql=(shop, crm))
+    entry_point = read(plan.static(config))["entryPoints"]["sql"]
+    assert entry_point["address"] == ":5432"
+    assert entry_point["transport"]["respondingTimeouts"] == {"readTimeout": "5s"}
+    assert plan.HELLO_SECONDS < LINGER_SECONDS
+    found = read(plan.dynamic(config))
+    assert found["tcp"]["routers"] == {
+        "i1": {
+            "rule": "HostSNI(`shop.db.example.com`)",
+            "entryPoints": ["sql"],
+            "middlewares": [],
+            "service": "i1",
+            "tls": {"passthrough": True},
+        },
+        "i2": {
+            "rule": "HostSNI(`crm.db.example.com`)",
+            "entryPoints": ["sql"],
+            "middlewares": ["i2"],
+            "service": "i2",
+            "tls": {"passthrough": True},
+        },
+    }
+    assert found["tcp"]["middlewares"] == {"i2": {"ipAllowList": {"sourceRange": ["192.0.2.0/24"]}}}
+    servers = {
+        name: each["loadBalancer"]["servers"] for name, each in found["tcp"]["services"].items()
+    }
+    assert servers == {
+        "i1": [{"address": "127.0.0.1:5500"}],
+        "i2": [{"address": "127.0.0.1:5501"}],
+    }
+    # Each port is asked: they change one after the other.
+    assert found["http"]["routers"]["revision"]["entryPoints"] == ["http", "sql"]
+    assert config.revision_ports == [80, 5432]
+    others = {
+        plan.revision_of(plan.dynamic(replace(config, sql=sql)))
+        for sql in ((), (shop,), (shop, crm), (shop, crm.model_copy(update={"networks": None})))
+    }
+    assert len(others) == 4
+    # When a list was changed is not what the edge serves by.
+    noted = replace(config, sql=(shop, crm.model_copy(update={"since": 1.0})))
+    assert plan.dynamic(noted) == plan.dynamic(config)
+
+
 def test_a_hosts_file_has_a_line_for_each_name() -> None:
     assert plan.hosts_lines("db.localhost", ["tenant_b7"]) == [
         "127.0.0.1 db.localhost",
@@ -134,6 +183,9 @@ def test_a_hosts_file_has_a_line_for_each_name() -> None:
         "127.0.0.1 cache.db.localhost",
         "127.0.0.1 tenant-b7.rest.db.localhost",
     ]
+    assert plan.hosts_lines("a.localhost", [], ["shop.db.a.localhost"])[-1].endswith(
+        " shop.db.a.localhost"
+    )
     assert plan.hosts_lines("localhost", [])[0] == "127.0.0.1 api.localhost"
 
 

@@ -317,6 +317,14 @@ def test_what_is_given_openly_has_no_secrets() -> None:
         ({"DOMAIN": "::1"}, "needs a host name"),
         ({"DOMAIN": "example.com", "EDGE_HTTP_PORT": "443"}, "not three ports"),
         ({"DOMAIN": "example.com", "EDGE_HTTPS_PORT": "3000"}, "not three ports"),
+        ({"DOMAIN": "example.com", "EDGE": "off", "EDGE_SQL": "on"}, "needs TENANTRY_EDGE=on"),
+        ({"DOMAIN": "localhost", "EDGE_SQL": "on"}, "such as example.com"),
+        (
+            {"DOMAIN": "example.com", "EDGE_SQL": "on", "INSTANCE_HOSTS": "off"},
+            "TENANTRY_INSTANCE_HOSTS=on",
+        ),
+        ({"DOMAIN": "example.com", "EDGE_SQL": "on"}, r"\(5432\) is also.*TENANTRY_PG_PORT=5433"),
+        ({"DOMAIN": "example.com", "EDGE_SQL": "on", "EDGE_SQL_PORT": "5500"}, "also another"),
     ],
 )
 def test_an_edge_needs_names_and_ports(
@@ -338,6 +346,16 @@ def test_an_edge_changes_what_clients_use_and_nothing_else() -> None:
     assert elsewhere.edge_url("api") == "https://api.example.com:8443"
     off = Settings(home=Path("/nowhere"), domain="example.com")
     assert off.rest_url("tenant_b7") == "http://example.com:3001/tenant_b7/rest/v1"
+
+
+def test_sql_at_the_edge_has_a_port_of_its_own() -> None:
+    here = Settings(
+        home=Path("/nowhere"), domain="example.com", edge=True, edge_sql=True, pg_port=5433
+    )
+    assert here.edge_ports == (80, 443, 5432)
+    assert here.edge_on_low_ports
+    assert Settings(home=Path("/nowhere")).edge_ports == ()
+    assert Settings(home=Path("/nowhere"), domain="a.b", edge=True).edge_ports == (80, 443)
 
 
 def test_challenges_are_answered_behind_an_edge_on_their_port() -> None:

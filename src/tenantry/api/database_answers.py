@@ -346,11 +346,11 @@ def _ways_in(
 def _connection(
     settings: Settings, database: DatabaseRow, username: str, password: str
 ) -> Connection:
-    host = direct_host(settings, database.container_name)
+    host = direct_host(settings, database.container_name, database.direct_port)
     return Connection(
         host=host.name,
         host_detail=host.detail,
-        port=database.direct_port,
+        port=host.port,
         username=username,
         password=password,
         database=database.database_name,

@@ -137,6 +137,8 @@ class Settings(BaseSettings):
     edge_http_port: Port = 80
     edge_https_port: Port = 443
     edge_challenge_port: Port = 3003
+    edge_sql: bool = False
+    edge_sql_port: Port = 5432
 
     @field_validator("home")
     @classmethod
@@ -196,6 +198,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _edge_has_names(self) -> Self:
         if not self.edge:
+            if self.edge_sql:
+                raise ValueError("TENANTRY_EDGE_SQL needs TENANTRY_EDGE=on")
             return self
         if "domain" not in self.model_fields_set or _is_address(self.domain):
             raise ValueError(
@@ -207,6 +211,19 @@ class Settings(BaseSettings):
             raise ValueError(
                 "TENANTRY_EDGE_HTTP_PORT, TENANTRY_EDGE_HTTPS_PORT and TENANTRY_EDGE_CHALLENGE_PORT"
                 " are not three ports that no other setting has"
+            )
+        return self._sql_has_names(ports | others)
+
+    def _sql_has_names(self, others: set[int]) -> Self:
+        if self.edge_sql and self.instance_domain is None:
+            raise ValueError(
+                "TENANTRY_EDGE_SQL needs a name such as example.com as TENANTRY_DOMAIN, and"
+                " TENANTRY_INSTANCE_HOSTS=on"
+            )
+        if self.edge_sql and self.edge_sql_port in {*others, *self.instance_port_range}:
+            raise ValueError(
+                f"TENANTRY_EDGE_SQL_PORT ({self.edge_sql_port}) is also another setting's, such as"
+                " TENANTRY_PG_PORT: give one of them another port, such as TENANTRY_PG_PORT=5433"
             )
         return self
 
@@ -304,7 +321,15 @@ class Settings(BaseSettings):
     @property
     def edge_on_low_ports(self) -> bool:
         """Whether the edge listens on a port that not every user may listen on."""
-        return self.edge and min(self.edge_http_port, self.edge_https_port) < _FIRST_OPEN_PORT
+        return self.edge and min(self.edge_ports) < _FIRST_OPEN_PORT
+
+    @property
+    def edge_ports(self) -> tuple[int, ...]:
+        """The ports that the edge listens on; none if it is off."""
+        if not self.edge:
+            return ()
+        sql = (self.edge_sql_port,) if self.edge_sql else ()
+        return (self.edge_http_port, self.edge_https_port, *sql)
 
     @property
     def challenge_port(self) -> int:

@@ -179,7 +179,7 @@ async def _instance_host(here: Settings) -> list[Finding]:
     """Check one host of an instance: the same record of DNS stands for all of them."""
     for member in Fleet(here).members():
         try:
-            host = direct_host(here, member.container_name)
+            host = direct_host(here, member.container_name, member.port)
         except OSError:
             return []  # of the certificate, which is reported
         if host.detail is not None:
@@ -287,16 +287,20 @@ def _ports_of_edge(here: Settings) -> dict[str, Port]:
     everywhere = "0.0.0.0"  # noqa: S104
     over_http = (here.edge_http_port, "TENANTRY_EDGE_HTTP_PORT")
     over_https = (here.edge_https_port, "TENANTRY_EDGE_HTTPS_PORT")
-    return {
+    found = {
         "edge": Port("the edge", everywhere, *over_https, may_be_low=True),
         "edge (HTTP)": Port("the edge", everywhere, *over_http, may_be_low=True),
     }
+    if here.edge_sql:
+        over_sql = (here.edge_sql_port, "TENANTRY_EDGE_SQL_PORT")
+        found["edge (SQL)"] = Port("the edge", everywhere, *over_sql, may_be_low=True)
+    return found
 
 
 def _running(found: statuses.Status) -> set[str]:
     """Return what runs, by the names of parts and of their ports."""
     running = {part.name for part in found.parts if part.state == "running"}
-    return running | {"edge (HTTP)"} if "edge" in running else running
+    return running | {"edge (HTTP)", "edge (SQL)"} if "edge" in running else running
 
 
 def require_ports_of_edge(here: Settings) -> None:

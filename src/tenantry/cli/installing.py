@@ -64,9 +64,8 @@ async def limit_connections(here: Settings) -> None:
         return
     await packages.ensure_nftables(say)
     servers = (each.address.port for each in Fleet(here).of_tenants)
-    edge = (here.edge_http_port, here.edge_https_port) if here.edge else ()
-    ports = (*servers, here.pool.port, here.api.port, here.rest.port, here.cache.port, *edge)
-    text = nftables.render(name, ports, here.connections_per_address)
+    ports = (*servers, here.pool.port, here.api.port, here.rest.port, here.cache.port)
+    text = nftables.render(name, (*ports, *here.edge_ports), here.connections_per_address)
     files.write_atomically(here.home / "nftables.conf", text, mode=0o644)
     await nftables.apply(text)
 

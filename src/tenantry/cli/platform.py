@@ -172,6 +172,10 @@ def _report_addresses(here: Settings, *, key_is_new: bool) -> None:
             ("Data API", here.rest_root if data_api.is_wanted(home) else None),
             ("PostgreSQL", f"{here.domain}:{here.pg_port}"),
             ("Pooled", f"{here.domain}:{here.pool.port}"),
+            (
+                "Instances",
+                f"*.{here.instance_domain}:{here.edge_sql_port}" if here.edge_sql else None,
+            ),
             ("CA file", home.ca_certificate),
         ]
     )
@@ -181,7 +185,8 @@ def _report_addresses(here: Settings, *, key_is_new: bool) -> None:
             f"machines set TENANTRY_DOMAIN (docs/how-to/reach-it-from-other-machines.md)."
         )
     if here.edge and is_local(here.domain):
-        lines = hosts_lines(here.domain, ["DATABASE"])
+        instances = [f"INSTANCE.{here.instance_domain}"] if here.edge_sql else []
+        lines = hosts_lines(here.domain, ["DATABASE"], instances)
         output.note("Programs that do not look up such names by themselves need in /etc/hosts:")
         for line in lines:
             output.note(f"  {line}")

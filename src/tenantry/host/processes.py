@@ -18,6 +18,7 @@ OF_HOME = "TENANTRY_CHILD_OF"
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_SOCKET = re.compile(r"socket:\[(\d+)\]")  # proc(5), /proc/pid/fd
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,17 @@ def descending_from(home: Path) -> set[int]:
             with contextlib.suppress(OSError):
                 if mark in (entry / "environ").read_text(errors="replace").split("\0"):
                     found.add(int(entry.name))
+    return found
+
+
+def sockets(pid: int) -> set[int]:
+    """Return the inodes of the sockets that a process of this user has open."""
+    found = set()
+    with contextlib.suppress(OSError):  # it has ended
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):  # it was closed meanwhile
+                if opened := _SOCKET.fullmatch(str(entry.readlink())):
+                    found.add(int(opened[1]))
     return found
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tenantry.host import commands, nftables
+from tenantry.host import commands, nftables, tcp
 from tenantry.host.commands import CommandFailed
 from tenantry.host.preflight import Finding, Port
 
@@ -143,14 +143,8 @@ def listening(port: int) -> list[str]:
             _, local, _, state, *_ = line.split()
             address, _, number = local.rpartition(":")
             if state == _LISTENING and int(number, 16) == port:
-                found.add(_address(address))
+                found.add(str(tcp.shown_address(address)))
     return sorted(found)
-
-
-def _address(text: str) -> str:
-    # Each word of 32 bits is written in the byte order of this machine.
-    words = [bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8)]
-    return str(ipaddress.ip_address(b"".join(words)))
 
 
 def _own_addresses() -> dict[Family, str]:

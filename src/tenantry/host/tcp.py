@@ -1,13 +1,21 @@
-"""The kernel's data on TCP connections of this machine (sock_diag(7)); no rights are needed."""
+"""The kernel's data on TCP connections of this machine (sock_diag(7), proc(5)).
+
+No rights are needed.
+"""
 
 import ipaddress
 import socket
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
-from tenantry.base.networks import unmapped
+from tenantry.base.networks import Address, unmapped
 
 Peer = tuple[str, int]  # the address and port of the other side
+
+# States in which nothing can come any more: TIME_WAIT, CLOSE, LISTEN, NEW_SYN_RECV.
+_WITHOUT_DATA = {"06", "07", "0A", "0C"}
 
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG
 _BY_FAMILY = 20
@@ -21,6 +29,34 @@ _PEER_PORT, _PEER_ADDRESS = 6, 24  # within it
 _BYTES_RECEIVED = 128  # within tcp_info, since Linux 4.1
 _READ_BYTES = 1 << 20
 _SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection of this machine; ``inode`` is that of its socket on this side."""
+
+    port: int
+    peer: Peer
+    inode: int
+
+
+def connections() -> Iterator[Connection]:
+    """Yield the connections that can still carry data."""
+    for table in ("tcp", "tcp6"):
+        path = Path("/proc/net") / table
+        for line in path.read_text().splitlines()[1:] if path.exists() else ():
+            _, local, remote, state, _, _, _, _, _, inode, *_ = line.split()
+            if state not in _WITHOUT_DATA:
+                address, _, port = remote.partition(":")
+                peer = (str(unmapped(shown_address(address))), int(port, 16))
+                yield Connection(int(local.rpartition(":")[2], 16), peer, int(inode))
+
+
+def shown_address(text: str) -> Address:
+    """Return an address as the tables in /proc/net have it."""
+    # Each word of 32 bits is written in the byte order of this machine.
+    words = [bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8)]
+    return ipaddress.ip_address(b"".join(words))
 
 
 def bytes_received(port: int) -> dict[Peer, int]:

@@ -321,6 +321,7 @@ class Session:
     began: dt.datetime
     username: str
     address: str
+    port: int
 
 
 async def sessions_in(connection: AsyncConnection[TupleRow], database: str) -> int:
@@ -378,7 +379,8 @@ async def sessions_from_addresses(connection: AsyncConnection[TupleRow]) -> list
     async with connection.cursor(row_factory=class_row(Session)) as cursor:
         await cursor.execute(
             """
-            SELECT pid, backend_start AS began, usename AS username, host(client_addr) AS address
+            SELECT pid, backend_start AS began, usename AS username,
+                host(client_addr) AS address, client_port AS port
             FROM pg_stat_activity WHERE client_addr IS NOT NULL
             """
         )

@@ -32,6 +32,7 @@ from tenantry.services.databases.service import Databases
 from tenantry.services.databases.warm_pool import WarmPool
 from tenantry.services.drills.flow import DrillFlow
 from tenantry.services.drills.service import Drills
+from tenantry.services.edge.sql import SqlEdge
 from tenantry.services.extensions.service import Extensions
 from tenantry.services.imports.service import Imports
 from tenantry.services.insights.history import QueryHistory
@@ -133,11 +134,19 @@ class Platform(CentralParts):
     @cached_property
     def network(self) -> Network:
         pooled = PoolerEndpoint(self.pooler)
+        by_edge = None
+        if self.settings.edge_sql:
+            by_edge = SqlEdge(self.settings, self.edge, self.fleet)
+        # The edge first: instances admit its address by its lists.
         return Network(
             self.store,
             self.databases,
             self.home,
-            lambda: [*map(postgres, self.fleet.of_tenants), pooled],
+            lambda: [
+                *([] if by_edge is None else [by_edge]),
+                *(postgres(each, by_edge) for each in self.fleet.of_tenants),
+                pooled,
+            ],
         )
 
     @cached_property

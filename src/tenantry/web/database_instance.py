@@ -55,7 +55,7 @@ async def instance(
         doing=words.instance_state(use.status if use else None, latest.rows),
         problem=tried.problem,
         operations=latest.rows,
-        host=direct_host(platform.settings, row.container_name),
+        host=direct_host(platform.settings, row.container_name, row.direct_port),
         enforced=platform.instances.limits_are_enforced(row.driver),
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host import certificates, files
+from tenantry.services.clusters import sql_routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +20,25 @@ class Host:
     """A host of direct connections; ``detail`` says why it is not the instance's own name."""
 
     name: str
+    port: int
     detail: str | None = None
 
 
-def direct_host(settings: Settings, container_name: str | None) -> Host:
-    """Return the host for direct connections to an instance; None is a shared cluster."""
+def direct_host(settings: Settings, container_name: str | None, port: int) -> Host:
+    """Return the host for direct connections to an instance; None is a shared cluster.
+
+    ``port`` is its server's own; the host's is the edge's if that has a way there.
+    """
     below = settings.instance_domain
     if container_name is None or below is None:
-        return Host(settings.domain)
-    own = f"{container_name}.{below}"
-    if certificates.covers(_certified(Home(settings.home).certificate).value(), own):
-        return Host(own)
+        return Host(settings.domain, port)
+    own, home = f"{container_name}.{below}", Home(settings.home)
+    if certificates.covers(_certified(home.certificate).value(), own):
+        routed = settings.edge_sql and own in {each.host for each in sql_routes.read(home)}
+        return Host(own, settings.edge_sql_port if routed else port)
     return Host(
         settings.domain,
+        port,
         f"The certificate in service is not for {own}, so the host is {settings.domain}."
         " Whoever runs the platform can change that: docs/how-to/run-dedicated-instances.md.",
     )

@@ -162,8 +162,8 @@ def main_strings(
     """
     style = style or Style()
     prisma = replace(style, format="prisma")
-    host = direct_host(settings, row.container_name).name
-    direct = Login(host, row.direct_port, username, password, name or row.database_name)
+    host = direct_host(settings, row.container_name, row.direct_port)
+    direct = Login(host.name, host.port, username, password, name or row.database_name)
     # All databases have the pooler's port in common, and its host: it stays when they move.
     pooled = replace(direct, host=settings.domain, port=settings.pool.port, pooled=True)
     return ConnectionStrings(

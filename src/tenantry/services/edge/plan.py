@@ -16,12 +16,17 @@ from typing import Any
 from tenantry.base.local_api import reached_at
 from tenantry.base.networks import in_url
 from tenantry.base.settings import HTTPS, rest_name
+from tenantry.services.clusters.sql_routes import SqlRoute
 from tenantry.services.requests.proxies import EDGE_HEADER
 
 FIXED = ("api", "console", "cache")  # names below the domain
 REVISIONS = "/.well-known/tenantry-edge"
 
-_HTTP, _HTTPS = "http", "https"  # the entry points
+# From a connection until its ClientHello is there: what waits longer is ended. Otherwise a client
+# that waits would be let in by an allowlist of before.
+HELLO_SECONDS = 5
+
+_HTTP, _HTTPS, _SQL = "http", "https", "sql"  # the entry points
 _HEADERS, _REDIRECT, _TRANSPORT = "platform", "to-https", "platform"
 _CHALLENGES = "/.well-known/acme-challenge/"
 _HSTS_SECONDS = 365 * 86_400
@@ -53,6 +58,7 @@ class EdgeConfig:
     ``rest`` and ``cache`` are None while they do not run, ``challenge_port`` where no authority
     asks over HTTP. ``certificates`` are files with their fingerprints. ``roots`` verify backends
     with TLS, by the domain's name. ``proxies`` are networks whose forwarded headers it trusts.
+    ``sql`` are the ways to instances at ``sql_port``, which is None where none are served.
     """
 
     folder: Path
@@ -68,6 +74,13 @@ class EdgeConfig:
     roots: str
     proxies: tuple[str, ...]
     backend_idle_seconds: int
+    sql_port: int | None = None
+    sql: tuple[SqlRoute, ...] = ()
+
+    @property
+    def revision_ports(self) -> list[int]:
+        """The ports at which the revision in force is asked for: each changes by itself."""
+        return [self.http_port, *([] if self.sql_port is None else [self.sql_port])]
 
     @property
     def static_file(self) -> Path:
@@ -88,10 +101,10 @@ def host_of(database_name: str, domain: str) -> str:
     return f"{rest_name(database_name)}.{domain}"
 
 
-def hosts_lines(domain: str, databases: Iterable[str]) -> list[str]:
-    """Return lines for a hosts file, which has no wildcards."""
+def hosts_lines(domain: str, databases: Iterable[str], instances: Iterable[str] = ()) -> list[str]:
+    """Return lines for a hosts file, which has no wildcards; ``instances`` are host names."""
     own = [] if domain == "localhost" else [domain]
-    names = [*own, *fixed_names(domain), *(host_of(each, domain) for each in databases)]
+    names = [*own, *fixed_names(domain), *(host_of(each, domain) for each in databases), *instances]
     return [f"127.0.0.1 {name}" for name in names]
 
 
@@ -122,6 +135,7 @@ def static(config: EdgeConfig) -> str:
             "entryPoints": {
                 _HTTP: {"address": f":{config.http_port}", **entry_point},
                 _HTTPS: {"address": f":{config.https_port}", **entry_point},
+                **_sql_entry_point(config),
             },
             "providers": {
                 "providersThrottleDuration": "200ms",
@@ -131,6 +145,17 @@ def static(config: EdgeConfig) -> str:
             "log": {"level": "WARN", "noColor": True},
         }
     )
+
+
+def _sql_entry_point(config: EdgeConfig) -> dict[str, Any]:
+    if config.sql_port is None:
+        return {}
+    transport = {
+        "respondingTimeouts": {"readTimeout": f"{HELLO_SECONDS}s"},
+        "lifeCycle": {"graceTimeOut": f"{_GRACE_SECONDS}s"},
+    }
+    http = {"aliasHeadersStrategy": "delete"}  # of the revision's; else it is warned of
+    return {_SQL: {"address": f":{config.sql_port}", "transport": transport, "http": http}}
 
 
 def dynamic(config: EdgeConfig) -> str:
@@ -143,7 +168,7 @@ def dynamic(config: EdgeConfig) -> str:
     revision = hashlib.sha256(f"{shown}{_rendered(routes)}".encode()).hexdigest()[:16]
     routes["http"]["routers"]["revision"] = {
         "rule": f"Path(`{REVISIONS}/{revision}`) && (ClientIP(`127.0.0.0/8`) || ClientIP(`::1`))",
-        "entryPoints": [_HTTP],
+        "entryPoints": [_HTTP] if config.sql_port is None else [_HTTP, _SQL],
         "service": "ping@internal",
         "priority": 30,
     }
@@ -199,6 +224,7 @@ def _routes(config: EdgeConfig) -> dict[str, Any]:
             "services": services,
             "serversTransports": {_TRANSPORT: _transport(config)},
         },
+        **_sql_routes(config.sql),
         "tls": {
             "options": {"default": {"minVersion": "VersionTLS12", "sniStrict": True}},
             "certificates": [
@@ -206,6 +232,29 @@ def _routes(config: EdgeConfig) -> dict[str, Any]:
             ],
         },
     }
+
+
+def _sql_routes(routes: Iterable[SqlRoute]) -> dict[str, Any]:
+    """Return the ways to instances: TLS is theirs, and is not decrypted here."""
+    tcp: dict[str, Any] = {"routers": {}, "services": {}, "middlewares": {}}
+    for each in routes:
+        name = each.cluster
+        listed = [] if each.networks is None else [name]
+        tcp["routers"][name] = {
+            "rule": f"HostSNI(`{each.host}`)",
+            "entryPoints": [_SQL],
+            "middlewares": listed,
+            "service": name,
+            "tls": {"passthrough": True},
+        }
+        tcp["services"][name] = {
+            "loadBalancer": {"servers": [{"address": f"127.0.0.1:{each.port}"}]}
+        }
+        if each.networks is not None:
+            tcp["middlewares"][name] = {"ipAllowList": {"sourceRange": list(each.networks)}}
+    # Traefik takes an empty section for a mistake.
+    found = {kind: them for kind, them in tcp.items() if them}
+    return {"tcp": found} if found else {}
 
 
 def _host(name: str, config: EdgeConfig) -> str:

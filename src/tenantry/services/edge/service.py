@@ -2,16 +2,19 @@
 
 Invariants. A configuration is a whole file, moved into place; it counts only once the edge was seen
 to answer by it, with its certificates: until then a file says that it was not, also after a crash.
-One that the edge does not take is replaced by the previous one.
+One that the edge does not take is replaced by the previous one. Only one process changes it at a
+time: who has put an allowlist in force knows that no older one replaces it.
 """
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import secrets
 import signal
 import ssl
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -19,14 +22,19 @@ import httpx
 from tenantry.base.errors import MachineError, Unavailable
 from tenantry.base.events import EdgeConfigured, EdgeStarted, emit
 from tenantry.base.home import Home
+from tenantry.base.pausing import pause
 from tenantry.base.settings import Settings
-from tenantry.host import environment, files, processes
+from tenantry.host import environment, files, processes, tcp
 from tenantry.pg.tls import shown_certificate
 from tenantry.services.caching import process as caching
+from tenantry.services.clusters import sql_routes
+from tenantry.services.clusters.fleet_file import FleetFile
+from tenantry.services.clusters.sql_routes import SqlRoute
 from tenantry.services.data_api import process as data_api
 from tenantry.services.edge import plan
 from tenantry.services.edge.certificates import EdgeCertificates
 from tenantry.services.edge.plan import Backend, EdgeConfig
+from tenantry.services.edge.sql_plan import can_be_reached
 
 NAME = "edge"
 _START_SECONDS, _CHANGE_SECONDS, _POLL_SECONDS = 30.0, 15.0, 0.05
@@ -64,6 +72,13 @@ class Edge:
         files.ensure_folder(self._home.edge)
         ensure_key(self._home)
         self.certificates.ensure_some()
+        async with self._alone():
+            is_new = await self._ensure_started()
+        if not is_new:
+            await self.keep()
+        return is_new
+
+    async def _ensure_started(self) -> bool:
         config = self._config()
         with files.until_read(self._home.run / f"{NAME}-start.unread") as unread:
             changed = files.ensure_file(config.static_file, plan.static(config))
@@ -74,9 +89,18 @@ class Edge:
             if is_new:
                 files.ensure_file(config.dynamic_file, plan.dynamic(config))
                 await self._start(config)
-        if not is_new:
-            await self.keep()
         return is_new
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Let no other process change the configuration for the duration of the block."""
+        with (self._home.run / f"{NAME}.lock").open("a") as lock:
+            while True:
+                with suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                await asyncio.sleep(_POLL_SECONDS)
+            yield
 
     async def _start(self, config: EdgeConfig) -> None:
         self._forget_ended()
@@ -84,6 +108,9 @@ class Edge:
         if program is None:
             raise MachineError("Traefik is not installed.", hint="Run ./tenantry install-edge.")
         pid = self._spawn(program, config.static_file)
+        # For a moment it has no arguments yet, by which it is recognized.
+        while processes.is_alive(pid) and processes.command_line(pid) == [""]:
+            await pause(_POLL_SECONDS)
         files.write_atomically(self._pid_file, f"{pid}\n", mode=0o644)
         if not await self._in_force(config, _START_SECONDS):
             await self.stop()
@@ -136,6 +163,10 @@ class Edge:
         """
         if self.pid() is None:
             return  # who starts it writes the files
+        async with self._alone():
+            await self._keep()
+
+    async def _keep(self) -> None:
         config = self._config()
         wanted, before = plan.dynamic(config), _text(config.dynamic_file)
         if before == wanted and not self._owed.exists():
@@ -152,6 +183,18 @@ class Edge:
                 )
         emit(EdgeConfigured("traefik"))
 
+    def connections_to(self, port: int) -> set[int]:
+        """Return the local ports of its connections to a port of this machine."""
+        pid = self.pid()
+        own = set() if pid is None else processes.sockets(pid)
+        return {
+            each.port for each in tcp.connections() if each.peer[1] == port and each.inode in own
+        }
+
+    def clients(self, port: int) -> set[str]:
+        """Return the addresses of the clients at one of its ports."""
+        return {each.peer[0] for each in tcp.connections() if each.port == port}
+
     async def check(self) -> None:
         """Raise Unavailable unless it serves by the configuration in place."""
         config = self._config()
@@ -166,23 +209,25 @@ class Edge:
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
         while True:
-            answers = await self._answers(_text(config.dynamic_file))
+            answers = await self._answers(config, _text(config.dynamic_file))
             if answers and (not shown or await self._shows_certificates(config)):
                 return True
             if self.pid() is None or clock() > deadline:
                 return False
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _answers(self, dynamic: str) -> bool:
-        """Whether the edge answers at the revision of this configuration."""
-        url = f"http://{_LOOPBACK}:{self._settings.edge_http_port}"
-        revision = plan.revision_of(dynamic)
+    async def _answers(self, config: EdgeConfig, dynamic: str) -> bool:
+        """Whether the edge answers at the revision of this configuration, at each port."""
+        path = f"{plan.REVISIONS}/{plan.revision_of(dynamic)}"
         with suppress(httpx.HTTPError):
             async with httpx.AsyncClient(
                 verify=_NO_TLS, trust_env=False, timeout=_ASK_SECONDS
             ) as client:
-                answer = await client.get(f"{url}{plan.REVISIONS}/{revision}")
-                return answer.status_code == httpx.codes.OK and answer.text == "OK"
+                for port in config.revision_ports:
+                    answer = await client.get(f"http://{_LOOPBACK}:{port}{path}")
+                    if answer.status_code != httpx.codes.OK or answer.text != "OK":
+                        return False
+                return True
         return False
 
     async def _shows_certificates(self, config: EdgeConfig) -> bool:
@@ -220,7 +265,18 @@ class Edge:
             roots=self._roots(),
             proxies=tuple(str(each) for each in here.proxy_networks),
             backend_idle_seconds=here.api.idle_seconds,
+            sql_port=here.edge_sql_port if here.edge_sql else None,
+            sql=tuple(self._sql()) if here.edge_sql else (),
         )
+
+    def _sql(self) -> list[SqlRoute]:
+        """Return the ways to instances, without those that have changed since they were noted."""
+        try:
+            members = FleetFile(self._settings).members()
+        except MachineError:
+            return []  # nobody knows whose port it is
+        there = {(each.name, each.port) for each in members if can_be_reached(each)}
+        return [each for each in sql_routes.read(self._home) if (each.cluster, each.port) in there]
 
     def _roots(self) -> str:
         """Return what verifies our own servers that have TLS; "" if none has."""
@@ -248,7 +304,8 @@ def _key(home: Home) -> str:
 
 def address_of(here: Settings) -> str:
     """Return where the edge serves, for a person."""
-    return f"{here.edge_url('*')}, ports {here.edge_http_port} and {here.edge_https_port}"
+    *ports, last = here.edge_ports
+    return f"{here.edge_url('*')}, ports {', '.join(map(str, ports))} and {last}"
 
 
 def _text(path: Path) -> str:

@@ -98,7 +98,7 @@ class Moves:
             kind="shared" if wanted.instance is None else "dedicated",
             cluster=name,
             version=version,
-            host=direct_host(self._settings, instance).name,
+            host=direct_host(self._settings, instance, port).name,
             port=port,
             size_bytes=size,
             expected_wait_seconds=round(expected, 1),

@@ -59,6 +59,16 @@ class AllowlistEndpoint(Protocol[S]):
         """
 
 
+class ByEdge(Protocol):
+    """What passes clients on to instances by allowlists of its own."""
+
+    def has_way_to(self, cluster: str) -> bool:
+        """Whether it leads to an instance."""
+
+    def judged(self, cluster: str, port: int, sessions: Sequence[Session]) -> list[Session]:
+        """Return the sessions of an instance that its allowlists have to admit."""
+
+
 class PostgresEndpoint:
     """A shared cluster's own port. While the cluster is down there are no sessions."""
 
@@ -116,11 +126,18 @@ class PostgresEndpoint:
 class InstanceEndpoint(PostgresEndpoint):
     """An instance's own port. The rules of one that does not run are in force when it starts.
 
-    Its tenant may have made it unable to serve: nobody else's allowlist waits for it.
+    Its tenant may have made it unable to serve: nobody else's allowlist waits for it. While an edge
+    leads to it, its own list admits that one's address.
     """
+
+    def __init__(self, cluster: Cluster, by_edge: ByEdge | None) -> None:
+        super().__init__(cluster)
+        self._by_edge = by_edge
 
     async def apply(self, rulebook: Rulebook, *, unread: bool) -> None:
         own = rulebook.on(self.name)
+        if self._by_edge is not None and self._by_edge.has_way_to(self.name):
+            own = own.through_edge()
         closed = plan.in_lines(own.closed())
         rules = hba.render(hba.instance_rules(PLATFORM_ROLES, own.lines(), closed))
         try:
@@ -138,12 +155,19 @@ class InstanceEndpoint(PostgresEndpoint):
         self._cluster.reload()
 
     async def sessions(self) -> Sequence[Session]:
-        return [] if self._cluster.pid() is None else await super().sessions()
+        if self._cluster.pid() is None:
+            return []
+        found = await super().sessions()
+        if self._by_edge is None:
+            return found
+        return self._by_edge.judged(self.name, self._cluster.address.port, found)
 
 
-def postgres(cluster: Cluster) -> PostgresEndpoint:
+def postgres(cluster: Cluster, by_edge: ByEdge | None) -> PostgresEndpoint:
     """Return the endpoint of a cluster for tenants' databases."""
-    return (InstanceEndpoint if cluster.kind == "dedicated" else PostgresEndpoint)(cluster)
+    if cluster.kind == "dedicated":
+        return InstanceEndpoint(cluster, by_edge)
+    return PostgresEndpoint(cluster)
 
 
 class PoolerEndpoint:

@@ -7,6 +7,7 @@ role without a list is admitted by membership in one group, by the first line, w
 """
 
 import hashlib
+import ipaddress
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from tenantry.base.networks import Network, contain
 from tenantry.control.whitelist import Admission, EntryRow, NewEntry
 from tenantry.pg.connections import PLATFORM_ROLES
 from tenantry.pg.hba import ANYWHERE
+
+# Where connections come from that the edge passes on to this machine's instances. Its own list
+# has admitted them.
+EDGE: Network = ipaddress.ip_network("127.0.0.1/32")
 
 # The longest list of names in one line, in characters: the roles of 500 databases. Both
 # parsers read lines of this length.
@@ -71,6 +76,11 @@ class Rulebook:
             {name: each for name, each in self.networks.items() if self.clusters[name] == cluster},
             self.clusters,
         )
+
+    def through_edge(self) -> "Rulebook":
+        """Return it with the edge's address on each list that has any."""
+        admitted = {name: {*each, EDGE} if each else each for name, each in self.networks.items()}
+        return Rulebook(admitted, self.clusters)
 
     def closed(self) -> list[str]:
         """Return the roles that have a list."""
