@@ -66,8 +66,7 @@ class Instances:
     def choices(self) -> Choices:
         """Return what can be asked for of a new instance, and what it has otherwise."""
         own = self._settings.instance
-        installed = [each.version for each in installed_servers()]
-        return Choices(installed, own.version or installed[-1])
+        return Choices(self._fleet.usable_versions(), own.version or self._fleet.newest_version())
 
     async def require_driver(self, driver: str) -> None:
         """Raise EngineUnavailable if this machine cannot run instances by the driver."""
@@ -111,10 +110,11 @@ class Instances:
         return Opened(row, password), operation
 
     def version(self, asked: NewInstance) -> int:
-        """Return the major version of a new instance. Raises InvalidInput if it is missing."""
+        """Return the major version of a new instance. Raises InvalidInput if it cannot be had."""
         return plan.version(
-            asked.version or self._settings.instance.version,
-            [each.version for each in installed_servers()],
+            asked.version or self._settings.instance.version or self._fleet.newest_version(),
+            installed=[each.version for each in installed_servers(self._settings.engines_dir)],
+            usable=self._fleet.usable_versions(),
         )
 
     async def size(

@@ -81,7 +81,7 @@ class Moves:
             port = self._fleet.free_port(each.port for each in known)
             instance = container_name_for(row, row.database_name, known)
             memory_mb = its.memory_mb
-            there = extensions_of(version)
+            there = extensions_of(self._settings.engines_dir, version)
         plan.require_target(
             row,
             version=version,
