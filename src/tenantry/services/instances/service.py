@@ -269,7 +269,7 @@ class Instances:
             async with self._clusters.connection(row.cluster_id) as server:
                 there = await catalog.tenant_databases(server)
                 use = (await catalog.database_use(server, [*there])).values()
-                beside = await unmanaged.databases(server, row.username)
+                beside = await unmanaged.databases(server)
         except Unavailable:
             return InstanceUse("starting", None, row.used_bytes or 0, memory_limit_bytes=limit)
         return InstanceUse(

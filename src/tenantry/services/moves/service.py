@@ -190,7 +190,7 @@ class Moves:
         if not row.is_instance:
             return []
         async with self._clusters.connection(row.cluster_id) as server:
-            databases = await unmanaged.databases(server, row.username)
+            databases = await unmanaged.databases(server)
             roles = await unmanaged.roles(server, shared=api_roles.SHARED)
         return [
             *(LeftOut("database", name) for name in databases),

@@ -121,8 +121,11 @@ class InstanceEndpoint(PostgresEndpoint):
 
     async def apply(self, rulebook: Rulebook, *, unread: bool) -> None:
         own = rulebook.on(self.name)
-        closed = plan.in_lines(own.closed())
-        rules = hba.render(hba.instance_rules(PLATFORM_ROLES, own.lines(), closed))
+        rules = hba.render(
+            hba.instance_rules(
+                PLATFORM_ROLES, own.lines(), plan.in_lines(own.closed()), own.of_others(self.name)
+            )
+        )
         try:
             if self._cluster.pid() is not None:
                 await self._ensure_rules(rules, unread=unread)

@@ -9,13 +9,14 @@ role without a list is admitted by membership in one group, by the first line, w
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from tenantry.base.networks import Network, contain
-from tenantry.control.whitelist import Admission, EntryRow, NewEntry
+from tenantry.control.whitelist import Admission, EntryRow, NewEntry, OnInstance
 from tenantry.pg.connections import PLATFORM_ROLES
 from tenantry.pg.hba import ANYWHERE
+from tenantry.pg.names import instances_of, owner_of
 
 # The longest list of names in one line, in characters: the roles of 500 databases. Both
 # parsers read lines of this length.
@@ -55,22 +56,51 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Others:
+    """The list of an instance's database, which holds for the roles that its tenant has created.
+
+    ``without`` are the platform's roles there that have no list: those of branches.
+    """
+
+    networks: Collection[Network]
+    without: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Rulebook:
     """All allowlists together.
 
     ``networks`` are those of each role that has a list; none if all of its entries have expired.
-    ``clusters`` has the name of the cluster that each of these roles is on.
+    ``clusters`` has the name of the cluster that each of these roles is on, and ``others`` what is
+    in force for further roles, by the names of instances; nothing where its database has no list.
     """
 
     networks: Mapping[str, Collection[Network]]
     clusters: Mapping[str, str]
+    others: Mapping[str, Others] = field(default_factory=dict)
 
     def on(self, cluster: str) -> "Rulebook":
         """Return the allowlists of the roles on one cluster."""
         return Rulebook(
             {name: each for name, each in self.networks.items() if self.clusters[name] == cluster},
             self.clusters,
+            self.others,
         )
+
+    def of_others(self, instance: str) -> Iterator[tuple[Network, Sequence[str]]]:
+        """Yield each network with the roles that are admitted from there without having a list.
+
+        On an instance with a list, those are the roles of its branches, from everywhere, and from
+        the networks of the list any (no names): its tenant may create roles.
+        """
+        found = self.others.get(instance)
+        if found is None:
+            yield from ((network, ()) for network in ANYWHERE)
+            return
+        for group in in_lines(found.without):
+            yield from ((network, group) for network in ANYWHERE)
+        for network in sorted(found.networks, key=lambda each: (each.version, each)):
+            yield network, ()
 
     def closed(self) -> list[str]:
         """Return the roles that have a list."""
@@ -86,13 +116,21 @@ class Rulebook:
             for names in in_lines(sorted(by_network[network])):
                 yield network, names
 
-    def is_foreign(self, username: str, address: str) -> bool:
-        """Whether an open session comes from an address from which its role is not admitted."""
+    def is_foreign(self, username: str, address: str, endpoint: str) -> bool:
+        """Whether an open session comes from an address from which its role is not admitted.
+
+        An instance's endpoint has its name.
+        """
         networks = self.networks.get(username)
+        others = self.others.get(endpoint)
+        if networks is None and others is not None and username not in others.without:
+            networks = others.networks
         return networks is not None and not contain(networks, address)
 
 
-def compile_lists(admissions: Iterable[Admission]) -> Rulebook:
+def compile_lists(
+    admissions: Iterable[Admission], on_instances: Iterable[OnInstance] = ()
+) -> Rulebook:
     """Return all lists together."""
     networks: dict[str, set[Network]] = defaultdict(set)
     clusters: dict[str, str] = {}
@@ -101,7 +139,24 @@ def compile_lists(admissions: Iterable[Admission]) -> Rulebook:
         admitted = networks[admission.username]
         if admission.network is not None:
             admitted.add(admission.network)
-    return Rulebook(networks, clusters)
+    return Rulebook(networks, clusters, _others(networks, on_instances))
+
+
+def _others(
+    networks: Mapping[str, Collection[Network]], on_instances: Iterable[OnInstance]
+) -> dict[str, Others]:
+    owners: dict[str, str] = {}
+    without: dict[str, list[str]] = defaultdict(list)
+    for each in on_instances:
+        if each.cluster in instances_of(each.database_name):
+            owners[each.cluster] = owner_of(each.database_name)
+        if each.username not in networks:
+            without[each.cluster].append(each.username)
+    return {
+        cluster: Others(networks[owner], without[cluster])
+        for cluster, owner in owners.items()
+        if owner in networks
+    }
 
 
 def changes(there: Sequence[EntryRow], wanted: Sequence[NewEntry]) -> list[Change]:
