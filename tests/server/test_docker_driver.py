@@ -88,7 +88,7 @@ def driven(driver: str, limits: Limits) -> Iterator[Cluster]:
         name="driven",
         folder=home / "cluster",
         address=Address(home / "run", PORT),
-        bindir=find_postgres().bindir,
+        bindir=find_postgres(home / "engines").bindir,
         log_dir=home / "logs",
         driver=DRIVERS[driver],
         limits=limits,

@@ -52,7 +52,9 @@ def fleet() -> Iterator[Fleet]:
     cluster = made.of(made.members()[0])
     cluster.address.socket_dir.mkdir(parents=True)
     cluster.data.mkdir(parents=True)
-    (cluster.data / "pg_hba.conf").write_text(hba.render(hba.instance_rules(["x"], [], [])))
+    (cluster.data / "pg_hba.conf").write_text(
+        hba.render(hba.instance_rules(["x"], [], [], [(each, ()) for each in hba.ANYWHERE]))
+    )
     yield made
     shutil.rmtree(root)
 

@@ -470,7 +470,7 @@ def copied(
 ) -> Iterator[psycopg.Connection[TupleRow]]:
     """A copy of the control database, in which nothing changes while it is examined."""
     assert len(customers) == 2  # who have rows of every kind
-    bindir, name = find_postgres().bindir, f"copied_{uuid.uuid4().hex[:8]}"
+    bindir, name = find_postgres(platform.home / "none").bindir, f"copied_{uuid.uuid4().hex[:8]}"
     where = [f"--host={platform.home / 'run' / 'control'}", "--username=tenantry_admin"]
     dump = [f"{bindir}/pg_dump", *where, "--format=custom", "tenantry_control"]
     restore = [f"{bindir}/pg_restore", *where, "--exit-on-error", f"--dbname={name}"]

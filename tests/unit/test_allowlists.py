@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tenantry.base.errors import InvalidInput
 from tenantry.base.networks import Network, parse_network
-from tenantry.control.whitelist import Admission
+from tenantry.control.whitelist import Admission, OnInstance
 from tenantry.pg import hba
 from tenantry.pg.connections import PLATFORM_ROLES
 from tenantry.services.network import plan
@@ -93,7 +93,40 @@ def test_each_endpoint_admits_exactly_who_is_on_the_list(
         expected = "scram-sha-256" if admitted else "reject"
         assert verdict(direct, role, address, open_roles=open_roles) == expected
         assert verdict(pooled, role, address) == expected
-        assert rulebook.is_foreign(role, str(address)) is not admitted
+        assert rulebook.is_foreign(role, str(address), "shared-1") is not admitted
+
+
+def instance_rules(own: plan.Rulebook) -> list[hba.Rule]:
+    return hba.instance_rules(
+        ROLES_OF_OURS, own.lines(), plan.in_lines(own.closed()), own.of_others("db-a")
+    )
+
+
+@given(st.lists(networks(), max_size=3), st.booleans(), ADDRESSES)
+def test_what_the_tenant_of_an_instance_creates_obeys_the_list_of_its_database(
+    listed: list[Network],
+    has_list: bool,
+    somewhere: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
+    owner, branchs, theirs = "user_aaabbb", "user_cccddd", "created"
+    found = [Admission(owner, "db-aaabbb", each) for each in (*listed, None)]
+    on_instance = [
+        OnInstance("db-aaabbb", "tenant_aaabbb", owner),
+        OnInstance("db-aaabbb", "tenant_cccddd", branchs),
+    ]
+    rulebook = plan.compile_lists(found if has_list else [], on_instance)
+    own = rulebook.on("db-aaabbb")
+    rules = hba.render(
+        hba.instance_rules(
+            ROLES_OF_OURS, own.lines(), plan.in_lines(own.closed()), own.of_others("db-aaabbb")
+        )
+    )
+    inside = not has_list or any(somewhere in network for network in listed)
+    for role, admitted in ((owner, inside), (theirs, inside), (branchs, True)):
+        assert verdict(rules, role, somewhere) == ("scram-sha-256" if admitted else "reject")
+        assert rulebook.is_foreign(role, str(somewhere), "db-aaabbb") is not admitted
+        assert hba.NetworkRules(rules).admit(role, str(somewhere)) is admitted
+    assert not rulebook.is_foreign(theirs, str(somewhere), "shared-1")
 
 
 @given(LISTS, ADDRESSES, st.sets(st.sampled_from(ROLES)))
@@ -107,7 +140,7 @@ def test_an_instance_admits_its_roles_by_their_lists_to_all_databases(
         for each in admissions(lists)
     ]
     own = plan.compile_lists(found).on("db-a")
-    rules = hba.instance_rules(ROLES_OF_OURS, own.lines(), plan.in_lines(own.closed()))
+    rules = instance_rules(own)
     for role in ROLES:
         is_open = role not in lists or role in elsewhere
         admitted = is_open or any(somewhere in network for network in lists[role])

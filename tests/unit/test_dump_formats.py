@@ -77,8 +77,8 @@ def test_an_archive_is_read_by_the_oldest_release_that_can(
 ) -> None:
     def reads(installed: tuple[int, ...], version: tuple[int, int], server: int) -> int:
         engines = [PostgresEngine(major, Path()) for major in installed]
-        monkeypatch.setattr("tenantry.host.packages.installed_clients", lambda: engines)
-        return dump_formats.reader(Header(version, "18"), server).version
+        monkeypatch.setattr("tenantry.host.packages.installed_clients", lambda _: engines)
+        return dump_formats.reader(Header(version, "18"), server, Path()).version
 
     assert reads((15, 16, 18), (1, 14), 15) == 15
     assert reads((15, 16, 18), (1, 14), 16) == 16

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tenantry.base.errors import MachineError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.control.whitelist import Admission
+from tenantry.control.whitelist import Admission, OnInstance
 from tenantry.pg import names
 from tenantry.pg.catalog import Session
 from tenantry.services.clusters import sql_routes
@@ -95,6 +95,17 @@ def test_the_login_of_a_data_api_decides_nothing_and_is_admitted_from_nowhere() 
         login: set(),
         "user_abcdefghjkmn": {EDGE, ipaddress.ip_network(OFFICE)},
     }
+
+
+def test_roles_that_a_tenant_creates_pass_the_edge_by_the_list_of_the_database() -> None:
+    role = "user_abcdefghjkmn"
+    admissions = [Admission(role, "shop", ipaddress.ip_network(OFFICE))]
+    lists = plan.compile_lists(admissions, [OnInstance("shop", "tenant_abcdefghjkmn", role)])
+    assert not lists.is_foreign("created", "192.0.2.7", "shop")
+    assert lists.is_foreign("created", "127.0.0.1", "shop")
+    own = lists.on("shop").through_edge()
+    assert not own.is_foreign("created", "127.0.0.1", "shop")
+    assert own.is_foreign("created", "203.0.113.9", "shop")
 
 
 @pytest.mark.parametrize(

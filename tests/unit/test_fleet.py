@@ -12,11 +12,9 @@ import pytest
 from tenantry.base.errors import InvalidInput, MachineError
 from tenantry.base.settings import Settings
 from tenantry.control.clusters import ClusterRow
-from tenantry.host.packages import PostgresEngine
 from tenantry.pg import parameters
 from tenantry.pg.clusters import Cluster
 from tenantry.services.cluster_additions.service import _free_name, _usable
-from tenantry.services.clusters import fleet as fleet_module
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.clusters.members import Member
 
@@ -191,8 +189,7 @@ def test_nobody_starts_what_somebody_else_stops(
 def test_a_cluster_in_a_container_sees_what_is_its_own(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newest = PostgresEngine(17, home / "17" / "bin")
-    monkeypatch.setattr(fleet_module, "find_postgres", lambda: newest)
+    monkeypatch.setattr(Fleet, "usable_versions", lambda _: [15, 17])
     settings = Settings(home=home, postgres_image="postgres:{version}-bookworm")
     fleet = Fleet(settings)
     found = fleet.of(Member(name="one", driver="docker", port=5500))

@@ -131,7 +131,10 @@ def test_the_rules_of_an_instance_are_read_as_postgresql_reads_them(
         for name, found in lists.items()
         for network in found
     ]
-    text = hba.render(hba.instance_rules(["tenantry_admin"], admitted, [[name] for name in lists]))
+    others = [(network, ()) for network in hba.ANYWHERE]
+    text = hba.render(
+        hba.instance_rules(["tenantry_admin"], admitted, [[name] for name in lists], others)
+    )
     plain = ipaddress.ip_address(address.removeprefix("::ffff:"))
     listed = lists.get(username)
     wanted = username != "tenantry_admin" and (

@@ -32,11 +32,15 @@ def test_a_name_that_is_too_long() -> None:
         plan.container_name("a" * 39, "production", set(), "bcdf")
 
 
-def test_the_version_is_one_that_is_installed() -> None:
-    assert plan.version(None, [15, 17]) == 17
-    assert plan.version(15, [15, 17]) == 15
-    with pytest.raises(InvalidInput, match="15, 17"):
-        plan.version(16, [15, 17])
+def test_the_version_is_one_that_is_installed_and_can_be_backed_up() -> None:
+    def chosen(wanted: int) -> int:
+        return plan.version(wanted, installed=[15, 17, 18], usable=[15, 17])
+
+    assert (chosen(15), chosen(17)) == (15, 17)
+    with pytest.raises(InvalidInput, match="is not installed; GET /api/versions: 15, 17"):
+        chosen(16)
+    with pytest.raises(InvalidInput, match="pgBackRest does not know PostgreSQL 18"):
+        chosen(18)
 
 
 def test_an_instance_without_a_size_has_the_plans() -> None:

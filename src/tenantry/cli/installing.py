@@ -10,6 +10,7 @@ from tenantry.base.errors import MachineError
 from tenantry.base.settings import Settings
 from tenantry.cli import output
 from tenantry.host import (
+    backup_engines,
     cgroups,
     engines,
     environment,
@@ -34,10 +35,10 @@ def say(text: str) -> None:
 async def install(here: Settings) -> None:
     """Install the programs that the platform runs."""
     umask = os.umask(0o022)  # root installs them, and the service user runs them
-    await packages.ensure_postgres(say)
+    await packages.ensure_postgres(here.engines_dir, say)
     await packages.ensure_libraries(say)
     if here.backups:
-        await packages.ensure_pgbackrest(say)
+        await backup_engines.ensure_pgbackrest(here.engines_dir, say)
     await engines.ensure_pgbouncer(here.engines_dir, say)
     await redis_engines.ensure_redis(say)
     if here.edge and environment.find_traefik() is None:

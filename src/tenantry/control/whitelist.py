@@ -69,6 +69,15 @@ class Admission:
     network: Network | None
 
 
+@dataclass(frozen=True, slots=True)
+class OnInstance:
+    """A login of a database that is on an instance, by the name of that cluster."""
+
+    cluster: str
+    database_name: str
+    username: str
+
+
 async def entries(tx: Tx, of: uuid.UUID, lists: Lists = DATABASES) -> list[EntryRow]:
     """Return a whole allowlist, oldest first."""
     query = f"SELECT {_ENTRY} FROM {{table}} WHERE {{column}} = %s ORDER BY created_at, id"
@@ -168,6 +177,24 @@ async def admissions(tx: Tx) -> list[Admission]:
             UNION ALL SELECT a.authenticator, c.name, NULL
             FROM data_apis a JOIN databases d ON d.id = a.database_id
                 JOIN clusters c ON c.id = d.cluster_id
+            """
+        )
+        return await cursor.fetchall()
+
+
+async def logins_on_instances(tx: Tx) -> list[OnInstance]:
+    """Return the logins of all databases that are on instances, with a list or without."""
+    async with tx.cursor(row_factory=class_row(OnInstance)) as cursor:
+        await cursor.execute(
+            """
+            SELECT c.name AS cluster, d.database_name, login.username
+            FROM databases d JOIN clusters c ON c.id = d.cluster_id
+            CROSS JOIN LATERAL (
+                SELECT d.username
+                UNION ALL SELECT r.username FROM database_roles r WHERE r.database_id = d.id
+            ) login
+            WHERE c.kind = 'dedicated' AND d.status IN ('active', 'branching')
+            ORDER BY 1, 2, 3
             """
         )
         return await cursor.fetchall()

@@ -5,8 +5,12 @@ own by changing the suite: the same mirror, the same keys, another release. Its
 lists and caches are private too, so the machine's own apt never sees any of it.
 """
 
+import contextlib
+import os
 import platform
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +19,7 @@ from tenantry.base.errors import MachineError
 from tenantry.host import commands
 
 _ETC_APT = Path("/etc/apt")
+_SUITES = {"debian": ("sid", "trixie"), "ubuntu": ("devel",)}  # newest first
 _ENGLISH = {"LC_ALL": "C"}
 _KEPT_OPTIONS = {  # of a source: which keys are trusted. The rest says which binaries to list.
     "signed-by": "Signed-By",
@@ -191,3 +196,32 @@ async def is_newer(version: str, than: str) -> bool:
     """Whether a Debian version comes after another; "" comes before all."""
     compared = await commands.run(["dpkg", "--compare-versions", version, "gt", than], check=False)
     return compared.returncode == 0
+
+
+# Build in a folder of its own
+
+
+def suites() -> tuple[str, ...]:
+    """Return the suites that may have newer sources than this machine's, the newest first."""
+    return _SUITES.get(platform.freedesktop_os_release().get("ID", ""), ())
+
+
+@contextlib.contextmanager
+def workshop(engines_dir: Path) -> Iterator[Path]:
+    """Create a folder to build in; delete it afterwards, and those that a kill has left."""
+    for left in engines_dir.glob("building-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="building-", dir=engines_dir))
+    folder.chmod(0o755)  # apt reads it as its own user
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep(engine: Path, place: Path) -> None:
+    """Move a finished engine into its place; one there that no longer runs is removed first."""
+    if place.exists():
+        place.rename(engine.with_name("replaced"))
+    os.sync()  # else a power failure could leave the name and lose the contents
+    engine.rename(place)

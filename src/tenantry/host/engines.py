@@ -12,11 +12,9 @@ import contextlib
 import gzip
 import json
 import os
-import platform
 import re
 import shlex
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +26,6 @@ from tenantry.host.packages import Say
 
 REQUIRED = (1, 21)
 WANTED = (1, 26, 1)
-_SUITES = {"debian": ("sid", "trixie"), "ubuntu": ("devel",)}  # newest first
 _BUILD_PACKAGES = ("build-essential", "libc-ares-dev", "libevent-dev", "libssl-dev", "pkg-config")
 _DAY = 24 * 3600.0
 _SEARCH_AGAIN = _DAY
@@ -102,7 +99,7 @@ async def ensure_pgbouncer(engines_dir: Path, say: Say) -> PgBouncerEngine:
     """
     if settled := await _settled(engines_dir):
         return settled
-    if _may_write(engines_dir):
+    if may_write(engines_dir):
         async with packages.locked(engines_dir / "lock"):
             if not await _settled(engines_dir):  # another process may have done it meanwhile
                 await _search(engines_dir, say)
@@ -118,7 +115,8 @@ async def _settled(engines_dir: Path) -> PgBouncerEngine | None:
     return best if best.version >= WANTED and not best.built_in(engines_dir) else None
 
 
-def _may_write(engines_dir: Path) -> bool:
+def may_write(engines_dir: Path) -> bool:
+    """Create the engines folder if missing; return whether this process may build there."""
     with contextlib.suppress(OSError):
         engines_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
     return os.access(engines_dir, os.W_OK)
@@ -228,7 +226,7 @@ async def _search(engines_dir: Path, say: Say) -> None:
     offered = (await packages.candidate("pgbouncer") or "") if absent else ""
     failures: list[str] = []
     if upstream(offered) < WANTED and await _can_build(say):
-        for suite in _SUITES.get(platform.freedesktop_os_release().get("ID", ""), ()):
+        for suite in backports.suites():
             try:
                 if await _backport(engines_dir, suite, offered, say):
                     break
@@ -270,7 +268,7 @@ async def _backport(engines_dir: Path, suite: str, offered: str, say: Say) -> bo
 
     Raises MachineError where the suite, its files or the build fail.
     """
-    with _workshop(engines_dir) as folder:
+    with backports.workshop(engines_dir) as folder:
         sources = await backports.SourcePackages.of(suite, folder)
         version = await sources.newest("pgbouncer")
         best = await _best(engines_dir)
@@ -285,21 +283,8 @@ async def _backport(engines_dir: Path, suite: str, offered: str, say: Say) -> bo
             await packages.install(absent, say)
         say(f"Building PgBouncer {version} from the sources of {suite}")
         await _build(description, folder / "engine")
-        _keep(folder / "engine", engines_dir / f"pgbouncer-{version}")
+        backports.keep(folder / "engine", engines_dir / f"pgbouncer-{version}")
     return True
-
-
-@contextlib.contextmanager
-def _workshop(engines_dir: Path) -> Iterator[Path]:
-    """Create a folder to build in; delete it afterwards, and those that a kill has left."""
-    for left in engines_dir.glob("building-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix="building-", dir=engines_dir))
-    folder.chmod(0o755)  # apt reads it as its own user
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _build(description: Path, engine: Path) -> None:
@@ -326,11 +311,3 @@ def _collect(source: Path, engine: Path) -> None:
     package, fixed = read_changelog((source / "debian" / "changelog").read_text())
     record = {"package": package, "mended": sorted(fixed)}
     (engine / "engine.json").write_text(json.dumps(record, indent=2) + "\n")
-
-
-def _keep(engine: Path, place: Path) -> None:
-    """Move a finished engine into its place; one there that no longer runs is removed first."""
-    if place.exists():
-        place.rename(engine.with_name("replaced"))
-    os.sync()  # else a power failure could leave the name and lose the contents
-    engine.rename(place)

@@ -27,6 +27,7 @@ PGBACKREST = Path("/usr/bin/pgbackrest")  # the path in its package
 CHROMIUM = Path("/usr/bin/chromium")  # the same
 _LIBRARY = Path("/usr/lib/postgresql")
 _SHARE = Path("/usr/share/postgresql")
+_PROGRAMS = ("initdb", "pg_ctl", "postgres", "psql")
 _LOCK = Path("/run/tenantry-packages.lock")
 _PLAIN = {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}  # messages in English, no questions
 _NO_CLUSTER = "create_main_cluster = off\n"
@@ -43,18 +44,23 @@ class PostgresEngine:
     bindir: Path
 
 
-def find_postgres(version: int | None = None, *, library: Path = _LIBRARY) -> PostgresEngine:
+def find_postgres(
+    engines_dir: Path, version: int | None = None, *, library: Path = _LIBRARY
+) -> PostgresEngine:
     """Return the newest installed PostgreSQL that is supported, or exactly ``version``.
 
-    A cluster that exists needs its own major version, whatever was installed since.
+    It is a package's, or one that the administrator has put into the engines folder. A cluster that
+    exists needs its own major version, whatever was installed since.
 
     Raises MachineError if there is none.
     """
     wanted = SUPPORTED if version is None else (version,)
     for major in sorted(wanted, reverse=True):
-        bindir = library / str(major) / "bin"
-        if all((bindir / name).exists() for name in ("initdb", "pg_ctl", "postgres", "psql")):
-            return PostgresEngine(major, bindir)
+        if _is_complete(packaged := library / str(major) / "bin"):
+            return PostgresEngine(major, packaged)
+        built = engines_dir / "postgresql" / str(major) / "bin"  # of its prefix
+        if _is_complete(built) and _may_run(built):
+            return PostgresEngine(major, built)
     name = f"PostgreSQL {SUPPORTED[0]} or newer" if version is None else f"PostgreSQL {version}"
     hint = (
         "./tenantry up installs it." if version is None else f"apt-get install postgresql-{version}"
@@ -62,23 +68,38 @@ def find_postgres(version: int | None = None, *, library: Path = _LIBRARY) -> Po
     raise MachineError(f"{name} is not installed.", hint=f"As root, {hint}")
 
 
-def bindir_of(version: int) -> Path:
+def _is_complete(bindir: Path) -> bool:
+    return all((bindir / name).exists() for name in _PROGRAMS)
+
+
+def _may_run(bindir: Path) -> bool:
+    """Whether no other user could have put the programs there: root runs psql, too."""
+    return all((bindir / name).stat().st_uid in {0, os.geteuid()} for name in _PROGRAMS)
+
+
+def bindir_of(engines_dir: Path, version: int) -> Path:
     """Return the folder of the programs of a major version, whether they are installed or not."""
+    with contextlib.suppress(MachineError):
+        return find_postgres(engines_dir, version).bindir
     return _LIBRARY / str(version) / "bin"
 
 
-def installed_servers(*, library: Path = _LIBRARY) -> list[PostgresEngine]:
+def installed_servers(engines_dir: Path, *, library: Path = _LIBRARY) -> list[PostgresEngine]:
     """Return the supported releases with installed server programs, oldest first."""
     found = []
     for major in SUPPORTED:
         with contextlib.suppress(MachineError):
-            found.append(find_postgres(major, library=library))
+            found.append(find_postgres(engines_dir, major, library=library))
     return found
 
 
-def extensions_of(version: int, *, share: Path = _SHARE) -> set[str]:
+def extensions_of(engines_dir: Path, version: int, *, share: Path = _SHARE) -> set[str]:
     """Return the names of the extensions that are installed for a major version."""
-    return {each.stem for each in (share / str(version) / "extension").glob("*.control")}
+    bindir = bindir_of(engines_dir, version)
+    folders = [share / str(version)]
+    if bindir.is_relative_to(engines_dir):
+        folders = [bindir.parent / "share", bindir.parent / "share" / "postgresql"]
+    return {each.stem for folder in folders for each in folder.glob("extension/*.control")}
 
 
 async def release_of(engine: PostgresEngine) -> str:
@@ -87,21 +108,28 @@ async def release_of(engine: PostgresEngine) -> str:
     return done.stdout.split()[2]
 
 
-def installed_clients(*, library: Path = _LIBRARY) -> list[PostgresEngine]:
+def installed_clients(engines_dir: Path, *, library: Path = _LIBRARY) -> list[PostgresEngine]:
     """Return the releases with installed client programs, oldest first, even without a server."""
-    majors = sorted(int(each.name) for each in library.glob("*") if each.name.isdecimal())
-    engines = [PostgresEngine(major, library / str(major) / "bin") for major in majors]
-    return [each for each in engines if (each.bindir / "pg_restore").exists()]
+    majors = {int(each.name) for each in library.glob("*") if each.name.isdecimal()}
+    found = {
+        each: PostgresEngine(each, library / str(each) / "bin")
+        for each in majors
+        if (library / str(each) / "bin" / "pg_restore").exists()
+    }
+    for each in installed_servers(engines_dir, library=library):
+        if (each.bindir / "pg_restore").exists():
+            found.setdefault(each.version, each)
+    return [found[version] for version in sorted(found)]
 
 
-async def ensure_postgres(say: Say) -> PostgresEngine:
+async def ensure_postgres(engines_dir: Path, say: Say) -> PostgresEngine:
     """Find PostgreSQL, or install the newest supported one that apt offers.
 
     Raises MachineError if apt has none, or if only root could install it.
     """
     if not await _was_killed():
         with contextlib.suppress(MachineError):
-            return find_postgres()
+            return find_postgres(engines_dir)
     await refresh()
     offered = [major for major in SUPPORTED if await candidate(f"postgresql-{major}")]
     if not offered:
@@ -112,15 +140,15 @@ async def ensure_postgres(say: Say) -> PostgresEngine:
             "/usr/share/postgresql-common/pgdg/apt.postgresql.org.sh",
         )
     await install([f"postgresql-{offered[-1]}"], say)
-    return find_postgres()
+    return find_postgres(engines_dir)
 
 
 def has_pgbackrest() -> bool:
-    """Whether pgBackRest is installed."""
+    """Whether pgBackRest's package is installed."""
     return PGBACKREST.exists()
 
 
-async def ensure_pgbackrest(say: Say) -> None:
+async def install_pgbackrest(say: Say) -> None:
     """Install pgBackRest if missing. Raises MachineError if only root could install it."""
     if has_pgbackrest() and not await _was_killed():
         return

@@ -16,7 +16,7 @@ from typing import Literal, LiteralString
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from tenantry.pg import names
+from tenantry.pg import instance_roles, names
 from tenantry.pg.blockers import unless_blocked
 from tenantry.pg.connections import fetch_value
 
@@ -174,8 +174,11 @@ async def authenticators(admin: Connection) -> dict[str, Authenticator]:
                      WHERE a.member = r.oid),
                r.rolcanlogin AND NOT r.rolinherit AND NOT r.rolbypassrls
                    AND NOT EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setrole = r.oid)
-        FROM pg_authid r WHERE {is_tenants}
-        """).format(is_tenants=names.sql_tenants_role("r.rolname"))
+        FROM pg_authid r WHERE {is_tenants} AND {is_ours}
+        """).format(
+            is_tenants=names.sql_tenants_role("r.rolname"),
+            is_ours=instance_roles.sql_created_by_the_platform("r.oid"),
+        )
     )
     return {
         name: Authenticator(verifier, limit, frozenset(roles), sound)
@@ -185,7 +188,11 @@ async def authenticators(admin: Connection) -> dict[str, Authenticator]:
 
 
 async def create_authenticator(server: Connection, name: str) -> None:
-    """Create the login, unless it exists, as the platform's role, which may then drop it again."""
+    """Create the login, unless it exists, as the platform's role, which may then drop it again.
+
+    Raises Conflict if the tenant of an instance has created a role of this name.
+    """
+    await instance_roles.require_free(server, name)
     if not await _exists(server, name):
         await server.execute(
             sql.SQL("CREATE ROLE {} NOLOGIN NOINHERIT CONNECTION LIMIT 0").format(

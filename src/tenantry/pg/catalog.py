@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from psycopg import AsyncConnection, AsyncCursor, sql
 from psycopg.rows import TupleRow, class_row
 
-from tenantry.pg import names
+from tenantry.pg import instance_roles, names
 from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
 from tenantry.pg.hardening import LOGGING, PLATFORM_DATABASES
 
@@ -66,13 +66,16 @@ class RuleError:
 
 
 async def tenant_roles(connection: AsyncConnection[TupleRow]) -> dict[str, RoleState]:
-    """Return all tenants' roles, by name."""
+    """Return all tenants' roles that the platform has created, by name."""
     async with connection.cursor(row_factory=class_row(RoleState)) as cursor:
         await cursor.execute(
             sql.SQL("""
             SELECT rolname AS name, rolcanlogin AS can_login, rolconnlimit AS max_connections
-            FROM pg_roles WHERE {is_tenants}
-            """).format(is_tenants=names.sql_tenants_role("rolname"))
+            FROM pg_roles WHERE {is_tenants} AND {is_ours}
+            """).format(
+                is_tenants=names.sql_tenants_role("rolname"),
+                is_ours=instance_roles.sql_created_by_the_platform("pg_roles.oid"),
+            )
         )
         return {role.name: role for role in await cursor.fetchall()}
 
@@ -107,8 +110,11 @@ async def logins(connection: AsyncConnection[TupleRow]) -> dict[str, Login]:
     cursor = await connection.execute(
         sql.SQL("""
         SELECT rolname, rolcanlogin, rolconnlimit, rolpassword FROM pg_authid
-        WHERE {is_tenants}
-        """).format(is_tenants=names.sql_tenants_role("rolname"))
+        WHERE {is_tenants} AND {is_ours}
+        """).format(
+            is_tenants=names.sql_tenants_role("rolname"),
+            is_ours=instance_roles.sql_created_by_the_platform("pg_authid.oid"),
+        )
     )
     return {name: Login(*login) for name, *login in await cursor.fetchall()}
 
@@ -116,7 +122,10 @@ async def logins(connection: AsyncConnection[TupleRow]) -> dict[str, Login]:
 async def roles_of(connection: AsyncConnection[TupleRow], username: str) -> list[str]:
     """Return those of a database's owner role and additional roles that exist."""
     cursor = await connection.execute(
-        "SELECT rolname FROM pg_roles WHERE rolname = %s OR starts_with(rolname, %s) ORDER BY 1",
+        sql.SQL(
+            "SELECT rolname FROM pg_roles WHERE (rolname = %s OR starts_with(rolname, %s))"
+            " AND {is_ours} ORDER BY 1"
+        ).format(is_ours=instance_roles.sql_created_by_the_platform("pg_roles.oid")),
         (username, names.beginning_of_additional(username)),
     )
     return [name for (name,) in await cursor.fetchall()]

@@ -126,7 +126,7 @@ class DockerDriver:
         Raises EngineUnavailable if the engine's containers cannot be used.
         """
         await engine.check()
-        image = await self._images.ensure(engine, place.image, place.bindir)
+        image = await self._images.ensure(engine, place.image, place.bindir, place.archiver)
         variables = {} if place.image else allocator()
         return {
             "Image": image,

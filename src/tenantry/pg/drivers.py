@@ -42,8 +42,8 @@ class Place:
 
     ``home`` is the installation's; None for a cluster that has no limits. A container is named
     ``container_name``, and runs from ``image``, or if that is None from one with the programs in
-    ``bindir``; ``shared`` are the folders that it also uses, and ``folder``, ``log_dir`` and the
-    socket's folder are its own.
+    ``bindir`` and pgBackRest, its ``archiver``; ``shared`` are the folders that it also uses, and
+    ``folder``, ``log_dir`` and the socket's folder are its own.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Place:
     container_name: str = field(default="", kw_only=True)
     image: str | None = field(default=None, kw_only=True)
     shared: tuple[Path, ...] = field(default=(), kw_only=True)
+    archiver: Path = field(default=packages.PGBACKREST, kw_only=True)
 
     @property
     def data(self) -> Path:

@@ -84,13 +84,13 @@ def header_of(head: bytes) -> Header | None:
     return Header((major, minor), found[0] if found else None)
 
 
-def reader(header: Header, version: int) -> packages.PostgresEngine:
+def reader(header: Header, version: int, engines_dir: Path) -> packages.PostgresEngine:
     """Return the programs to read an archive with.
 
     Those of the server's major version, or, if they do not know its format, the oldest newer ones
     that are installed. Raises NewerDump if there are none.
     """
-    installed = packages.installed_clients()
+    installed = packages.installed_clients(engines_dir)
     for engine in installed:
         if engine.version >= version and _READS.get(engine.version, _ANY) >= header.format:
             return engine

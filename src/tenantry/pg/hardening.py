@@ -20,12 +20,15 @@ from tenantry.pg.connections import (
     LOCAL_ROLES,
     OWNER,
     PLATFORM,
+    PLATFORM_ROLES,
     POOLER,
     Address,
     connect,
     fetch_value,
 )
 
+_BOOTSTRAP = 10  # BOOTSTRAP_SUPERUSERID (pg_authid.dat)
+_FIRST_OID = 16384  # FirstNormalObjectId: initdb's roles are all below it (manual, section 74.2)
 _LOCK_SECONDS = 1  # a tenant's open transaction may hold the lock
 TEMPLATE = "tenantry_template"
 AUTH_DATABASE = "tenantry_auth"
@@ -164,28 +167,43 @@ async def _reset_settings(
 
 
 async def _end_memberships(admin: AsyncConnection[TupleRow]) -> list[str]:
-    """End memberships of standing roles in roles of tenants and visitors.
+    """End memberships of standing roles in roles of tenants and visitors, whoever granted them.
 
     From PostgreSQL 16 on, a role that creates another one has ADMIN OPTION on it, without the use
     of its rights (manual, CREATE ROLE): this stays.
     """
     cursor = await admin.execute(
         sql.SQL("""
-        SELECT r.rolname, m.rolname FROM pg_auth_members a
+        SELECT r.rolname, m.rolname, g.rolname,
+               a.admin_option AND a.grantor = {bootstrap} AND to_jsonb(a) ? 'inherit_option'
+        FROM pg_auth_members a
             JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
-        WHERE ({is_tenants} OR {is_visitor})
+            LEFT JOIN pg_roles g ON g.oid = a.grantor
+        WHERE r.oid >= {first} AND r.rolname <> ALL (%s)
           AND {is_standing}
-          AND coalesce((to_jsonb(a) ->> 'inherit_option')::boolean, true)
+          AND (coalesce((to_jsonb(a) ->> 'inherit_option')::boolean, true)
+               OR coalesce((to_jsonb(a) ->> 'set_option')::boolean, true))
         """).format(
-            is_tenants=names.sql_tenants_role("r.rolname"),
-            is_visitor=names.sql_visitor("r.rolname"),
+            first=sql.Literal(_FIRST_OID),
+            bootstrap=sql.Literal(_BOOTSTRAP),
             is_standing=names.sql_standing_role("m.rolname"),
-        )
+        ),
+        ([*PLATFORM_ROLES],),
     )
     undone = []
-    for role, member in await cursor.fetchall():
+    for role, member, grantor, is_maker in await cursor.fetchall():
         what = f"membership of {member} in {role}"
-        revoke = sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(member))
+        # Without its ADMIN OPTION the maker could neither change nor drop the role.
+        parts = ("INHERIT OPTION FOR ", "SET OPTION FOR ") if is_maker else ("",)
+        revoke = sql.SQL("; ").join(
+            sql.SQL("REVOKE {}{} FROM {} GRANTED BY {} CASCADE").format(
+                sql.SQL(part),
+                sql.Identifier(role),
+                sql.Identifier(member),
+                sql.Identifier(grantor or ADMIN),
+            )
+            for part in parts
+        )
         if await unless_blocked(admin, what, partial(admin.execute, revoke), roles=[role, member]):
             undone.append(what)
     return undone
@@ -194,7 +212,8 @@ async def _end_memberships(admin: AsyncConnection[TupleRow]) -> list[str]:
 async def _revoke_standing_access(admin: AsyncConnection[TupleRow]) -> list[str]:
     """Revoke the rights of PUBLIC and standing roles in tenants' databases that are in use.
 
-    Not in those that a tenant has created on its instance: the platform never enters them.
+    Not in those that a tenant, or a role that it created, has created on its instance: the platform
+    never enters them.
     """
     cursor = await admin.execute(
         sql.SQL("""
@@ -204,12 +223,10 @@ async def _revoke_standing_access(admin: AsyncConnection[TupleRow]) -> list[str]
             LEFT JOIN pg_roles r ON r.oid = a.grantee
         WHERE d.datname <> ALL (%s) AND d.datallowconn
           AND (a.grantee = 0 OR {is_standing})
-          AND NOT EXISTS (SELECT FROM pg_roles o WHERE o.oid = d.datdba AND {is_tenants})
-        """).format(
-            is_standing=names.sql_standing_role("r.rolname"),
-            is_tenants=names.sql_tenants_role("o.rolname"),
-        ),
-        (list(PLATFORM_DATABASES),),
+          AND EXISTS (SELECT FROM pg_roles o WHERE o.oid = d.datdba
+                      AND (o.rolsuper OR o.rolname = ANY (%s)))
+        """).format(is_standing=names.sql_standing_role("r.rolname")),
+        (list(PLATFORM_DATABASES), [*PLATFORM_ROLES]),
     )
     undone = []
     for database, role in await cursor.fetchall():

@@ -102,10 +102,12 @@ def instance_rules(
     roles: Sequence[str],
     admitted: Iterable[tuple[Network, Sequence[str]]],
     closed: Iterable[Sequence[str]],
+    others: Iterable[tuple[Network, Sequence[str]]],
 ) -> list[Rule]:
     """Return an instance's rules; ``closed`` are the roles with allowlists, in groups.
 
-    As ``shared_rules``, but for all databases: a tenant creates further ones there.
+    ``others`` are those without one, by network; no names are all others. As ``shared_rules``, but
+    for all databases: a tenant creates further ones there.
     """
     return [
         Rule("local", "peer", users=roles, options={"map": "platform"}),
@@ -120,7 +122,10 @@ def instance_rules(
             for names in closed
             for network in ANYWHERE
         ),
-        *(Rule("hostssl", "scram-sha-256", network=network) for network in ANYWHERE),
+        *(
+            Rule("hostssl", "scram-sha-256", users=names or (ALL,), network=network)
+            for network, names in others
+        ),
     ]
 
 

@@ -21,6 +21,7 @@ from tenantry.base.events import (
     RoleRetained,
     emit,
 )
+from tenantry.pg import instance_roles
 from tenantry.pg.catalog import (
     MANAGED,
     DatabaseState,
@@ -48,7 +49,11 @@ async def database_exists(connection: AsyncConnection[TupleRow], name: str) -> b
 
 
 async def ensure_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
-    """Create a role that cannot log in, unless it exists. Returns whether it was created."""
+    """Create a role that cannot log in, unless it exists. Returns whether it was created.
+
+    Raises Conflict if the tenant of an instance has created a role of this name.
+    """
+    await instance_roles.require_free(connection, name)
     if await role_exists(connection, name):
         return False
     await connection.execute(
@@ -91,42 +96,6 @@ async def admit_by_list(connection: AsyncConnection[TupleRow], names: Sequence[s
                 await connection.execute(
                     sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(name))
                 )
-
-
-async def grant_instance(address: Address, name: str) -> None:
-    """Let the owner role of an instance create databases there, and see all statistics."""
-    async with connect(address, user=ADMIN) as admin:
-        await admin.execute(
-            sql.SQL("ALTER ROLE {0} CREATEDB; GRANT pg_read_all_stats TO {0}").format(
-                sql.Identifier(name)
-            )
-        )
-
-
-async def return_databases(address: Address) -> None:
-    """Make an instance's tenant the owner of what it has created there, again.
-
-    REASSIGN OWNED, by which a copy becomes another role's, takes a role's databases along.
-    """
-    async with connect(address, user=ADMIN) as admin:
-        cursor = await admin.execute(
-            sql.SQL(
-                """
-                SELECT d.datname, o.rolname
-                FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba, pg_roles o
-                WHERE {is_tenants} AND {is_owner} AND o.rolcreatedb AND r.oid <> o.oid
-                """
-            ).format(
-                is_tenants=sql_tenants_role("r.rolname"),
-                is_owner=sql_tenants_role("o.rolname"),
-            )
-        )
-        for database, owner in await cursor.fetchall():
-            await admin.execute(
-                sql.SQL("ALTER DATABASE {} OWNER TO {}").format(
-                    sql.Identifier(database), sql.Identifier(owner)
-                )
-            )
 
 
 async def open_role(

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 _NAME = "tenantry-postgres"
 _PACKAGES = Path("/var/lib/dpkg/status")  # changes with each installation
-_PROGRAMS = (Path("/bin/sh"), Path("/usr/bin/env"), packages.PGBACKREST)
+_PROGRAMS = (Path("/bin/sh"), Path("/usr/bin/env"))
 _TREES = (Path("/usr/share/zoneinfo"), Path("/usr/lib/locale/C.utf8"))
 _MERGED = ("bin", "lib", "lib64")  # links into /usr: the paths of shells, libraries and loaders
 _LIBRARY = re.compile(r"(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)  # in the output of ldd(1)
@@ -37,19 +37,19 @@ class PostgresImages:
     """Builds images, and remembers their tags: the search for the files of one takes a second."""
 
     def __init__(self) -> None:
-        self._tags: dict[tuple[str | None, Path, int], str] = {}
+        self._tags: dict[tuple[str | None, Path, Path, int], str] = {}
 
-    async def ensure(self, engine: Engine, image: str | None, bindir: Path) -> str:
+    async def ensure(self, engine: Engine, image: str | None, bindir: Path, archiver: Path) -> str:
         """Return the tag of an image that begins with ``image``, or has the programs in ``bindir``.
 
-        It is built if needed, and knows this process's user. Raises EngineFailed if ``image``
-        cannot be fetched.
+        The latter also has pgBackRest, the ``archiver``. It is built if needed, and knows this
+        process's user. Raises EngineFailed if ``image`` cannot be fetched.
         """
         group = f"{_NAME}:{bindir.parent.name}-{'from' if image else 'own'}"
-        key = (image, bindir, _installed_at())
+        key = (image, bindir, archiver, _installed_at())
         if (tag := self._tags.get(key)) is not None and await engine.has_image(tag):
             return tag
-        files = [] if image else await _files(bindir)
+        files = [] if image else await _files(bindir, archiver)
         tag = self._tags[key] = f"{group}-{_digest(image, files)}"
         if await engine.has_image(tag):
             return tag
@@ -67,10 +67,10 @@ def _installed_at() -> int:
     return _PACKAGES.stat().st_mtime_ns
 
 
-async def _files(bindir: Path) -> list[Path]:
+async def _files(bindir: Path, archiver: Path) -> list[Path]:
     """Return the files of this machine that PostgreSQL needs, without links in their folders."""
     trees = (bindir.parent, Path("/usr/share/postgresql") / bindir.parent.name, *_TREES)
-    programs = (*_PROGRAMS, packages.find_jemalloc())
+    programs = (*_PROGRAMS, archiver, packages.find_jemalloc())
     found = {path for tree in trees for path in tree.rglob("*") if path.is_file()}
     found |= {path for path in programs if path is not None and path.exists()}
     binary = [path for path in found if _is_binary(path)]

@@ -5,17 +5,21 @@ from collections.abc import Collection
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from tenantry.pg import names
+from tenantry.pg import instance_roles, names
+from tenantry.pg.connections import PLATFORM_ROLES
 
 
-async def databases(connection: AsyncConnection[TupleRow], role: str) -> list[str]:
-    """Return the databases that a role owns: on an instance, those that its tenant has created."""
+async def databases(connection: AsyncConnection[TupleRow]) -> list[str]:
+    """Return the databases of an instance that its tenant, or a role of its, has created.
+
+    Those that the platform has created belong to roles of its own, which nobody can take on.
+    """
     cursor = await connection.execute(
         """
         SELECT d.datname FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba
-        WHERE r.rolname = %s ORDER BY 1
+        WHERE NOT r.rolsuper AND r.rolname <> ALL (%s) ORDER BY 1
         """,
-        (role,),
+        ([*PLATFORM_ROLES],),
     )
     return [name for (name,) in await cursor.fetchall()]
 
@@ -27,14 +31,15 @@ async def roles(connection: AsyncConnection[TupleRow], *, shared: Collection[str
             """
             SELECT rolname FROM pg_roles
             WHERE NOT starts_with(rolname, 'pg_') AND oid >= 16384 AND rolname <> ALL (%s)
-              AND NOT ({is_tenants} OR {is_platforms} OR {is_arrival})
+              AND NOT ({is_visitor} OR (({is_tenants} OR {is_arrival}) AND {is_ours}))
             ORDER BY 1
             """
         ).format(
             is_tenants=names.sql_tenants_role("rolname"),
-            is_platforms=names.sql_platforms("rolname"),
+            is_visitor=names.sql_visitor("rolname"),
             is_arrival=names.sql_arrival_role("rolname"),
+            is_ours=instance_roles.sql_created_by_the_platform("pg_roles.oid"),
         ),
-        ([*shared],),
+        ([*shared, *PLATFORM_ROLES],),
     )
     return [name for (name,) in await cursor.fetchall()]

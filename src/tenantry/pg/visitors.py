@@ -32,7 +32,7 @@ from tenantry.base.errors import Conflict, Deferred
 from tenantry.base.events import SessionAnnounced, VisitorDropped, emit
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.host import files
-from tenantry.pg import catalog, names, owned_objects, session_ending
+from tenantry.pg import catalog, instance_roles, names, owned_objects, session_ending
 from tenantry.pg.connections import (
     ADMIN,
     Address,
@@ -236,6 +236,7 @@ async def _make(
         )
         if known:
             await _reset_settings(admin, name)
+            await instance_roles.end_hold(admin, name)
         if roles:
             await admin.execute(
                 sql.SQL("GRANT {} TO {}").format(

@@ -201,6 +201,7 @@ class Platform(CentralParts):
             self.operations,
             self.home,
             most_bytes=self.settings.customer.backup_gb << 30,
+            engines_dir=self.settings.engines_dir,
         )
 
     @cached_property

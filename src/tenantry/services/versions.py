@@ -289,7 +289,9 @@ class Versions:
     async def majors(self) -> list[Major]:
         """Return the supported major versions that are installed, or that apt offers."""
         offers = await self._offers(versions.packages_changed_at())
-        installed = {each.version: each for each in packages.installed_servers()}
+        installed = {
+            each.version: each for each in packages.installed_servers(self._settings.engines_dir)
+        }
         found = []
         for major, end_of_life in _END_OF_LIFE.items():
             offered = offers.get(f"postgresql-{major}", Package(None, None)).candidate

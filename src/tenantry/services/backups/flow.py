@@ -66,10 +66,13 @@ CREATE = Kind("backup.create", OfBackup, Dumped)
 class BackupFlow:
     """The operation that creates a backup."""
 
-    def __init__(self, store: ControlStore, clusters: ClusterPools, home: Home) -> None:
+    def __init__(
+        self, store: ControlStore, clusters: ClusterPools, home: Home, engines_dir: Path
+    ) -> None:
         self._store = store
         self._clusters = clusters
         self._home = home
+        self._engines_dir = engines_dir
         self.flow = Flow(
             CREATE,
             [
@@ -128,7 +131,7 @@ class BackupFlow:
             await _while_there_is_room(
                 file.parent,
                 dumps.dump(
-                    find_postgres(cluster.version).bindir,
+                    find_postgres(self._engines_dir, cluster.version).bindir,
                     visitor,
                     database.database_name,
                     unfinished(file),
@@ -161,7 +164,7 @@ class BackupFlow:
 
         cluster = await self._clusters.cluster(database.cluster_id)
         found = await dump_files.look_at(
-            file, backup.format, find_postgres(cluster.version).bindir, heard
+            file, backup.format, find_postgres(self._engines_dir, cluster.version).bindir, heard
         )
         run.state.size_bytes, run.state.sha256 = found.size_bytes, found.sha256
         return Next()

@@ -71,14 +71,16 @@ class Backups:
         home: Home,
         *,
         most_bytes: int,
+        engines_dir: Path,
     ) -> None:
         self._store = store
         self._most_bytes = most_bytes
         self._databases = databases
         self._operations = operations
         self._home = home
+        self._engines_dir = engines_dir
         operations.register(
-            flow.BackupFlow(store, clusters, home).flow,
+            flow.BackupFlow(store, clusters, home, engines_dir).flow,
             Flow(
                 VERIFY,
                 [Step("read", self._read)],
@@ -277,7 +279,8 @@ class Backups:
         if not _is_there(file, backup):
             return _missing(file, backup)
         try:
-            look = await dump_files.look_at(file, backup.format, find_postgres().bindir, heard)
+            newest = find_postgres(self._engines_dir).bindir  # it reads the files of all releases
+            look = await dump_files.look_at(file, backup.format, newest, heard)
         except Unreadable as error:
             return error.detail
         if look.sha256 != backup.sha256:

@@ -15,7 +15,7 @@ from tenantry.base.settings import Settings
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.host import files
-from tenantry.pg import catalog, dumps, objects, reloading, replacing, visitors
+from tenantry.pg import catalog, dumps, instance_roles, objects, reloading, replacing, visitors
 from tenantry.pg.connections import Address
 from tenantry.pg.handover import hand_over
 from tenantry.pg.logins import give_away_shared
@@ -145,7 +145,7 @@ class Copying:
                     others=[*others, visitor.name],
                     new_owner=target.new_owner,
                 )
-        await objects.return_databases(address)
+        await instance_roles.return_databases(address)
         return method
 
     async def _try_blocks(self, server: Server, source: DatabaseRow, target: Target) -> Method:

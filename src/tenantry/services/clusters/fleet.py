@@ -22,8 +22,8 @@ from tenantry.base.suggestions import did_you_mean
 from tenantry.control import audit
 from tenantry.control import clusters as rows
 from tenantry.control.store import DATABASE, ControlStore, Tx
-from tenantry.host import files, reachability
-from tenantry.host.packages import PGBACKREST, bindir_of, find_postgres
+from tenantry.host import backup_engines, files, reachability
+from tenantry.host.packages import bindir_of, find_postgres, installed_servers
 from tenantry.pg import catalog, hardening, hba, parameters
 from tenantry.pg.clusters import Cluster, ClusterFiles, Kind
 from tenantry.pg.connections import (
@@ -125,9 +125,10 @@ class Fleet(FleetFile):
             here.home,
             member,
             kind,
-            find_postgres().bindir if version is None else bindir_of(version),
+            bindir_of(here.engines_dir, self.newest_version() if version is None else version),
             image=here.postgres_image,
             archive=here.repository_dir / "archive" if here.backups else None,
+            archiver=backup_engines.program(here.engines_dir),
         )
 
     async def delete(self, member: Member) -> None:
@@ -163,7 +164,20 @@ class Fleet(FleetFile):
 
     def newest_version(self) -> int:
         """Return the major version of a new cluster. Raises MachineError if none is installed."""
-        return find_postgres().version
+        usable = self.usable_versions()
+        return usable[-1] if usable else find_postgres(self.settings.engines_dir).version
+
+    def usable_versions(self) -> list[int]:
+        """Return the installed major versions that a new cluster can have, oldest first.
+
+        With backups on, those that pgBackRest knows: it refuses to back up any other.
+        """
+        engines_dir = self.settings.engines_dir
+        installed = [each.version for each in installed_servers(engines_dir)]
+        engine = backup_engines.find_pgbackrest(engines_dir)
+        if not self.settings.backups or engine is None:  # as long as it is not installed, none is
+            return installed
+        return [each for each in installed if engine.knows(each)]
 
     @property
     def sizing(self) -> parameters.Sizing:
@@ -205,7 +219,7 @@ class Fleet(FleetFile):
         }
         if not cluster.has_port:
             values["listen_addresses"] = ""
-        archiver = PgBackRest(PGBACKREST, home.pgbackrest)
+        archiver = PgBackRest(cluster.archiver, home.pgbackrest)
         values |= parameters.archiving(
             archiver.archive_command(cluster.name) if self.settings.backups else None
         )
@@ -269,7 +283,7 @@ class Fleet(FleetFile):
 
         ``was_stopped`` is as in ``Cluster.ensure_running``.
         """
-        _require_programs(cluster)
+        self._require_programs(cluster)
         if cluster.held.exists():
             raise MachineError(
                 f"The cluster {cluster.name} is being restored.",
@@ -308,6 +322,11 @@ class Fleet(FleetFile):
                 log.warning("instance.parameters_refused", cluster=each.name, why=error.detail)
         return refusal
 
+    def _require_programs(self, cluster: Cluster) -> None:
+        """Raise MachineError if the programs of a cluster's version are not installed any more."""
+        if not os.access(cluster.bindir / "postgres", os.X_OK):
+            find_postgres(self.settings.engines_dir, version_of(cluster))
+
     async def recover(
         self, cluster: Cluster, *, deadline: float, options: Sequence[str] = ()
     ) -> None:
@@ -316,7 +335,7 @@ class Fleet(FleetFile):
         ``options`` are extra postmaster options for this start. Raises MachineError if it does not
         reach the requested time within ``deadline`` seconds.
         """
-        _require_programs(cluster)
+        self._require_programs(cluster)
         files.ensure_file(cluster.data / "pg_hba.conf", self.first_rules(cluster))
         cluster.ensure_files(self._files(cluster))
         self.ensure_certificate(cluster)
@@ -396,12 +415,6 @@ class Fleet(FleetFile):
             version=version_of(cluster),
             address=cluster.address,
         )
-
-
-def _require_programs(cluster: Cluster) -> None:
-    """Raise MachineError if the programs of a cluster's version are not installed any more."""
-    if not os.access(cluster.bindir / "postgres", os.X_OK):
-        find_postgres(version_of(cluster))
 
 
 def version_of(cluster: Cluster) -> int:

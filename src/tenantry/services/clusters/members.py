@@ -12,6 +12,7 @@ from tenantry.control import clusters as rows
 from tenantry.control.attributes import SuspendedDirect
 from tenantry.control.clusters import ClusterRow
 from tenantry.host import files
+from tenantry.host.packages import PGBACKREST
 from tenantry.pg import parameters
 from tenantry.pg.clusters import DRIVERS, Cluster, Kind
 from tenantry.pg.connections import Address
@@ -123,8 +124,12 @@ def driven(
     *,
     image: str | None,
     archive: Path | None,
+    archiver: Path,
 ) -> Cluster:
-    """Return a cluster; ``archive`` is where the local repository has clusters' folders."""
+    """Return a cluster; ``archive`` is where the local repository has clusters' folders.
+
+    ``archiver`` is pgBackRest, where the cluster does not run from an image that has its own.
+    """
     home = Home(root)
     return Cluster(
         name=member.name,
@@ -142,4 +147,5 @@ def driven(
         container_name=member.container_name or member.name,
         image=image and image.replace("{version}", bindir.parent.name),
         shared=() if archive is None else (home.pgbackrest, archive / member.name),
+        archiver=PGBACKREST if image and member.driver != PROCESS else archiver,
     )

@@ -10,7 +10,7 @@ from tenantry.base.events import DatabaseMissing, emit
 from tenantry.control import audit, passwords, replaced
 from tenantry.control import databases as rows
 from tenantry.control.store import ControlStore
-from tenantry.pg import catalog, objects
+from tenantry.pg import catalog, instance_roles, objects
 from tenantry.pg.blockers import without_blockers
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import plan, steps
@@ -45,7 +45,7 @@ class Reconciliation:
             for cluster in await self._clusters.with_databases():
                 with failures.deferred():
                     if cluster.kind == "dedicated":  # a copy may have been cut off
-                        await objects.return_databases(cluster.address)
+                        await instance_roles.return_databases(cluster.address)
                     # First the actual state, then the rows: see plan.differences.
                     async with self._clusters.connection(cluster.id) as server:
                         roles = await catalog.tenant_roles(server)
@@ -58,6 +58,8 @@ class Reconciliation:
                     for name in unknown if cluster.kind == "shared" else ():
                         log.warning("database.unknown", database=name, cluster=cluster.name)
                     for row in wanted:
+                        if row.is_instance and row.status == "active":
+                            await instance_roles.grant_rights(cluster.address, row.username)
                         if row.missing_since is not None:
                             emit(DatabaseMissing(row.database_name, cluster.name))
                     passed.over(wanted)

@@ -201,7 +201,8 @@ class ImportFlow:
 
     async def _place_of(self, row: DatabaseRow) -> Place:
         cluster = await self._clusters.cluster(row.cluster_id)
-        return Place(row, cluster.address, find_postgres(cluster.version))
+        engines = self._settings.engines_dir
+        return Place(row, cluster.address, find_postgres(engines, cluster.version), engines)
 
     async def _let_api_in(self, place: Place) -> None:
         """Give ``service_role`` what it has in a database whose data API was enabled before."""

@@ -43,11 +43,15 @@ _NOT_BY_PG_RESTORE = ("--no-acl", "--no-publications", "--no-subscriptions")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A database to import into, its cluster's address, and the cluster's programs."""
+    """A database to import into, its cluster's address, and the cluster's programs.
+
+    Those of other releases may be in ``engines_dir``.
+    """
 
     row: DatabaseRow
     address: Address
     engine: PostgresEngine
+    engines_dir: Path
 
 
 async def load(
@@ -67,7 +71,7 @@ async def load(
     header = dump_formats.header_of(head)
     engine = place.engine  # whose pg_restore reports what is wrong if there is no header
     if header is not None:
-        engine = dump_formats.reader(header, place.engine.version)
+        engine = dump_formats.reader(header, place.engine.version, place.engines_dir)
     if engine.version == place.engine.version:
         return await _load_archive(run, place, visitor, dump)
     # A newer pg_restore sends commands that an older server does not know; in its script they can
@@ -77,7 +81,9 @@ async def load(
     return await _load_whole_script(run, place, visitor, script)
 
 
-async def survey(dump: Path, engine: PostgresEngine, *, most: int, room: int) -> dict[str, Any]:
+async def survey(
+    dump: Path, engine: PostgresEngine, engines_dir: Path, *, most: int, room: int
+) -> dict[str, Any]:
     """Unpack a dump, to at most ``most`` bytes, and return its contents (see ``script_survey``).
 
     ``engine`` is that of the target's cluster, ``room`` how many bytes the database may take.
@@ -89,7 +95,7 @@ async def survey(dump: Path, engine: PostgresEngine, *, most: int, room: int) ->
     try:
         if dump_formats.form_of(head) != "script":
             if (header := dump_formats.header_of(head)) is not None:
-                engine = dump_formats.reader(header, engine.version)
+                engine = dump_formats.reader(header, engine.version, engines_dir)
             script = dump.with_name(f"{dump.name}.script")
             await dumps.as_script(engine.bindir, dump, script, options=["--schema-only"])
         reported = await children.run(

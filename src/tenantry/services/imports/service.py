@@ -66,7 +66,7 @@ class Imports:
         self._operations = operations
         self._steps = flow.ImportFlow(settings, store, clusters)
         self._examining = Examining(clusters, private=settings.import_private)
-        self.uploads = Uploads(self._steps.uploads)
+        self.uploads = Uploads(self._steps.uploads, settings.engines_dir)
         operations.register(
             Flow(
                 IMPORT,
@@ -342,7 +342,8 @@ class Imports:
         async with self._examining.place(actor):
             survey = await loading.survey(
                 self.uploads.path(upload.id),
-                find_postgres(cluster.version),
+                find_postgres(self._settings.engines_dir, cluster.version),
+                self._settings.engines_dir,
                 most=most,
                 room=row.disk_quota_bytes,
             )

@@ -46,8 +46,9 @@ class _Held:
 class Uploads:
     """The dumps that this process receives."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engines_dir: Path) -> None:
         self._folder = folder
+        self._engines_dir = engines_dir
         self._databases: dict[uuid.UUID, uuid.UUID | None] = {}
         self._held: dict[uuid.UUID, _Held] = {}
 
@@ -153,7 +154,7 @@ class Uploads:
             if len(first) < dump_formats.HEAD_BYTES:
                 first = (first + chunk)[: dump_formats.HEAD_BYTES]
                 if len(first) == dump_formats.HEAD_BYTES:
-                    _require_dump(first)
+                    _require_dump(first, self._engines_dir)
             if size - looked >= _LOOK_BYTES:
                 looked = size
                 files.require_room(
@@ -163,7 +164,7 @@ class Uploads:
                     hint="Whoever runs the platform has to make room.",
                 )
             await asyncio.to_thread(file.write, chunk)
-        _require_dump(first)
+        _require_dump(first, self._engines_dir)
         return size, digest.digest()
 
 
@@ -203,7 +204,7 @@ async def paced(
         yield chunk
 
 
-def _require_dump(first: bytes) -> None:
+def _require_dump(first: bytes, engines_dir: Path) -> None:
     """Raise InvalidInput if a file that begins like this is not a supported dump; NewerDump."""
     if dump_formats.form_of(first) is None:
         what = "is neither an archive of pg_dump's nor SQL"
@@ -214,4 +215,4 @@ def _require_dump(first: bytes) -> None:
         raise InvalidInput.of("body", what, code="not_a_dump")
     header = dump_formats.header_of(first)
     if header is not None:
-        dump_formats.reader(header, packages.SUPPORTED.start)
+        dump_formats.reader(header, packages.SUPPORTED.start, engines_dir)

@@ -19,7 +19,7 @@ from tenantry.control import clusters as rows
 from tenantry.control.clusters import ClusterRow, Wanted
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
-from tenantry.pg import objects
+from tenantry.pg import instance_roles, objects
 from tenantry.pg.clusters import Cluster
 from tenantry.services.clusters import listening
 from tenantry.services.clusters.fleet import Fleet
@@ -97,7 +97,7 @@ class InstanceFlow:
         await self.fleet.ensure_running(cluster)
         async with self.clusters.own_connection(row.cluster_id) as server:
             await steps.build(server, cluster.address, row)
-        await objects.grant_instance(cluster.address, row.username)
+        await instance_roles.grant_rights(cluster.address, row.username)
         emit(StepDone(CREATE.name, "database", cluster.name))
         return Next()
 

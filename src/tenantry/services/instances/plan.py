@@ -42,13 +42,20 @@ def cluster_name(database: str, taken: Collection[str]) -> str:
     )
 
 
-def version(wanted: int | None, installed: Sequence[int]) -> int:
-    """Return the major version of a new instance. Raises InvalidInput for one that is missing."""
-    if wanted is None:
-        return installed[-1]
+def version(wanted: int, *, installed: Sequence[int], usable: Sequence[int]) -> int:
+    """Return the major version of a new instance.
+
+    Raises InvalidInput for one that is missing, or that cannot be backed up.
+    """
+    there = ", ".join(map(str, usable)) or "none"
     if wanted not in installed:
-        there = ", ".join(map(str, installed))
         raise InvalidInput.of("version", f"is not installed; GET /api/versions: {there}")
+    if wanted not in usable:
+        raise InvalidInput.of(
+            "version",
+            f"cannot be backed up: this machine's pgBackRest does not know PostgreSQL {wanted}."
+            f" Those that it knows: {there}. tenantry up, as root, looks for a newer one",
+        )
     return wanted
 
 

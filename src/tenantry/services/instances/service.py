@@ -66,8 +66,7 @@ class Instances:
     def choices(self) -> Choices:
         """Return what can be asked for of a new instance, and what it has otherwise."""
         own = self._settings.instance
-        installed = [each.version for each in installed_servers()]
-        return Choices(installed, own.version or installed[-1])
+        return Choices(self._fleet.usable_versions(), own.version or self._fleet.newest_version())
 
     async def require_driver(self, driver: str) -> None:
         """Raise EngineUnavailable if this machine cannot run instances by the driver."""
@@ -111,10 +110,11 @@ class Instances:
         return Opened(row, password), operation
 
     def version(self, asked: NewInstance) -> int:
-        """Return the major version of a new instance. Raises InvalidInput if it is missing."""
+        """Return the major version of a new instance. Raises InvalidInput if it cannot be had."""
         return plan.version(
-            asked.version or self._settings.instance.version,
-            [each.version for each in installed_servers()],
+            asked.version or self._settings.instance.version or self._fleet.newest_version(),
+            installed=[each.version for each in installed_servers(self._settings.engines_dir)],
+            usable=self._fleet.usable_versions(),
         )
 
     async def size(
@@ -269,7 +269,7 @@ class Instances:
             async with self._clusters.connection(row.cluster_id) as server:
                 there = await catalog.tenant_databases(server)
                 use = (await catalog.database_use(server, [*there])).values()
-                beside = await unmanaged.databases(server, row.username)
+                beside = await unmanaged.databases(server)
         except Unavailable:
             return InstanceUse("starting", None, row.used_bytes or 0, memory_limit_bytes=limit)
         return InstanceUse(

@@ -18,6 +18,7 @@ from tenantry.pg import (
     api_roles,
     catalog,
     dumps,
+    instance_roles,
     names,
     objects,
     replacing,
@@ -215,7 +216,7 @@ class Copying:
             {str(run.state.aside): row.database_name, row.shadow_name: row.shadow_name},
         )
         if target.kind == "dedicated":
-            await objects.grant_instance(target.address, row.username)
+            await instance_roles.grant_rights(target.address, row.username)
         async with connect(target.address, user=ADMIN) as admin:
             await replacing.admit_these(admin, row.database_name, run.state.rights)
             for name, login in own.items():

@@ -81,7 +81,7 @@ class Moves:
             port = self._fleet.free_port(each.port for each in known)
             instance = container_name_for(row, row.database_name, known)
             memory_mb = its.memory_mb
-            there = extensions_of(version)
+            there = extensions_of(self._settings.engines_dir, version)
         plan.require_target(
             row,
             version=version,
@@ -190,7 +190,7 @@ class Moves:
         if not row.is_instance:
             return []
         async with self._clusters.connection(row.cluster_id) as server:
-            databases = await unmanaged.databases(server, row.username)
+            databases = await unmanaged.databases(server)
             roles = await unmanaged.roles(server, shared=api_roles.SHARED)
         return [
             *(LeftOut("database", name) for name in databases),

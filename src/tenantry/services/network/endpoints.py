@@ -138,8 +138,11 @@ class InstanceEndpoint(PostgresEndpoint):
         own = rulebook.on(self.name)
         if self._by_edge is not None and self._by_edge.has_way_to(self.name):
             own = own.through_edge()
-        closed = plan.in_lines(own.closed())
-        rules = hba.render(hba.instance_rules(PLATFORM_ROLES, own.lines(), closed))
+        rules = hba.render(
+            hba.instance_rules(
+                PLATFORM_ROLES, own.lines(), plan.in_lines(own.closed()), own.of_others(self.name)
+            )
+        )
         try:
             if self._cluster.pid() is not None:
                 await self._ensure_rules(rules, unread=unread)

@@ -10,13 +10,14 @@ import hashlib
 import ipaddress
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from tenantry.base.networks import Network, contain
-from tenantry.control.whitelist import Admission, EntryRow, NewEntry
+from tenantry.control.whitelist import Admission, EntryRow, NewEntry, OnInstance
 from tenantry.pg.connections import PLATFORM_ROLES
 from tenantry.pg.hba import ANYWHERE
+from tenantry.pg.names import instances_of, owner_of
 
 # Where connections come from that the edge passes on to this machine's instances. Its own list
 # has admitted them.
@@ -60,27 +61,66 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Others:
+    """The list of an instance's database, which holds for the roles that its tenant has created.
+
+    ``without`` are the platform's roles there that have no list: those of branches.
+    """
+
+    networks: Collection[Network]
+    without: Sequence[str]
+
+
+def _with_edge(networks: Collection[Network]) -> Collection[Network]:
+    return {*networks, EDGE} if networks else networks
+
+
+@dataclass(frozen=True, slots=True)
 class Rulebook:
     """All allowlists together.
 
     ``networks`` are those of each role that has a list; none if all of its entries have expired.
-    ``clusters`` has the name of the cluster that each of these roles is on.
+    ``clusters`` has the name of the cluster that each of these roles is on, and ``others`` what is
+    in force for further roles, by the names of instances; nothing where its database has no list.
     """
 
     networks: Mapping[str, Collection[Network]]
     clusters: Mapping[str, str]
+    others: Mapping[str, Others] = field(default_factory=dict)
 
     def on(self, cluster: str) -> "Rulebook":
         """Return the allowlists of the roles on one cluster."""
         return Rulebook(
             {name: each for name, each in self.networks.items() if self.clusters[name] == cluster},
             self.clusters,
+            self.others,
         )
 
     def through_edge(self) -> "Rulebook":
         """Return it with the edge's address on each list that has any."""
-        admitted = {name: {*each, EDGE} if each else each for name, each in self.networks.items()}
-        return Rulebook(admitted, self.clusters)
+        return Rulebook(
+            {name: _with_edge(each) for name, each in self.networks.items()},
+            self.clusters,
+            {
+                name: replace(each, networks=_with_edge(each.networks))
+                for name, each in self.others.items()
+            },
+        )
+
+    def of_others(self, instance: str) -> Iterator[tuple[Network, Sequence[str]]]:
+        """Yield each network with the roles that are admitted from there without having a list.
+
+        On an instance with a list, those are the roles of its branches, from everywhere, and from
+        the networks of the list any (no names): its tenant may create roles.
+        """
+        found = self.others.get(instance)
+        if found is None:
+            yield from ((network, ()) for network in ANYWHERE)
+            return
+        for group in in_lines(found.without):
+            yield from ((network, group) for network in ANYWHERE)
+        for network in sorted(found.networks, key=lambda each: (each.version, each)):
+            yield network, ()
 
     def closed(self) -> list[str]:
         """Return the roles that have a list."""
@@ -96,13 +136,21 @@ class Rulebook:
             for names in in_lines(sorted(by_network[network])):
                 yield network, names
 
-    def is_foreign(self, username: str, address: str) -> bool:
-        """Whether an open session comes from an address from which its role is not admitted."""
+    def is_foreign(self, username: str, address: str, endpoint: str) -> bool:
+        """Whether an open session comes from an address from which its role is not admitted.
+
+        An instance's endpoint has its name.
+        """
         networks = self.networks.get(username)
+        others = self.others.get(endpoint)
+        if networks is None and others is not None and username not in others.without:
+            networks = others.networks
         return networks is not None and not contain(networks, address)
 
 
-def compile_lists(admissions: Iterable[Admission]) -> Rulebook:
+def compile_lists(
+    admissions: Iterable[Admission], on_instances: Iterable[OnInstance] = ()
+) -> Rulebook:
     """Return all lists together."""
     networks: dict[str, set[Network]] = defaultdict(set)
     clusters: dict[str, str] = {}
@@ -111,7 +159,24 @@ def compile_lists(admissions: Iterable[Admission]) -> Rulebook:
         admitted = networks[admission.username]
         if admission.network is not None:
             admitted.add(admission.network)
-    return Rulebook(networks, clusters)
+    return Rulebook(networks, clusters, _others(networks, on_instances))
+
+
+def _others(
+    networks: Mapping[str, Collection[Network]], on_instances: Iterable[OnInstance]
+) -> dict[str, Others]:
+    owners: dict[str, str] = {}
+    without: dict[str, list[str]] = defaultdict(list)
+    for each in on_instances:
+        if each.cluster in instances_of(each.database_name):
+            owners[each.cluster] = owner_of(each.database_name)
+        if each.username not in networks:
+            without[each.cluster].append(each.username)
+    return {
+        cluster: Others(networks[owner], without[cluster])
+        for cluster, owner in owners.items()
+        if owner in networks
+    }
 
 
 def changes(there: Sequence[EntryRow], wanted: Sequence[NewEntry]) -> list[Change]:

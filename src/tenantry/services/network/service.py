@@ -128,7 +128,7 @@ class Network:
         """
         await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_RULES_LOCK,))
         async with as_platform(tx):
-            rulebook = plan.compile_lists(await whitelist.admissions(tx))
+            rulebook = await _lists(tx)
         with files.until_read(self._unread) as unread:
             for endpoint in self._endpoints():
                 await endpoint.apply(rulebook, unread=unread)
@@ -147,10 +147,14 @@ class Network:
         there = {endpoint: await endpoint.sessions() for endpoint in self._endpoints()}
         # Read after the sessions: with older lists, clients just admitted would be foreign.
         async with self._store.transaction(audit.PLATFORM) as tx:
-            lists = plan.compile_lists(await whitelist.admissions(tx))
+            lists = await _lists(tx)
         ended = Counter[str]()
         for endpoint, sessions in there.items():
-            foreign = [each for each in sessions if lists.is_foreign(each.username, each.address)]
+            foreign = [
+                each
+                for each in sessions
+                if lists.is_foreign(each.username, each.address, endpoint.name)
+            ]
             if foreign and await endpoint.end(foreign):
                 ended.update(each.username for each in foreign)
                 emit(SessionsEnded("not on the allowlist", endpoint.name, len(foreign)))
@@ -171,6 +175,12 @@ class Network:
         async with self._store.long_transaction(audit.PLATFORM) as tx:
             await self.apply(tx)
         await self.end_foreign_sessions()
+
+
+async def _lists(tx: Tx) -> plan.Rulebook:
+    return plan.compile_lists(
+        await whitelist.admissions(tx), await whitelist.logins_on_instances(tx)
+    )
 
 
 async def _logins(tx: Tx, row: DatabaseRow) -> set[str]:

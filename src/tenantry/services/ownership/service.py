@@ -14,7 +14,8 @@ from tenantry.base.errors import Deferred, TenantryError
 from tenantry.control import audit, ownership
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.store import ControlStore
-from tenantry.pg import catalog, logins, names, visibility
+from tenantry.pg import catalog, logins, names, unmanaged, visibility
+from tenantry.pg.api_roles import SHARED
 from tenantry.pg.ownership import foreign_objects
 from tenantry.pg.visibility import Visibility
 from tenantry.services.clusters.pools import ClusterPools
@@ -59,12 +60,15 @@ class Ownership:
     async def _check(self, cluster: ClusterRow, name: str, wanted: Visibility) -> bool:
         async with self._clusters.connection(cluster.id) as server:
             tenants = await catalog.roles_of(server, names.owner_of(name))
+            theirs = []  # roles that the tenant of an instance has created
+            if cluster.kind == "dedicated":
+                theirs = await unmanaged.roles(server, shared=SHARED)
         if not tenants:
             return False  # it is unmanaged, or being created or dropped
         try:
             async with logins.inside(cluster.address, name, tenants) as session:
                 mark = await visibility.mark_of(session)
-                found = [str(each) for each in await foreign_objects(session, tenants)]
+                found = [str(each) for each in await foreign_objects(session, [*tenants, *theirs])]
             if mark != wanted.mark:
                 await _bring_along(cluster, name, wanted)
         except (TenantryError, psycopg.Error) as error:

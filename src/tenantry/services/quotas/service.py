@@ -104,7 +104,7 @@ class Quotas:
         names = {row.id: row.database_names for row in databases}
         for row in databases:
             if row.is_instance:  # what its tenant has created there counts
-                names[row.id] += await unmanaged.databases(server, row.username)
+                names[row.id] += await unmanaged.databases(server)
         sizes = await catalog.sizes(server, [each for some in names.values() for each in some])
         measured = {
             row.id: Measured(
@@ -139,7 +139,7 @@ class Quotas:
             return
         cluster = await self._clusters.cluster(row.cluster_id)
         async with connect(cluster.address, user=ADMIN) as admin:
-            beside = await unmanaged.databases(admin, row.username)
+            beside = await unmanaged.databases(admin)
             if state == "stopped":
                 await objects.close_to_new_sessions(admin, beside)
                 await session_ending.end_sessions_in(admin, beside, before=None)

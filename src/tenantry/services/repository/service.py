@@ -14,7 +14,7 @@ from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
-from tenantry.host import files, packages
+from tenantry.host import backup_engines, files
 from tenantry.pg import archiving, repositories
 from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import ADMIN, connect
@@ -45,7 +45,9 @@ class Repositories:
         self._settings = settings
         self._home = Home(settings.home)
         self._fleet = Fleet(settings)
-        self.pgbackrest = PgBackRest(packages.PGBACKREST, self._home.pgbackrest)
+        self.pgbackrest = PgBackRest(
+            backup_engines.program(settings.engines_dir), self._home.pgbackrest
+        )
 
     @property
     def enabled(self) -> bool:

@@ -25,7 +25,15 @@ from tenantry.control.attributes import Attributes
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
-from tenantry.pg import catalog, dump_files, names, objects, replacing, visitors
+from tenantry.pg import (
+    catalog,
+    dump_files,
+    instance_roles,
+    names,
+    objects,
+    replacing,
+    visitors,
+)
 from tenantry.pg.connections import Address
 from tenantry.pg.handover import hand_over
 from tenantry.pg.tenant_settings import Settings, reading, settings_of
@@ -215,7 +223,7 @@ class RestoreFlow:
             settle=settle,
             report=report,
         )
-        await objects.return_databases(cluster.address)
+        await instance_roles.return_databases(cluster.address)
         run.state.exceptions = Exceptions.of(reloaded)
         if not run.params.is_new and not run.params.accept_losses:
             WouldLose.require_nothing(row.database_name, run.state.exceptions.lost)
