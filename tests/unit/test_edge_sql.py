@@ -98,14 +98,14 @@ def test_the_login_of_a_data_api_decides_nothing_and_is_admitted_from_nowhere() 
 
 
 def test_roles_that_a_tenant_creates_pass_the_edge_by_the_list_of_the_database() -> None:
-    role = "user_abcdefghjkmn"
-    admissions = [Admission(role, "shop", ipaddress.ip_network(OFFICE))]
-    lists = plan.compile_lists(admissions, [OnInstance("shop", "tenant_abcdefghjkmn", role)])
-    assert not lists.is_foreign("created", "192.0.2.7", "shop")
-    assert lists.is_foreign("created", "127.0.0.1", "shop")
-    own = lists.on("shop").through_edge()
-    assert not own.is_foreign("created", "127.0.0.1", "shop")
-    assert own.is_foreign("created", "203.0.113.9", "shop")
+    role, instance = "user_abcdefghjkmn", "db-abcdefghjkmn"
+    admissions = [Admission(role, instance, ipaddress.ip_network(OFFICE))]
+    lists = plan.compile_lists(admissions, [OnInstance(instance, "tenant_abcdefghjkmn", role)])
+    assert not lists.is_foreign("created", "192.0.2.7", instance)
+    assert lists.is_foreign("created", "127.0.0.1", instance)
+    own = lists.on(instance).through_edge()
+    assert not own.is_foreign("created", "127.0.0.1", instance)
+    assert own.is_foreign("created", "203.0.113.9", instance)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,9 @@ async def test_whose_sessions_end(home: Home, edge: StandIn, sql: SqlEdge) -> No
 
     def foreign() -> list[int]:
         found = sql.judged("shop", 5500, there)
-        return [each.port for each in found if lists.is_foreign(each.username, each.address)]
+        return [
+            each.port for each in found if lists.is_foreign(each.username, each.address, "shop")
+        ]
 
     assert foreign() == [9, 1]
     edge.addresses = {"192.0.2.8", "127.0.0.1"}  # nobody from elsewhere is at the edge
