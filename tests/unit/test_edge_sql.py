@@ -98,7 +98,7 @@ def test_the_login_of_a_data_api_decides_nothing_and_is_admitted_from_nowhere() 
 
 
 def test_roles_that_a_tenant_creates_pass_the_edge_by_the_list_of_the_database() -> None:
-    role, instance = "user_abcdefghjkmn", "db-abcdefghjkmn"
+    role, (instance, _) = "user_abcdefghjkmn", names.instances_of("tenant_abcdefghjkmn")
     admissions = [Admission(role, instance, ipaddress.ip_network(OFFICE))]
     lists = plan.compile_lists(admissions, [OnInstance(instance, "tenant_abcdefghjkmn", role)])
     assert not lists.is_foreign("created", "192.0.2.7", instance)
@@ -316,4 +316,4 @@ async def test_whose_sessions_end(home: Home, edge: StandIn, sql: SqlEdge) -> No
     everywhere = listing({"user_a": ["0.0.0.0/0"]})
     edge.ports = {1}
     (found,) = sql.judged("shop", 5500, [session(1)])
-    assert not everywhere.is_foreign(found.username, found.address)
+    assert not everywhere.is_foreign(found.username, found.address, "shop")
