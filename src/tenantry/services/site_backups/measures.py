@@ -20,15 +20,10 @@ async def measures(backups: SiteBackups) -> list[Measure]:
     """Return the number, size and age of backups. Raises Unavailable."""
     counted = await backups.count()
     now = dt.datetime.now(dt.UTC)
-    found = [
+    sites = await backups.standings() if backups.enabled else []
+    return [
         *(_BACKUPS(counted.get(status, (0, 0))[0], status) for status in ("making", "ready")),
         _BYTES(sum(size for _, size in counted.values())),
-    ]
-    if not backups.enabled:
-        return found
-    sites = await backups.standings()
-    return [
-        *found,
         _FAILING(sum(each.failed_at is not None for each in sites)),
         *(
             _AGE(
