@@ -281,8 +281,12 @@ def test_an_instance_is_reached_by_its_name(edged: Installation, shop: dict[str,
     assert f"and {shop['port']}" in part["detail"]
     with ThreadPoolExecutor(1) as others, login(shop["by_name"]) as session:
         running = others.submit(session.execute, "SELECT pg_sleep(60)")
-        # libpq asks by TLS, and by the name, from version 17 on.
-        eventually(lambda: session.cancel_safe() or running.done())
+
+        def has_ended() -> bool:
+            session.cancel_safe()  # by TLS and by the name, with libpq 17 or later
+            return running.done()
+
+        eventually(has_ended)
         assert isinstance(running.exception(), psycopg.errors.QueryCanceled)
 
 

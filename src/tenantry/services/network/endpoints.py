@@ -166,7 +166,7 @@ class InstanceEndpoint(PostgresEndpoint):
         return self._by_edge.judged(self.name, self._cluster.address.port, found)
 
 
-def postgres(cluster: Cluster, by_edge: ByEdge | None) -> PostgresEndpoint:
+def postgres(cluster: Cluster, by_edge: ByEdge | None = None) -> PostgresEndpoint:
     """Return the endpoint of a cluster for tenants' databases."""
     if cluster.kind == "dedicated":
         return InstanceEndpoint(cluster, by_edge)
