@@ -109,11 +109,11 @@ async def test_a_newer_one_is_searched_once_a_day_and_only_if_a_server_needs_it(
 
 @pytest.mark.usefixtures("packaged")
 def test_new_clusters_have_a_version_that_can_be_backed_up(
-    engines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engines: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = [PostgresEngine(15, Path("/15")), PostgresEngine(17, Path("/17"))]
     monkeypatch.setattr(fleet, "installed_servers", lambda _: there)
-    home = tmp_path / "home"
+    home = Path("/home-of-none")
     with_backups = Fleet(Settings(home=home, engines=engines))
     without = Fleet(Settings(home=home, engines=engines, backups=False))
     assert (with_backups.usable_versions(), with_backups.newest_version()) == ([15], 15)

@@ -3,7 +3,7 @@
 From PostgreSQL 16 on ``CREATEROLE`` reaches only roles that its holder has created, so that the
 owner role of an instance can have it. On 15 it reaches every role but superusers.
 
-Names tell nothing about such roles: a tenant can choose one that the platform would choose. But a
+A name says nothing about such a role: a tenant can choose one that the platform would choose. But a
 role that is created by a role without superuser rights is granted to that one ``WITH ADMIN OPTION``
 by the bootstrap superuser, which nobody else can grant or revoke (manual, CREATE ROLE).
 """
