@@ -84,11 +84,13 @@ async def _timed(name: str, probe: _Probe) -> PartHealth:
     return PartHealth(name, "up", latency, found)
 
 
-async def _certificate(platform: Platform) -> str:
+async def _certificate(platform: Platform) -> str | _Worry:
     found = platform.certificates.status()
     if found.seconds_left <= 0:
-        raise Unavailable(found.warning or "The certificate has expired.")
-    return found.warning or f"expires {found.not_after:%Y-%m-%d}"
+        raise Unavailable(f"{found.warning or 'The certificate has expired.'} {NEXT_STEP}")
+    if found.warning is not None:
+        return _Worry(f"{found.warning} {NEXT_STEP}")
+    return f"expires {found.not_after:%Y-%m-%d}"
 
 
 async def _edge(platform: Platform) -> str | _Worry:
