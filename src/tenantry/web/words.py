@@ -104,6 +104,7 @@ _PLACES = {
     "unresponsive": ("/clusters", "Clusters"),
 }
 _PLACES_OF_DATABASE = {
+    "database.blocked": ("/sessions", "Sessions"),
     "database.connections": ("/sessions", "Sessions"),
     "database.disk": ("/tables", "Tables"),
     "database.slower": ("/queries", "Queries"),
