@@ -30,6 +30,7 @@ from tenantry.host.processes import lifeline
 from tenantry.pg import visitors
 from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import Address
+from tenantry.services import disk_areas
 from tenantry.services.activity import Activity
 from tenantry.services.alert_conditions import AlertWatch
 from tenantry.services.bringing_up import ensure_server_files
@@ -82,6 +83,7 @@ _LOOK_FAR_SECONDS = 60
 _MIRROR_SECONDS = 1
 _SCHEDULE_SECONDS = 5
 _VERIFY_SECONDS = 60
+_RESERVE_SECONDS = 60
 _SETTLE_SECONDS = 20  # the very first backup shall not slow the start down
 _SWEEP_SECONDS = 5
 _LISTS_SECONDS = 1  # how long a site may be open after others have deleted the kernel's rules
@@ -275,6 +277,7 @@ def _upkeep(platform: Platform) -> tuple[Periodic, ...]:
         (_MIRROR_SECONDS, "mirror", backups.mirror.follow),
         (_SCHEDULE_SECONDS, "scheduled backups", platform.backup_schedules.begin_due),
         (_VERIFY_SECONDS, "verifying backups", platform.backups.verify_next),
+        (_RESERVE_SECONDS, "disk reserve", partial(disk_areas.keep_reserve, platform.settings)),
     )
 
 

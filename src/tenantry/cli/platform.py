@@ -241,13 +241,18 @@ def status(json: Json = False) -> None:
     """Show the state of all parts. Exit code 3 if one does not run."""
     found = asyncio.run(statuses.look(local_settings()))
     if json:
-        output.as_json(asdict(found))
+        shown = asdict(found)
+        if found.disk is None:
+            del shown["disk"]
+        output.as_json(shown)
     else:
         output.table(
             [asdict(part) for part in found.parts],
             {"PART": "name", "STATE": "state", "DETAIL": "detail"},
             empty="Tenantry has not been brought up here; run ./tenantry up",
         )
+        if found.disk is not None and found.disk.level != "ok":
+            output.note(f"! disk: only {found.disk.detail}", style="yellow")
         if found.clusters:
             output.heading("Clusters")
             output.table(
