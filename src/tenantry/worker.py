@@ -88,7 +88,7 @@ _SETTLE_SECONDS = 20  # the very first backup shall not slow the start down
 _SWEEP_SECONDS = 5
 _LISTS_SECONDS = 1  # how long a site may be open after others have deleted the kernel's rules
 _EXPIRY_SECONDS = 5
-_QUOTA_SECONDS = 5  # how long a tenant may write before it is noticed
+_QUOTA_SECONDS = 1
 
 
 async def clean_up(platform: Platform) -> None:
@@ -236,7 +236,7 @@ def _watches(platform: Platform) -> tuple[Periodic, ...]:
         (_POOLER_SECONDS, "pool memory", partial(memory.keep_free, platform.pooler)),
         (_SWEEP_SECONDS, "allowlists", platform.network.end_foreign_sessions),
         (_LISTS_SECONDS, "allowlists of sites", platform.site_allowlists.keep),
-        (_QUOTA_SECONDS, "disk quotas", platform.quotas.enforce),
+        (_QUOTA_SECONDS, "disk quotas", platform.quotas.watch),
         (_FLEET_SECONDS, "suspended instances", platform.suspending.follow),
         (_IDLE_SECONDS, "idle instances", platform.suspending.suspend_idle),
         (_LOGINS_SECONDS, "logins", floods.watch_servers),

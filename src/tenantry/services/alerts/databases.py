@@ -104,14 +104,14 @@ _Said = tuple[str, Severity, str]
 
 def _of_row(row: WatchedRow, limits: Thresholds) -> Iterator[_Said]:
     percent = limits.disk_percent or 100
-    if row.used_bytes is not None and row.used_bytes * 100 >= row.disk_quota_bytes * percent:
-        used = row.used_bytes * 100 // max(1, row.disk_quota_bytes)
-        restricted = row.quota_state in quotas.RESTRICTED
-        why = quotas.explain(row.quota_state) or ""
+    quota, restricted = row.disk_quota_bytes, row.quota_state in quotas.RESTRICTED
+    if row.used_bytes is not None and (restricted or row.used_bytes * 100 >= quota * percent):
+        used = row.used_bytes * 100 // max(1, quota)
+        why = quotas.explain(row.quota_state, held=row.held)
         yield (
             "disk",
             "critical" if restricted else "warning",
-            f"It takes {used} % of its disk quota. {why}".strip(),
+            f"It takes {used} % of its disk quota. {why or ''}".strip(),
         )
     if row.paused_for is not None:
         yield "paused", "critical", f"Connections are refused: it wrote too much {row.paused_for}."
