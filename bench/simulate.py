@@ -57,7 +57,7 @@ EVERY_LOOK_SECONDS = 15.0
 MOST_PLACEMENT_MS = 50.0
 # A pool of connections to a server has at least so many (services/clusters/pools.py).
 POOLED = 2
-_CONTROL = parameters.control_parameters()
+_CONTROL = parameters.control_parameters(wal_mb=1024)
 # Those of the control cluster that matter here, and no shortcut of the tests'.
 PARAMETERS = {
     name: _CONTROL[name] for name in ("shared_buffers", "max_wal_size", "wal_compression")

@@ -44,6 +44,7 @@ def watched_row(**changes: Any) -> WatchedRow:
         disk_quota_bytes=10 * 2**30,
         used_bytes=None,
         quota_state="ok",
+        held=False,
         paused_for=None,
     )
     return dataclasses.replace(row, **changes)

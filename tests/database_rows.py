@@ -54,6 +54,7 @@ def database_row(suffix: str | None = None, **differing: Any) -> DatabaseRow:
         pool_mode="transaction",
         used_bytes=None,
         quota_state="ok",
+        held=False,
         parent_id=None,
         branched_at=None,
         expires_at=None,

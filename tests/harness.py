@@ -129,6 +129,7 @@ class Installation:
             "TENANTRY_REDIS_PORT": str(self.redis_port),
             "TENANTRY_INSTANCE_PORTS": f"{self.instance_ports[0]}-{self.instance_ports[-1]}",
             "TENANTRY_MEMORY_MB": "1024",
+            "TENANTRY_DISK_RESERVE_MB": "0",  # homes are in memory
             "TENANTRY_WARM_POOL": "4",
             "TENANTRY_POOL_MEMORY_MB": "64",  # the least, so that little fills it
             "TENANTRY_BLUEPRINTS": str(Path(__file__).parent / "blueprints"),

@@ -30,6 +30,7 @@ from tenantry.host.processes import lifeline
 from tenantry.pg import visitors
 from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import Address
+from tenantry.services import disk_areas
 from tenantry.services.activity import Activity
 from tenantry.services.alert_conditions import AlertWatch
 from tenantry.services.bringing_up import ensure_server_files
@@ -83,11 +84,12 @@ _MIRROR_SECONDS = 1
 _SCHEDULE_SECONDS = 5
 _VERIFY_SECONDS = 60
 _EXPIRED_SECONDS = 10
+_RESERVE_SECONDS = 60
 _SETTLE_SECONDS = 20  # the very first backup shall not slow the start down
 _SWEEP_SECONDS = 5
 _LISTS_SECONDS = 1  # how long a site may be open after others have deleted the kernel's rules
 _EXPIRY_SECONDS = 5
-_QUOTA_SECONDS = 5  # how long a tenant may write before it is noticed
+_QUOTA_SECONDS = 1
 
 
 async def clean_up(platform: Platform) -> None:
@@ -235,7 +237,7 @@ def _watches(platform: Platform) -> tuple[Periodic, ...]:
         (_POOLER_SECONDS, "pool memory", partial(memory.keep_free, platform.pooler)),
         (_SWEEP_SECONDS, "allowlists", platform.network.end_foreign_sessions),
         (_LISTS_SECONDS, "allowlists of sites", platform.site_allowlists.keep),
-        (_QUOTA_SECONDS, "disk quotas", platform.quotas.enforce),
+        (_QUOTA_SECONDS, "disk quotas", platform.quotas.watch),
         (_FLEET_SECONDS, "suspended instances", platform.suspending.follow),
         (_IDLE_SECONDS, "idle instances", platform.suspending.suspend_idle),
         (_LOGINS_SECONDS, "logins", floods.watch_servers),
@@ -278,6 +280,7 @@ def _upkeep(platform: Platform) -> tuple[Periodic, ...]:
         (_VERIFY_SECONDS, "verifying backups", platform.backups.verify_next),
         (_SCHEDULE_SECONDS, "backups of sites", platform.site_backups.begin_due),
         (_EXPIRED_SECONDS, "expired backups of sites", platform.site_backups.tidy),
+        (_RESERVE_SECONDS, "disk reserve", partial(disk_areas.keep_reserve, platform.settings)),
     )
 
 

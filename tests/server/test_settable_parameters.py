@@ -38,11 +38,11 @@ async def test_what_is_in_force_can_be_set_again(server: Server) -> None:
 async def test_what_the_platform_sets_is_an_owners_on_purpose(server: Server) -> None:
     there = await every(server)
     sizing = parameters.size(Machine(1 << 30, 2))
-    set_by_us = parameters.shared_parameters(sizing, version=15, certificate="")
+    set_by_us = parameters.shared_parameters(sizing, version=15, certificate="", wal_mb=4096)
     mine = {name for name in set_by_us if name in there and there[name].refusal is None}
     assert mine == OWN
     lower = {name.lower(): each for name, each in there.items()}
-    for name in parameters.control_parameters() | parameters.archiving("true"):
+    for name in parameters.control_parameters(wal_mb=1024) | parameters.archiving("true"):
         assert name in OWN or name == "wal_compression" or lower[name].refusal
 
 

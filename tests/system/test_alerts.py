@@ -15,13 +15,16 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -184,6 +187,7 @@ def scene() -> Iterator[Scene]:
         platform.environment |= {
             "TENANTRY_BACKUPS": "on",
             "TENANTRY_WARM_POOL": "1",
+            "TENANTRY_DISK_RESERVE_MB": "96",
             "TENANTRY_SMTP_HOST": "localhost",
             "TENANTRY_SMTP_PORT": str(mail.port),
             "TENANTRY_SMTP_USER": USER,
@@ -449,3 +453,64 @@ def test_a_muted_alert_is_silent(scene: Scene) -> None:
         data(api.put(path, json={}))
         eventually(lambda: alerts(scene, database_id=made["id"])[0]["state"] == "resolved")
     assert scene.times("resolved", name) == [0, 0]
+
+
+# ── a full disk ──────────────────────────────────────────────────────────────
+
+
+def quota_state(platform: Installation, made: Row) -> tuple[str, str | None]:
+    with platform.client() as api:
+        found = data(api.get(f"/api/databases/{made['id']}"))["disk"]
+    return found["state"], found["detail"]
+
+
+def is_free(platform: Installation, made: Row) -> bool:
+    return quota_state(platform, made) == ("ok", None)
+
+
+def insert(url: str, mib: int) -> None:
+    """Insert rows that nothing compresses."""
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute("CREATE TABLE IF NOT EXISTS grows (x text)")
+        session.execute(
+            "INSERT INTO grows SELECT string_agg(md5(random()::text), '') FROM"
+            " generate_series(1, %s) part, generate_series(1, 32768) GROUP BY part",
+            (mib,),
+        )
+
+
+def answers(url: str) -> bool:
+    with suppress(psycopg.OperationalError), psycopg.connect(url, connect_timeout=5) as session:
+        return session.execute("SELECT 1").fetchone() == (1,)
+    return False
+
+
+def test_on_a_full_disk_who_grows_is_read_only_and_servers_start_again(scene: Scene) -> None:
+    platform = scene.platform
+    grower, other = platform.create(), platform.create()
+    reserve = platform.home / "reserve"
+    eventually(lambda: len(list(reserve.iterdir())) == 3)
+    file = fill(platform)
+    with suppress(psycopg.errors.AdminShutdown):  # it is noticed while it still writes
+        insert(grower["connection_string"], 20)
+    eventually(lambda: quota_state(platform, grower)[0] == "read_only")
+    assert "The platform's disk is nearly full" in str(quota_state(platform, grower)[1])
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        insert(grower["connection_string"], 1)
+    assert quota_state(platform, other)[0] == "ok"
+    insert(other["connection_string"], 0)
+    (health,) = [each for each in platform.get("/ready").json()["parts"] if each["name"] == "disk"]
+    assert "docs/how-to/when-the-disk-is-full.md" in health["detail"]
+    # Nothing is left at all, and the server ends: it starts again from the reserve.
+    rest = platform.home / "fills-the-rest"
+    usage = os.statvfs(platform.home)
+    with rest.open("wb") as opened:
+        os.posix_fallocate(opened.fileno(), 0, (usage.f_bavail - 64) * usage.f_frsize)
+    os.kill(platform.pids()["shared-1"], signal.SIGKILL)
+    eventually(lambda: answers(other["connection_string"]))
+    assert len(list(reserve.iterdir())) < 3
+    rest.unlink()
+    file.unlink()
+    for made in (grower, other):
+        eventually(partial(is_free, platform, made))
+        insert(made["connection_string"], 1)

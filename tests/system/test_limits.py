@@ -360,8 +360,9 @@ def test_a_database_over_its_quota_is_reported_of_everywhere(
     assert why in shown
     ready = {each["name"]: each for each in api.get("/ready").json()["parts"]}["databases"]
     assert ready["state"] == "warning"
-    assert "Over their disk quota: " in ready["detail"]
-    assert "Over their disk quota: " in platform.warnings()
+    said = "Over their disk quota, or held as the disk is nearly full: "
+    assert said in ready["detail"]
+    assert said in platform.warnings()
     other = platform.create()
     assert disk(api, other)["detail"] is None
     assert " active " in line_of(other)

@@ -61,13 +61,14 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> DatabaseWatch:
     async def ids_on(_: object, clusters: set[uuid.UUID]) -> set[uuid.UUID]:
         return {FULL[each].id for each in clusters}
 
-    async def nothing(*_: object) -> dict[object, object]:
+    async def nothing(*_: object, **__: object) -> dict[object, object]:
         return {}
 
     monkeypatch.setattr(watched, "on_cluster", on_cluster)
     monkeypatch.setattr(watched, "ids_on", ids_on)
     monkeypatch.setattr(alert_channels, "every_threshold", nothing)
     monkeypatch.setattr(database_activity, "of_cluster", nothing)
+    monkeypatch.setattr(database_activity, "blocked", nothing)
     monkeypatch.setattr(query_history, "paces", nothing)
     monkeypatch.setattr(watching, "_CLUSTER_SECONDS", 0.01)
     store: Any = SimpleNamespace(transaction=transaction)

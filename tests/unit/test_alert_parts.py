@@ -3,6 +3,7 @@
 import asyncio
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from tenantry.base.home import Home
 from tenantry.base.secrets import Seal
 from tenantry.base.settings import Settings
 from tenantry.host import files
+from tenantry.services import supervisor
 from tenantry.services.alerts import parts, plan
 from tenantry.services.alerts.model import Message
 from tenantry.services.alerts.sending import Destination, Sender, SendingFailed
@@ -179,3 +181,18 @@ def test_a_channel_that_cannot_be_read_does_not_silence_the_others(
     supervised.watch.observe(ProcessDied("control"))
     supervised.now += 31
     assert [each["subject"] for each in supervised.look()] == ["control"]
+
+
+def test_a_start_that_fails_alike_again_and_again_is_reported_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    failures = supervisor._Failures()
+    assert failures.is_news("02:11:05 [4711] could not write: No space left on device")
+    assert not failures.is_news("02:11:35 [4712] could not write: No space left on device")
+    assert failures.is_news("02:12:05 [4713] could not bind: Address already in use")
+    assert not failures.is_news("02:12:35 [4714] could not bind: Address already in use")
+    now += 301
+    assert failures.is_news("02:17:35 [4715] could not bind: Address already in use")
+    assert supervisor._Failures().is_news("02:17:36 [4716] could not bind: Address already in use")

@@ -617,6 +617,11 @@ def test_the_administrators_key_of_this_machine_is_used(
     ended = cli("db", "list")
     assert ended.code == 1
     assert "admin.key" in ended.err
+    assert "the first `tenantry up` makes that file" in " ".join(ended.err.split())
+    (api.home / "seal.key").write_text("")  # there was a start
+    lost = " ".join(cli("db", "list").err.split())
+    assert "install -m 644 /dev/null" in lost
+    assert "the first `tenantry up`" not in lost
     (api.home / "admin.key").write_text("tnt_admin\n")
     api.on("GET", "/api/databases", [])
     assert cli("db", "list").code == 0

@@ -20,7 +20,7 @@ from tenantry.pg.clusters import Cluster
 from tenantry.services import disk_areas
 from tenantry.services.alerts import plan
 from tenantry.services.alerts.model import Condition
-from tenantry.services.disk_areas import Disk
+from tenantry.services.disk_areas import Disk, Stored
 from tenantry.services.liveness import Liveness
 from tenantry.web import pages, words
 
@@ -214,7 +214,9 @@ def test_an_alert_leads_to_the_page_that_shows_more() -> None:
     assert words.place_of(alert("disk")) == ("/platform", "Health")
     assert words.place_of(alert("clock")) is None
     of_database = alert("database.transaction", database_id=DATABASE)
-    assert words.place_of(of_database) == (f"/databases/{DATABASE}/sessions", "Sessions")
+    of_locks = alert("database.blocked", database_id=DATABASE)
+    sessions = (f"/databases/{DATABASE}/sessions", "Sessions")
+    assert words.place_of(of_database) == words.place_of(of_locks) == sessions
     assert words.place_of(alert("database.errors", database_id=DATABASE)) is None
 
 
@@ -296,10 +298,8 @@ def disk(**changes: Any) -> Disk:
         "home": Path("/var/lib/tenantry"),
         "total": 100 * 2**30,
         "free": 10 * 2**30,
-        "databases": 40 * 2**30,
         "wal": 4 * 2**30,
-        "dumps": 6 * 2**30,
-        "largest": [database_row("a", used_bytes=30 * 2**30)],
+        "stored": Stored(40 * 2**30, 6 * 2**30, [database_row("a", used_bytes=30 * 2**30)]),
         "repository": None,
     }
     return Disk(**usual | changes)
@@ -307,7 +307,7 @@ def disk(**changes: Any) -> Disk:
 
 def test_the_rest_of_the_disk_is_never_negative() -> None:
     assert disk().rest == 40 * 2**30
-    assert disk(databases=99 * 2**30).rest == 0  # sizes are of a moment ago
+    assert disk(stored=Stored(99 * 2**30, 0, [])).rest == 0  # sizes are of a moment ago
 
 
 def test_health_shows_what_takes_the_disk_and_names_pools_by_their_database() -> None:

@@ -458,6 +458,7 @@ def test_forms_of_other_sites_are_refused(headers: dict[str, str]) -> None:
         ({"status": "deleting"}, "Being deleted", "info"),
         ({"missing_since": NOW, "quota_state": "warning"}, "Missing", "bad"),
         ({"quota_state": "read_only"}, "Read-only: full", "bad"),
+        ({"quota_state": "read_only", "held": True}, "Read-only: disk full", "bad"),
         ({"quota_state": "warning", "status_detail": "role missing"}, "Almost full", "warn"),
         ({"status_detail": "role missing"}, "Needs attention", "warn"),
         ({"paused_until": NOW + HOUR, "paused_for": "wal"}, "Paused", "bad"),

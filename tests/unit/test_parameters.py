@@ -70,7 +70,7 @@ def test_this_machine_may_be_taken_in_part_only() -> None:
 @pytest.mark.parametrize("version", [15, 16, 17, 18])
 def test_slots_that_no_tenant_takes_are_reserved(version: int) -> None:
     sizing = parameters.size(Machine(2**32, 4))
-    found = parameters.shared_parameters(sizing, version=version, certificate="c")
+    found = parameters.shared_parameters(sizing, version=version, certificate="c", wal_mb=4096)
     names = ["superuser_reserved_connections", "reserved_connections"]
     reserved = [int(found[name]) for name in names if name in found]
     assert sum(reserved) == (sizing.reserved if version >= 16 else sizing.reserved // 2)
@@ -79,8 +79,8 @@ def test_slots_that_no_tenant_takes_are_reserved(version: int) -> None:
 def test_statements_end_with_their_clients() -> None:
     sizing = parameters.size(Machine(2**32, 4))
     for found in (
-        parameters.control_parameters(),
-        parameters.shared_parameters(sizing, version=15, certificate="c"),
+        parameters.control_parameters(wal_mb=1024),
+        parameters.shared_parameters(sizing, version=15, certificate="c", wal_mb=4096),
     ):
         assert found["client_connection_check_interval"] == "5s"
 
@@ -88,9 +88,34 @@ def test_statements_end_with_their_clients() -> None:
 def test_no_log_shows_what_a_tenant_says() -> None:
     sizing = parameters.size(Machine(2**32, 4))
     for found in (
-        parameters.control_parameters(),
-        parameters.shared_parameters(sizing, version=18, certificate="c"),
+        parameters.control_parameters(wal_mb=1024),
+        parameters.shared_parameters(sizing, version=18, certificate="c", wal_mb=4096),
     ):
         assert found["log_statement"] == "none"
         assert found["log_min_error_statement"] == "panic"
         assert found["log_parameter_max_length_on_error"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("disk_gib", "of_tenants", "of_control"),
+    [(1, 256, 64), (2.9, 256, 64), (20, 2048, 512), (41, 4096, 1024), (1000, 4096, 1024)],
+)
+def test_the_write_ahead_log_follows_the_disk(
+    disk_gib: float, of_tenants: int, of_control: int
+) -> None:
+    disk = int(disk_gib * 2**30)
+    assert parameters.wal_mb(disk) == of_tenants
+    assert parameters.wal_mb(disk, of_control=True) == of_control
+    sizing = parameters.size(Machine(2**32, 4))
+    found = parameters.shared_parameters(
+        sizing, version=15, certificate="c", wal_mb=parameters.wal_mb(disk)
+    )
+    assert found["max_wal_size"] == f"{of_tenants}MB"
+    control = parameters.control_parameters(wal_mb=parameters.wal_mb(disk, of_control=True))
+    assert control["max_wal_size"] == f"{of_control}MB"
+
+
+@pytest.mark.parametrize("disk", [0, 1, 2**20])
+def test_a_tiny_disk_has_the_least_write_ahead_log(disk: int) -> None:
+    assert parameters.wal_mb(disk) == 256
+    assert parameters.wal_mb(disk, of_control=True) == 64

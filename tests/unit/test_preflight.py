@@ -84,6 +84,35 @@ def test_space_is_warned_of_before_it_is_gone(
     assert preflight.check_space(tmp_path / "not" / "there" / "yet").level == level
 
 
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("free", "level"), [(24 * MIB - 1, "problem"), (24 * MIB, "warning"), (5 * GIB, "ok")]
+)
+def test_an_installation_that_has_data_starts_with_little_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, level: str
+) -> None:
+    (tmp_path / "clusters").mkdir()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: Usage(free))
+    found = preflight.check_space(tmp_path)
+    assert found.level == level
+    if level != "ok":
+        assert "TENANTRY_HOME" not in found.hint  # an empty one would start elsewhere
+        assert "TENANTRY_BACKUP_DIR" in found.hint
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
+async def test_a_file_of_settings_that_cannot_be_read_is_given_with_a_command(
+    open_folder: Path,
+) -> None:
+    os.chmod(open_folder, 0o777)  # noqa: PTH101, S103
+    file = open_folder / "tenantry.env"
+    file.touch(mode=0o600)
+    found = await preflight.check_home(open_folder, "nobody")
+    assert (found.level, found.hint) == ("problem", f"As root: chown nobody: {file}")
+
+
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that every user reaches, unlike pytest's own."""

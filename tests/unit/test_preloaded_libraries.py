@@ -11,7 +11,7 @@ from tenantry.services.instances.model import Libraries
 
 def test_libraries_are_loaded_beside_the_platforms_own() -> None:
     sizing = parameters.size(Machine(1 << 30, 2))
-    values = parameters.shared_parameters(sizing, version=15, certificate="")
+    values = parameters.shared_parameters(sizing, version=15, certificate="", wal_mb=4096)
     assert parameters.overridden(values, {}) == values
     own = preloading.with_library({"work_mem": "8MB"}, "pg_prewarm")
     assert own == {"work_mem": "8MB", PRELOADED: "pg_prewarm"}

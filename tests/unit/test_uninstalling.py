@@ -24,7 +24,8 @@ DATA = (
         "engines",
         "logs",
     ),
-    *("nftables.conf", "pgbackrest", "pooler", "run", "scratch", "seal.key", "statements", "tls"),
+    *("nftables.conf", "pgbackrest", "pooler", "reserve", "run", "scratch", "seal.key"),
+    *("statements", "tls"),
 )
 PROGRAMS = (
     *("venv", "venv.lock", "venv-previous"),

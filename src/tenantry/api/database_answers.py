@@ -299,7 +299,7 @@ def _fields(row: DatabaseRow) -> dict[str, object]:
             used_bytes=row.used_bytes,
             quota_bytes=row.disk_quota_bytes,
             state=row.quota_state,
-            detail=quotas.explain(row.quota_state),
+            detail=quotas.explain(row.quota_state, held=row.held),
         ),
         "status": _status(row),
         "shadow": row.has_shadow,

@@ -104,6 +104,11 @@ class Home:
         return self.root / "run"
 
     @property
+    def reserve(self) -> Path:
+        """Disk space in reserve: files that contain nothing."""
+        return self.root / "reserve"
+
+    @property
     def counts(self) -> Path:
         """The counters of each process, in a file of its own."""
         return self.run / "counts"
@@ -125,5 +130,6 @@ class Home:
             self.backups,
             self.pgbackrest,
             self.scratch,
+            self.reserve,
             self.run,
         )

@@ -124,6 +124,7 @@ class Settings(BaseSettings):
     password_days: Annotated[int, Field(ge=0, le=3650)] = 90
     audit_days: Annotated[int, Field(ge=30, le=36_500)] = 365
     memory_mb: Annotated[int, Field(ge=256)] | None = None
+    disk_reserve_mb: Annotated[int, Field(ge=0, le=65_536)] = 256
     queued_minutes: Annotated[int, Field(ge=0, le=1440)] = 5
     rate: Rates = Rates()
     concurrent: Concurrent = Concurrent()

@@ -64,13 +64,14 @@ async def find(here: Settings) -> list[Finding]:
     findings += await _versions(here)
     findings += await examine(here)
     findings += [*_challenge_port(here), *_certificate(here), *_edge(here)]
-    found = await statuses.look(here)
+    found, reasons = await statuses.look(here), statuses.reasons(here)
     findings += [
         Finding("ok", part.name, f"runs ({part.detail})")
         if part.state == "running"
-        else Finding("warning", part.name, "does not run.", "./tenantry up starts it.")
+        else _stopped(part, reasons.get(part.name), supervised=_is_supervised(found))
         for part in found.parts
     ]
+    findings += _disk(found)
     running = _running(found)
     if "worker" in running:
         findings.append(_cpu_shares(here))
@@ -80,6 +81,28 @@ async def find(here: Settings) -> list[Finding]:
     findings += await _instance_host(here)
     reported = {f"{finding.detail} {finding.hint}" for finding in findings}
     return [*findings, *(each for each in of_clusters(here, found) if each.detail not in reported)]
+
+
+def _is_supervised(found: statuses.Status) -> bool:
+    return any(each.name == "supervisor" and each.state == "running" for each in found.parts)
+
+
+def _stopped(part: statuses.PartStatus, reason: str | None, *, supervised: bool) -> Finding:
+    """Return the finding about a part that does not run; without a reason it is being started."""
+    if not supervised:
+        return Finding("warning", part.name, "does not run.", "./tenantry up starts it.")
+    retries = "The supervisor tries to start it again and again."
+    if reason is None:
+        return Finding("warning", part.name, "does not run.", retries)
+    return Finding("problem", part.name, reason, retries)
+
+
+def _disk(found: statuses.Status) -> list[Finding]:
+    """Return what takes the disk. Whether there is space to start is another finding."""
+    if found.disk is None:
+        return []
+    level: Literal["ok", "warning"] = "ok" if found.disk.level == "ok" else "warning"
+    return [Finding(level, "disk usage", found.disk.detail)]
 
 
 def of_clusters(here: Settings, found: statuses.Status) -> list[Finding]:

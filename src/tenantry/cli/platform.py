@@ -38,6 +38,7 @@ from tenantry.host import (
     processes,
     systemd,
 )
+from tenantry.host.reserve import Reserve
 from tenantry.services import status as statuses
 from tenantry.services import supervisor, uninstalling
 from tenantry.services.bringing_up import BroughtUp, bring_up
@@ -46,6 +47,14 @@ from tenantry.services.edge.plan import hosts_lines, is_local
 from tenantry.services.observations.interpreting import observe
 from tenantry.services.recovery.service import require_complete
 
+# What /ready reports besides whether each part runs: no start changes it.
+CONDITIONS = frozenset(
+    {
+        *("backups", "certificate", "databases", "disk", "drills", "instances", "logins"),
+        *("operations", "ownership", "passwords", "scheduled backups", "transaction ids"),
+        "versions",
+    }
+)
 _READY_SECONDS = 120
 _POLL_SECONDS = 0.1
 _DOWN_SECONDS = 120
@@ -90,6 +99,8 @@ def up(
 async def _bring_up(here: Settings, *, is_read: bool) -> BroughtUp:
     """Start the platform. If a person reads along (``is_read``), log to the log file meanwhile."""
     await supervisor.end_leftovers(here)
+    if Reserve(Home(here.home).reserve).make_room():
+        say("The disk is full: some of its reserve is used")
     preflight.require(await findings.examine(here))
     counts = observe(Home(here.home), "supervisor")
     try:
@@ -150,12 +161,21 @@ async def _wait_for(here: Settings, child: "subprocess.Popen[bytes]", log: Path)
         raise MachineError("Tenantry did not become ready.", hint=f"Its log {log} says why.")
 
 
+def is_running(parts: list[Row]) -> bool:
+    """Whether every part runs and answers, by what ``/ready`` reports of them.
+
+    A full disk or a failed backup is no reason to stop what serves tenants again.
+    """
+    down = {part["name"] for part in parts if part["state"] == "down"}
+    return down <= CONDITIONS
+
+
 async def _ready(here: Settings, gone: asyncio.Event) -> bool:
     with Api(here.api_url, seconds=5) as api:
         deadline = asyncio.get_running_loop().time() + _READY_SECONDS
         while asyncio.get_running_loop().time() < deadline and not gone.is_set():
             with contextlib.suppress(TenantryError):
-                if (await asyncio.to_thread(api.readiness))[0]:
+                if is_running((await asyncio.to_thread(api.readiness))[1]):
                     return True
             await asyncio.sleep(_POLL_SECONDS)
     return False
@@ -203,6 +223,7 @@ def down() -> None:
         output.note("Tenantry does not run.")
         return
     identity.become_service_user()
+    _warn_of_the_next_start(here)
     if pid is not None:
         with output.waiting("Stopping"):
             if asyncio.run(processes.stop(pid, deadline=_DOWN_SECONDS)):
@@ -213,17 +234,30 @@ def down() -> None:
     output.done("Tenantry has stopped; all data is kept.")
 
 
+def _warn_of_the_next_start(here: Settings) -> None:
+    """Say what would prevent the next start, as long as everything still runs."""
+    found = [asyncio.run(preflight.check_home(here.home, None)), preflight.check_space(here.home)]
+    for each in found:
+        if each.level == "problem":
+            output.note(f"Before the next start: {each.detail} {each.hint}", style="yellow")
+
+
 def status(json: Json = False) -> None:
     """Show the state of all parts. Exit code 3 if one does not run."""
     found = asyncio.run(statuses.look(local_settings()))
     if json:
-        output.as_json(asdict(found))
+        shown = asdict(found)
+        if found.disk is None:
+            del shown["disk"]
+        output.as_json(shown)
     else:
         output.table(
             [asdict(part) for part in found.parts],
             {"PART": "name", "STATE": "state", "DETAIL": "detail"},
             empty="Tenantry has not been brought up here; run ./tenantry up",
         )
+        if found.disk is not None and found.disk.level != "ok":
+            output.note(f"! disk: only {found.disk.detail}", style="yellow")
         if found.clusters:
             output.heading("Clusters")
             output.table(

@@ -56,7 +56,7 @@ def status(json: Json = False) -> None:
         [
             ("signed by", _source(found.source)),
             ("for", found.names),
-            ("expires", f"{_time(found.not_after)} ({found.seconds_left / 86_400:.0f} days left)"),
+            ("expires", f"{_time(found.not_after)} ({found.seconds_left // 86_400:.0f} days left)"),
             ("renewal", _plan(found)),
             ("failed tries", f"{found.failures}: {found.error}" if found.failures else None),
             ("to be revoked", found.to_revoke or None),

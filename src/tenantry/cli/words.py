@@ -22,6 +22,7 @@ COMMANDS = {
     "POST /api/databases/{id}/past": "tenantry past open DATABASE --to WHEN",
     "GET /api/databases/{id}/proofs": "tenantry backup proofs DATABASE",
     "GET /api/databases/{id}/replaced": "tenantry db replaced DATABASE",
+    "GET /api/databases/{id}/locks": "tenantry db locks DATABASE",
     "GET /api/databases/{id}/sessions": "tenantry db sessions DATABASE",
     "GET /api/databases/{id}/tables": "tenantry db indexes DATABASE",
     "GET /api/databases/{id}/vacuum-full": "tenantry db vacuum DATABASE --full --dry-run",

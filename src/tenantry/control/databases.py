@@ -35,9 +35,10 @@ QuotaState = Literal["ok", "warning", "read_only", "stopped"]
 class DatabaseRow(Attributes, Limits):
     """A database's wanted state, with the limits of its pricing plan and its own combined.
 
-    ``used_bytes`` is None until it is first measured. A branch has the moment of its parent's
-    state, and the parent while that exists. ``cluster`` is the name of its cluster, and
-    ``direct_port`` that cluster's own port. On an instance, it has the instance's size and
+    ``used_bytes`` is None until it is first measured; ``held`` is whether ``quota_state`` is for
+    want of space on the disk only. A branch has the moment of its parent's state, and the parent
+    while that exists. ``cluster`` is the name of its cluster, and ``direct_port`` that cluster's
+    own port. On an instance, it has the instance's size and
     ``container_name``, and ``wanted`` is whether the instance is to run. ``missing_since`` is None
     unless the database is missing on its cluster; ``status_detail`` says why reconciliation failed.
     No client can connect before ``paused_until``, which is None unless it wrote too much of what
@@ -66,6 +67,7 @@ class DatabaseRow(Attributes, Limits):
     longest_statement_seconds: int
     used_bytes: int | None
     quota_state: QuotaState
+    held: bool
     parent_id: uuid.UUID | None
     branched_at: dt.datetime | None
     missing_since: dt.datetime | None
@@ -118,7 +120,8 @@ COLUMNS = f"""
     l.port AS direct_port, d.customer_id,
     c.email AS owner_email, l.kind, l.driver, l.version, l.wanted, l.cpus, l.memory_mb,
     l.container_name, {_ATTRIBUTES}, p.longest_statement_seconds, {_LIMITS},
-    u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at,
+    u.used_bytes, coalesce(u.state, 'ok') AS quota_state, coalesce(u.held, false) AS held,
+    d.parent_id, d.branched_at,
     d.missing_since, f.detail AS status_detail, d.password_changed_at,
     {rotates_at("d")} AS password_rotates_at,
     a.last_active_at, a.watched_since, d.paused_until, d.paused_for, d.log_statements,

@@ -15,20 +15,22 @@ from tenantry.control.store import Tx
 class UsageRow:
     """A database's disk usage, including its shadow's, and its state ``since`` when.
 
-    ``read_only_from_bytes`` is its size when it became read-only, None if it is not.
-    ``allowed_bytes`` of its usage do not count while an operation writes a copy of a table.
+    ``read_only_from_bytes`` is its size when it became read-only, None if it is not. One that is
+    ``held`` is restricted for want of space on the disk only, not by its quota. ``allowed_bytes``
+    of its usage do not count while an operation writes a copy of a table.
     """
 
     database_id: uuid.UUID
     used_bytes: int
     state: QuotaState
+    held: bool
     since: dt.datetime
     read_only_from_bytes: int | None
     allowed_bytes: int
 
 
 _COLUMNS = """
-    database_id, used_bytes, state, since, read_only_from_bytes,
+    database_id, used_bytes, state, held, since, read_only_from_bytes,
     CASE WHEN EXISTS (SELECT FROM operations o
             WHERE o.id = allowed_for AND o.status IN ('queued', 'running'))
         THEN allowed_bytes ELSE 0 END AS allowed_bytes
@@ -85,15 +87,24 @@ async def on_cluster(tx: Tx, cluster_id: uuid.UUID) -> dict[uuid.UUID, UsageRow]
 
 
 async def set_state(
-    tx: Tx, database_id: uuid.UUID, state: QuotaState, *, read_only_from: int | None
+    tx: Tx, database_id: uuid.UUID, state: QuotaState, *, held: bool, read_only_from: int | None
 ) -> None:
     """Set a database's quota state from now on."""
     await tx.execute(
         """
-        UPDATE disk_usage SET state = %s, since = clock_timestamp(), read_only_from_bytes = %s
+        UPDATE disk_usage SET state = %s, held = %s, since = clock_timestamp(),
+            read_only_from_bytes = %s
         WHERE database_id = %s
         """,
-        (state, read_only_from, database_id),
+        (state, held, read_only_from, database_id),
+    )
+
+
+async def set_held(tx: Tx, database_id: uuid.UUID, held: bool) -> None:
+    """Set whether a database's state is for want of space on the disk only."""
+    await tx.execute(
+        "UPDATE disk_usage SET held = %s WHERE database_id = %s AND held <> %s",
+        (held, database_id, held),
     )
 
 

@@ -13,7 +13,10 @@ from tenantry.control.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class WatchedRow:
-    """An active database. ``used_bytes`` is with its shadow, None until it is first measured."""
+    """An active database. ``used_bytes`` is with its shadow, None until it is first measured.
+
+    ``held`` is whether ``quota_state`` is for want of space on the disk only.
+    """
 
     id: uuid.UUID
     database_name: str
@@ -23,6 +26,7 @@ class WatchedRow:
     disk_quota_bytes: int
     used_bytes: int | None
     quota_state: QuotaState
+    held: bool
     paused_for: PauseReason | None
 
 
@@ -34,7 +38,8 @@ async def on_cluster(tx: Tx, cluster_id: uuid.UUID) -> list[WatchedRow]:
             SELECT d.id, d.database_name, d.friendly_name, d.customer_id,
                 coalesce(d.max_connections, p.max_connections) AS max_connections,
                 coalesce(d.disk_quota_bytes, p.disk_quota_bytes) AS disk_quota_bytes,
-                u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.paused_for
+                u.used_bytes, coalesce(u.state, 'ok') AS quota_state,
+                coalesce(u.held, false) AS held, d.paused_for
             FROM databases d JOIN plans p ON p.name = d.plan
                 LEFT JOIN disk_usage u ON u.database_id = d.id
             WHERE d.cluster_id = %s AND d.status = 'active'

@@ -15,7 +15,7 @@ from tenantry.base.errors import Conflict, MachineError
 from tenantry.base.sizes import readable
 
 _LAST_LINES = 8
-_LOW = 0.05  # of a disk
+LOW = 0.05  # of a disk
 _FICLONE = 0x4004_9409  # _IOW(0x94, 9, int), linux/fs.h
 
 
@@ -244,14 +244,22 @@ def used_bytes(folder: Path) -> int:
 
 def free_bytes(folder: Path, *, spare: float = 0.0) -> int:
     """Return the free bytes on a folder's (future) disk, without ``spare``, a share of the disk."""
-    there = next(place for place in (folder, *folder.parents) if place.is_dir())
-    usage = shutil.disk_usage(there)
+    usage = shutil.disk_usage(_existing(folder))
     return usage.free - int(usage.total * spare)
+
+
+def disk_bytes(folder: Path) -> int:
+    """Return the size of a folder's (future) disk."""
+    return shutil.disk_usage(_existing(folder)).total
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
 def is_nearly_full(folder: Path) -> bool:
     """Whether less than a twentieth of its disk is free."""
-    return free_bytes(folder, spare=_LOW) < 0
+    return free_bytes(folder, spare=LOW) < 0
 
 
 def became_full(where: str) -> NotEnoughDisk:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 MOST_OF_A_SERVER = 64 * 1024 * 1024  # of all files of one PostgreSQL server together
 MOST_OF_A_FILE = 16 * 1024 * 1024  # of a file that is never closed; twice that with its ``.1``
+MOST_OF_A_START = 1024 * 1024  # of what a server reports while it starts: it may be tried for days
 
 
 def by_age(paths: Iterable[Path]) -> list[Path]:

@@ -6,6 +6,7 @@ first problem (``require``).
 
 import os
 import pwd
+import shlex
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,9 +17,15 @@ from tenantry.base.errors import MachineError
 from tenantry.base.sizes import readable
 from tenantry.host import capabilities, commands, files
 
+_MIB = 1 << 20
 _GIB = 1 << 30
-LEAST_SPACE = 1 * _GIB
+LEAST_SPACE = 1 * _GIB  # of a new installation
+LEAST_TO_START = 24 * _MIB  # of one that has data: a segment of write-ahead log, and more
 LITTLE_SPACE = 5 * _GIB
+MAKE_ROOM = (
+    "Enlarge the file system, or move backups to another disk with TENANTRY_BACKUP_DIR:"
+    " docs/how-to/when-the-disk-is-full.md."
+)
 _LISTENING = "0A"  # TCP_LISTEN, as /proc/net/tcp writes it
 
 
@@ -97,9 +104,16 @@ async def check_home(home: Path, user: str | None) -> Finding:
     for place, needs in _needs(home).items():
         if not await _allowed(place, needs, user):
             detail = f"{place} is not {name}'s to {', '.join(needs)}."
-            hint = f"Give {name} the right to it, or set TENANTRY_HOME to another folder."
-            return Finding("problem", "home", detail, hint)
+            return Finding("problem", "home", detail, _give(place, home, name))
     return Finding("ok", "home", f"{home} is {name}'s to use.")
+
+
+def _give(place: Path, home: Path, name: str) -> str:
+    """Return what to do about a place in a home that is not a user's."""
+    if place == home:
+        return f"Give {name} the right to it, or set TENANTRY_HOME to another folder."
+    options = "-R " if place.is_dir() else ""
+    return f"As root: chown {options}{name}: {shlex.quote(str(place))}"
 
 
 _TESTS = {"own": "-O", "read": "-r", "write to": "-w", "enter": "-x"}
@@ -128,11 +142,17 @@ async def _allowed(place: Path, needs: Iterable[str], user: str | None) -> bool:
 
 
 def check_space(home: Path) -> Finding:
-    """Whether the servers have space to start in; warn before it runs out."""
+    """Whether the servers have space to start in; warn before it runs out.
+
+    An installation that has data starts with very little: what refuses it is an outage.
+    """
     free = files.free_bytes(home)
     detail = f"{readable(free)} are free where {home} is."
     if free >= LITTLE_SPACE:
         return Finding("ok", "disk", detail)
+    if (home / "clusters").is_dir():
+        level: Literal["warning", "problem"] = "warning" if free >= LEAST_TO_START else "problem"
+        return Finding(level, "disk", detail, MAKE_ROOM)
     return Finding(
         "warning" if free >= LEAST_SPACE else "problem",
         "disk",

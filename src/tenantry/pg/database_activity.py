@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, class_row
 
 from tenantry.pg import names
 
@@ -97,6 +97,50 @@ _QUERY = sql.SQL("""
 )
 # After a crash all statistics are lost: those of the write-ahead log began at another time then.
 _SERVER = "SELECT pg_postmaster_start_time(), stats_reset FROM pg_stat_wal"
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The sessions of a database that have waited for a lock for long.
+
+    ``blockers`` are the process IDs for which the one waits that has waited longest.
+    """
+
+    database: str
+    sessions: int
+    longest_seconds: float
+    blockers: list[int]
+
+
+_BLOCKED = sql.SQL("""
+    WITH waiting AS MATERIALIZED (
+        SELECT datname::text AS database, pid FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND backend_type = 'client backend'
+            AND query_start < clock_timestamp() - make_interval(secs => %(seconds)s)
+            AND {is_tenants} AND {is_database}
+    ), lasting AS MATERIALIZED (
+        SELECT w.database, w.pid,
+            extract(epoch FROM clock_timestamp() - l.waitstart)::float8 AS seconds
+        FROM waiting w JOIN pg_locks l ON l.pid = w.pid AND NOT l.granted
+        WHERE l.waitstart < clock_timestamp() - make_interval(secs => %(seconds)s)
+    ), longest AS MATERIALIZED (
+        SELECT DISTINCT ON (database) database, pid, seconds,
+            count(*) OVER (PARTITION BY database) AS sessions
+        FROM lasting ORDER BY database, seconds DESC, pid
+    )
+    SELECT database, sessions, seconds AS longest_seconds, pg_blocking_pids(pid) AS blockers
+    FROM longest
+""").format(
+    is_tenants=names.sql_tenants_role("usename"),
+    is_database=names.sql_tenants_database("datname"),
+)
+
+
+async def blocked(connection: AsyncConnection[TupleRow], *, seconds: float) -> dict[str, Blocked]:
+    """Return the sessions that have waited for a lock for so many seconds, by database."""
+    async with connection.cursor(row_factory=class_row(Blocked)) as cursor:
+        await cursor.execute(_BLOCKED, {"seconds": seconds})
+        return {row.database: row for row in await cursor.fetchall()}
 
 
 async def of_cluster(connection: AsyncConnection[TupleRow]) -> dict[str, DatabaseActivity]:

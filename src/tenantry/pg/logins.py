@@ -111,7 +111,7 @@ def busy(database: str) -> Conflict:
     """Return the error for a database whose objects are locked by its tenant for too long."""
     return Conflict(
         f"Open transactions in {database} kept this waiting for too long.",
-        hint="End what changes tables there, and try again.",
+        hint="GET /api/databases/{id}/locks shows which session holds what: end it, and try again.",
     )
 
 

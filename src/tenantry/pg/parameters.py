@@ -10,6 +10,8 @@ from tenantry.pg import statement_statistics
 MIB = 1024 * 1024
 PRELOADED = "shared_preload_libraries"
 _NOTIFY_PAGES = 16_384  # of 8 KiB: 128 MiB
+_WAL_OF_DISK = 10  # the part of a disk that the write-ahead log of its servers may take
+_WAL_OF_CONTROL = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,18 @@ def size(machine: Machine) -> Sizing:
     )
 
 
+def wal_mb(disk_bytes: int, *, of_control: bool = False) -> int:
+    """Return ``max_wal_size`` in MiB of a server on a disk, or on its share of one.
+
+    A tenth of the disk, 256 MiB to 4 GiB; of the control cluster a fortieth, 64 MiB to 1 GiB. It is
+    rounded down to a power of two: the size of some file systems (ZFS) changes with what is
+    written, and each other value makes the server read its files again.
+    """
+    part, least, most = (_WAL_OF_CONTROL, 64, 1024) if of_control else (_WAL_OF_DISK, 256, 4096)
+    wanted = max(1, disk_bytes // part // MIB)
+    return max(least, min(most, 1 << (wanted.bit_length() - 1)))
+
+
 # Statements of tenants may carry passwords and data: the log has neither.
 _QUIET_LOG = {
     "log_statement": "none",
@@ -94,19 +108,21 @@ _ALWAYS = _QUIET_LOG | {
 }
 
 
-def control_parameters() -> dict[str, str]:
+def control_parameters(*, wal_mb: int) -> dict[str, str]:
     """Return the control cluster's parameters: small, and no network at all."""
     return _ALWAYS | {
         "listen_addresses": "",
         "max_connections": "100",
         "shared_buffers": "128MB",
-        "max_wal_size": "1GB",
+        "max_wal_size": f"{wal_mb}MB",
         # Each sample of a database changes another page of an index.
         "wal_compression": "on",
     }
 
 
-def shared_parameters(sizing: Sizing, *, version: int, certificate: str) -> dict[str, str]:
+def shared_parameters(
+    sizing: Sizing, *, version: int, certificate: str, wal_mb: int
+) -> dict[str, str]:
     """Return a shared cluster's parameters: TLS at every network endpoint, sized to the machine.
 
     ``certificate`` is a file that also holds the key.
@@ -128,7 +144,7 @@ def shared_parameters(sizing: Sizing, *, version: int, certificate: str) -> dict
         "effective_cache_size": f"{sizing.effective_cache_mb}MB",
         "maintenance_work_mem": f"{sizing.maintenance_mb}MB",
         "work_mem": f"{sizing.work_mb}MB",
-        "max_wal_size": "4GB",
+        "max_wal_size": f"{wal_mb}MB",
         "checkpoint_completion_target": "0.9",
         "random_page_cost": "1.1",
         "max_locks_per_transaction": "256",

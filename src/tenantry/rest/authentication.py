@@ -132,7 +132,7 @@ class DatabaseUsers:
             self._check_key(http)
         writes = http.method != "GET" or http.path == "/verify"
         if self._api.served.read_only and writes:
-            message = "The database has reached its disk quota, and is read-only"
+            message = "The database is read-only: its quota, or the server's disk, is used up"
             raise AuthError(503, "unexpected_failure", message)
         return await route(http)
 

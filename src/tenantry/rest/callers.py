@@ -78,7 +78,7 @@ class Callers(Authenticator):
             return ApiError(
                 503,
                 "53100",
-                "The database has reached its disk quota, and is read-only",
+                "The database is read-only: its quota, or the server's disk, is used up",
                 hint="Delete rows by its connection string, or have the quota raised.",
             )
         if not has_token and not self._served.open:

@@ -20,6 +20,7 @@ from tenantry.services import health, reconciling
 from tenantry.services.alerts import databases, parts
 from tenantry.services.alerts.model import PART, Condition, Found
 from tenantry.services.alerts.watching import LONGEST_SECONDS, DatabaseWatch
+from tenantry.services.certificates.plan import NEXT_STEP
 from tenantry.services.health import Health
 from tenantry.services.platform import Platform
 from tenantry.services.repository import plan as backups
@@ -121,7 +122,8 @@ class AlertWatch:
         if found.warning is None:
             return []
         severity: Severity = "critical" if found.seconds_left <= 0 else "warning"
-        return [Condition("certificate", self._platform.settings.domain, found.warning, severity)]
+        text = f"{found.warning} {NEXT_STEP}"
+        return [Condition("certificate", self._platform.settings.domain, text, severity)]
 
     async def _reconciliation(self) -> list[Condition]:
         async with self._platform.store.transaction(audit.PLATFORM) as tx:

@@ -14,6 +14,7 @@ from tenantry.base.settings import Settings
 from tenantry.control.store import ControlStore
 from tenantry.host import files, processes
 from tenantry.host.engines import find_pgbouncer
+from tenantry.host.reserve import Reserve
 from tenantry.pg.clusters import Cluster
 from tenantry.services.access.service import Access
 from tenantry.services.cluster_restores import service as cluster_restores
@@ -54,6 +55,8 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
 
         async def start(cluster: Cluster) -> None:
             if cluster.pid() is None:
+                if Reserve(home.reserve).make_room():
+                    say("The disk is full: some of its reserve is used")
                 say(f"Starting the {cluster.name} cluster")
                 started.push_async_callback(cluster.stop)
             try:

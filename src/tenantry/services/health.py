@@ -15,11 +15,12 @@ from psycopg_pool import PoolTimeout
 from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.base.sizes import readable
 from tenantry.control import audit, database_counts, pauses, reconciliations, usage
-from tenantry.host import files, processes
+from tenantry.host import processes
 from tenantry.pg.transaction_ids import LIMIT
-from tenantry.services import login_floods, reconciling
+from tenantry.services import disk_areas, login_floods, reconciling
 from tenantry.services.backups.plan import failing_backups
 from tenantry.services.caching import process as caching
+from tenantry.services.certificates.plan import NEXT_STEP
 from tenantry.services.data_api import process as data_api
 from tenantry.services.observations.model import Measure, gauge
 from tenantry.services.platform import Platform
@@ -84,11 +85,13 @@ async def _timed(name: str, probe: _Probe) -> PartHealth:
     return PartHealth(name, "up", latency, found)
 
 
-async def _certificate(platform: Platform) -> str:
+async def _certificate(platform: Platform) -> str | _Worry:
     found = platform.certificates.status()
     if found.seconds_left <= 0:
-        raise Unavailable(found.warning or "The certificate has expired.")
-    return found.warning or f"expires {found.not_after:%Y-%m-%d}"
+        raise Unavailable(f"{found.warning or 'The certificate has expired.'} {NEXT_STEP}")
+    if found.warning is not None:
+        return _Worry(f"{found.warning} {NEXT_STEP}")
+    return f"expires {found.not_after:%Y-%m-%d}"
 
 
 async def _edge(platform: Platform) -> str | _Worry:
@@ -101,12 +104,15 @@ async def _edge(platform: Platform) -> str | _Worry:
     return f"certificates expire from {min(each.not_after for each in found):%Y-%m-%d} on"
 
 
-async def _disk(platform: Platform) -> str:
-    home = platform.settings.home
-    free = readable(files.free_bytes(home))
-    if files.is_nearly_full(home):
-        raise OSError(f"only {free} are free")
-    return f"{free} free"
+async def _disk(platform: Platform) -> str | _Worry:
+    free, level = await disk_areas.left(platform.settings)
+    if level == "ok":
+        return f"{readable(free)} free"
+    found = await disk_areas.look(platform.settings, platform.store, platform.fleet.every)
+    text = f"Only {found.sentence()}"
+    if level == "critical":
+        raise Unavailable(text)
+    return _Worry(text)
 
 
 async def _backups(platform: Platform) -> str | _Worry:

@@ -170,7 +170,7 @@ class Platform(CentralParts):
 
     @cached_property
     def quotas(self) -> Quotas:
-        return Quotas(self.store, self.clusters, self.pooler)
+        return Quotas(self.store, self.clusters, self.pooler, home=self.settings.home)
 
     @cached_property
     def overuse(self) -> Overuse:

@@ -26,7 +26,15 @@ from tenantry.control.operations import QueuedKind
 from tenantry.control.store import connected
 from tenantry.host import processes
 from tenantry.pg.connections import PLATFORM, connect
-from tenantry.services import cpu_shares, reconciling, supervisor, transaction_ids, versions
+from tenantry.services import (
+    cpu_shares,
+    disk_areas,
+    reconciling,
+    supervisor,
+    transaction_ids,
+    versions,
+)
+from tenantry.services.alerts import parts as incidents
 from tenantry.services.backups.plan import failing_backups
 from tenantry.services.caching import process as caching
 from tenantry.services.caching.semantic import process as embedder
@@ -35,6 +43,7 @@ from tenantry.services.clusters import listener
 from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.clusters.fleet_file import CONTROL, FIRST
 from tenantry.services.data_api import process as data_api
+from tenantry.services.disk_areas import Disk, Level, Stored
 from tenantry.services.edge.service import address_of
 from tenantry.services.local_parts import LocalParts
 from tenantry.services.passwords import alerts as password_alerts
@@ -52,7 +61,7 @@ _HOUR, _HOURS = dt.timedelta(hours=1), 24  # of activity
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """One process of the platform."""
+    """One process of the platform. ``detail`` ends with why it does not run, if that is known."""
 
     name: str
     state: State
@@ -85,11 +94,37 @@ class ClusterStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskStatus:
+    """The disk of the home, in words and in bytes; what the control database knows may be None."""
+
+    level: Level
+    detail: str
+    free_bytes: int
+    total_bytes: int
+    wal_bytes: int
+    databases_bytes: int | None
+    dump_bytes: int | None
+
+    @classmethod
+    def of(cls, found: Disk) -> "DiskStatus":
+        return cls(
+            level=found.level,
+            detail=found.sentence(),
+            free_bytes=found.free,
+            total_bytes=found.total,
+            wal_bytes=found.wal,
+            databases_bytes=None if found.stored is None else found.stored.databases,
+            dump_bytes=None if found.stored is None else found.stored.dumps,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """The status of all parts and clusters."""
+    """The status of all parts and clusters; and of the disk, None if it does not answer."""
 
     parts: list[PartStatus]
     clusters: list[ClusterStatus]
+    disk: DiskStatus | None = None
 
     @property
     def all_running(self) -> bool:
@@ -140,6 +175,7 @@ class _Database:
     late: str | None = None
     warnings: list[str] = field(default_factory=list)  # about databases
     reports: list[transaction_ids.Report] = field(default_factory=list)
+    stored: Stored | None = None
 
 
 async def look(settings: Settings) -> Status:
@@ -182,7 +218,33 @@ async def look(settings: Settings) -> Status:
                 activity=found.activity.get(row.id, []),
             )
         )
-    return Status(_parts(settings, fleet, pids, found.late), clusters)
+    parts = _explained(settings, _parts(settings, fleet, pids, found.late))
+    return Status(parts, clusters, await _disk(settings, fleet, found.stored))
+
+
+async def _disk(settings: Settings, fleet: Fleet, stored: Stored | None) -> DiskStatus | None:
+    with suppress(OSError):  # TimeoutError is one
+        return DiskStatus.of(await disk_areas.measure(settings, fleet.every, stored))
+    return None
+
+
+def reasons(settings: Settings) -> dict[str, str]:
+    """Return why parts do not run, by name, as far as a supervisor that runs has noted it."""
+    if supervisor.running_pid(settings) is None:
+        return {}
+    noted = incidents.read(Home(settings.home)).incidents
+    return {name: " ".join(each.detail.split()) for name, each in noted.items() if not each.until}
+
+
+def _explained(settings: Settings, parts: list[PartStatus]) -> list[PartStatus]:
+    """Return the parts, with what the supervisor has noted of those that do not run."""
+    why = reasons(settings)
+    return [
+        replace(each, detail=f"{each.detail}: {why[each.name]}")
+        if each.state == "stopped" and each.name in why
+        else each
+        for each in parts
+    ]
 
 
 def _parts(
@@ -264,6 +326,7 @@ async def _ask(
             found.activity = await sample_history.transactions_of_clusters(
                 connection, start=_first_hour(), step=_HOUR, steps=_HOURS
             )
+            found.stored = await disk_areas.stored(connection)
     for each in fleet.serving:
         if pids[each.name] is not None:
             with suppress(TenantryError, psycopg.Error):

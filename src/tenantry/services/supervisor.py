@@ -10,7 +10,9 @@ the child reads the end of it and stops. What serves tenants keeps running.
 import asyncio
 import contextlib
 import fcntl
+import math
 import os
+import re
 import signal
 import sys
 import time
@@ -36,6 +38,8 @@ from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host import files, log_files, processes, versions
 from tenantry.host.engines import find_pgbouncer
+from tenantry.host.reserve import Reserve
+from tenantry.pg.clusters import Cluster
 from tenantry.services import optional_parts
 from tenantry.services.alerts.parts import PartsWatch
 from tenantry.services.clusters.fleet import Fleet
@@ -50,6 +54,7 @@ _ASKED_TO_END = (0, -signal.SIGTERM)
 _CHILD_SECONDS = 20  # a running request or job may finish
 _WORK_SECONDS = 10  # the work of an operation is repeated anyway
 _SLOWEST_RESTART = 30.0
+_REPEATED_SECONDS = 300.0
 _WELL_SECONDS = 10.0  # a process that ran for so long counts as healthy
 _LOGS_SECONDS = 1.0
 _FLEET_SECONDS = 1.0
@@ -79,6 +84,22 @@ class _Backoff:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), self.delay)
         self.started = time.monotonic()
+
+
+@dataclass(slots=True)
+class _Failures:
+    """The failed starts of a process: one that repeats itself is reported every five minutes."""
+
+    last: str = ""
+    at: float = -math.inf
+
+    def is_news(self, text: str) -> bool:
+        # What servers write has the time and the process in it.
+        text, now = re.sub(r"[0-9]+", "0", text), time.monotonic()
+        if text == self.last and now - self.at < _REPEATED_SECONDS:
+            return False
+        self.last, self.at = text, now
+        return True
 
 
 class Supervisor:
@@ -137,11 +158,16 @@ class Supervisor:
                     watch = Watch(
                         cluster.name,
                         cluster.pid,
-                        partial(self._fleet.ensure_wanted, cluster),
+                        partial(self._ensure_cluster, cluster),
                         partial(self._is_wanted, cluster.name),
                     )
                     watched[cluster.name] = tasks.create_task(self._keep_daemon(watch))
             await self._pause(_FLEET_SECONDS)
+
+    async def _ensure_cluster(self, cluster: Cluster) -> None:
+        if Reserve(self._home.reserve).make_room():
+            log.warning("disk.reserve_used", cluster=cluster.name)
+        await self._fleet.ensure_wanted(cluster)
 
     def _is_wanted(self, name: str) -> bool:
         try:
@@ -180,7 +206,7 @@ class Supervisor:
             emit(ProcessStopped(watch.name))
 
     async def _keep_running(self, watch: Watch) -> None:
-        backoff = _Backoff()
+        backoff, failures = _Backoff(), _Failures()
         while not self._stopping.is_set() and watch.is_wanted():
             if (pid := watch.pid()) is not None:
                 await self._first(processes.wait_gone(pid), self._stopping.wait())
@@ -193,8 +219,10 @@ class Supervisor:
             try:
                 await watch.ensure()
                 emit(ProcessStarted(watch.name))
+                failures = _Failures()
             except (TenantryError, psycopg.Error, OSError) as error:
-                emit(StartFailed(watch.name, str(error)))
+                if failures.is_news(str(error)):
+                    emit(StartFailed(watch.name, str(error)))
 
     async def _keep_while_wanted(self, name: str, wanted: Callable[[], bool]) -> None:
         """Run a child whenever, and as long as, it is wanted."""
@@ -299,11 +327,14 @@ def bound_logs(home: Home, fleet: Fleet) -> None:
         home.logs / "tenantry.log",
         home.logs / "pooler.log",
         home.logs / "edge.log",
-        *home.logs.rglob("*-start.log"),
         *home.logs.glob("site-*.log"),
-        *home.scratch.glob("*/cluster/*-start.log"),
     ):
         log_files.cut(path, log_files.MOST_OF_A_FILE)
+    for path in (
+        *home.logs.rglob("*-start.log"),
+        *home.scratch.glob("*/cluster/*-start.log"),
+    ):
+        log_files.cut(path, log_files.MOST_OF_A_START)
 
 
 async def stop_daemons(settings: Settings) -> None:

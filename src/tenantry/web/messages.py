@@ -82,6 +82,7 @@ PAGES = {
     "GET /api/databases/{id}/backups": "“Backups & restore”",
     "GET /api/databases/{id}/proofs": "“Backups & restore”",
     "GET /api/databases/{id}/replaced": "`tenantry db replaced`",
+    "GET /api/databases/{id}/locks": "“Sessions”",
     "GET /api/databases/{id}/sessions": "“Sessions”",
     "GET /api/databases/{id}/tables": "“Tables”",
     "GET /api/databases/{id}/vacuum-full": "`tenantry db vacuum --full --dry-run`",

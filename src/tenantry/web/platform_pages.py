@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Path, Request, Response
 
-from tenantry.base.errors import NotFound, TenantryError
+from tenantry.base.errors import NotFound
 from tenantry.control import database_lists, plans
 from tenantry.control.clusters import ClusterRow, LoadedCluster
 from tenantry.control.databases import DatabaseRow
@@ -52,7 +52,7 @@ async def state(request: Request, platform: CurrentPlatform, caller: Watcher) ->
         pooler = await platform.pooler.state()
         pools = await _named(platform, caller, pooler)
     disk = None
-    with suppress(TenantryError, OSError):  # the part "disk" says why
+    with suppress(OSError):  # the part "disk" says why
         disk = await disk_areas.look(platform.settings, platform.store, platform.fleet.every)
     return pages.render(
         request,

@@ -68,6 +68,10 @@ _FULL: dict[str, tuple[str, Tone]] = {
     "read_only": ("Read-only: full", "bad"),
     "warning": ("Almost full", "warn"),
 }
+_HELD = _FULL | {
+    "stopped": ("Stopped: disk full", "bad"),
+    "read_only": ("Read-only: disk full", "bad"),
+}
 _INSTANCES: dict[InstanceStatus | None, tuple[str, Tone]] = {
     "creating": ("Being created", "info"),
     "running": ("Running", "ok"),
@@ -107,6 +111,7 @@ _PLACES = {
     "unresponsive": ("/clusters", "Clusters"),
 }
 _PLACES_OF_DATABASE = {
+    "database.blocked": ("/sessions", "Sessions"),
     "database.connections": ("/sessions", "Sessions"),
     "database.disk": ("/tables", "Tables"),
     "database.slower": ("/queries", "Queries"),
@@ -151,8 +156,8 @@ def state_of(row: DatabaseRow, now: dt.datetime, *, is_down: bool = False) -> St
     if row.paused_until is not None and row.paused_for is not None and row.paused_until > now:
         return State("Paused", "bad", overuse.explain(row.paused_for))
     if row.quota_state in _FULL:
-        word, tone = _FULL[row.quota_state]
-        return State(word, tone, quotas.explain(row.quota_state))
+        word, tone = (_HELD if row.held else _FULL)[row.quota_state]
+        return State(word, tone, quotas.explain(row.quota_state, held=row.held))
     if row.status_detail is not None:
         return State("Needs attention", "warn", row.status_detail)
     return State("Ready", "ok")

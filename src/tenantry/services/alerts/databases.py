@@ -8,7 +8,7 @@ from tenantry.control.alert_channels import Thresholds
 from tenantry.control.alerts import Severity
 from tenantry.control.query_history import Pace
 from tenantry.control.watched import WatchedRow
-from tenantry.pg.database_activity import Counters, DatabaseActivity
+from tenantry.pg.database_activity import Blocked, Counters, DatabaseActivity
 from tenantry.services.alerts.model import Condition
 from tenantry.services.quotas import plan as quotas
 
@@ -16,6 +16,7 @@ RULES = frozenset(
     {
         "database.disk",
         "database.connections",
+        "database.blocked",
         "database.transaction",
         "database.deadlocks",
         "database.errors",
@@ -29,6 +30,8 @@ _FEWEST_ROLLBACKS = 100
 _FEWEST_CALLS = 100
 _LEAST_SLOWER_MS = 10_000.0  # in an hour: what takes less is not worth a message
 _MINUTE = 60
+BLOCKED_SECONDS = 60.0
+_MOST_NAMED = 3
 
 Activities = Mapping[str, DatabaseActivity]
 
@@ -67,12 +70,16 @@ def conditions(
     now: DatabaseActivity | None,
     before: DatabaseActivity | None,
     pace: Pace | None,
+    *,
+    blocked: Blocked | None = None,
 ) -> list[Condition]:
     """Return the conditions of a database, by its row and its counters now and before.
 
     ``pace`` is that of the last hour that is over.
     """
     found = [*_of_row(row, limits)]
+    if blocked is not None:
+        found += [("blocked", "warning", _blocked(row, blocked))]
     if pace is not None:
         found += [*_of_pace(limits, pace)]
     if now is not None:
@@ -97,17 +104,26 @@ _Said = tuple[str, Severity, str]
 
 def _of_row(row: WatchedRow, limits: Thresholds) -> Iterator[_Said]:
     percent = limits.disk_percent or 100
-    if row.used_bytes is not None and row.used_bytes * 100 >= row.disk_quota_bytes * percent:
-        used = row.used_bytes * 100 // max(1, row.disk_quota_bytes)
-        restricted = row.quota_state in quotas.RESTRICTED
-        why = quotas.explain(row.quota_state) or ""
+    quota, restricted = row.disk_quota_bytes, row.quota_state in quotas.RESTRICTED
+    if row.used_bytes is not None and (restricted or row.used_bytes * 100 >= quota * percent):
+        used = row.used_bytes * 100 // max(1, quota)
+        why = quotas.explain(row.quota_state, held=row.held)
         yield (
             "disk",
             "critical" if restricted else "warning",
-            f"It takes {used} % of its disk quota. {why}".strip(),
+            f"It takes {used} % of its disk quota. {why or ''}".strip(),
         )
     if row.paused_for is not None:
         yield "paused", "critical", f"Connections are refused: it wrote too much {row.paused_for}."
+
+
+def _blocked(row: WatchedRow, found: Blocked) -> str:
+    pids = ", ".join(map(str, found.blockers[:_MOST_NAMED])) or "none that is left"
+    return (
+        f"{found.sessions} sessions have waited for a lock for {BLOCKED_SECONDS:.0f} s or more, the"
+        f" longest for {found.longest_seconds:.0f} s, behind process {pids}."
+        f" `tenantry db locks {row.database_name}` shows them."
+    )
 
 
 def _of_pace(limits: Thresholds, pace: Pace) -> Iterator[_Said]:

@@ -204,9 +204,25 @@ def text(message: Message) -> str:
     data = message.data
     lines = [title(message)]
     lines += [f"{name}: {data[name]}" for name in ("actor", "address") if data.get(name)]
-    if detail := data.get("detail"):
-        lines.append(str(detail))
+    detail = data.get("detail")
     if message.event == "alert.resolved":
         by = f" by {data['resolved_by']}" if data.get("resolved_by") else ""
-        lines.append(f"Resolved{by}; it had fired at {data['fired_at']}.")
+        lines.append(f"Resolved{by}; it was {data['severity']} {_lasted(message)}.")
+        lines += [f"It was reported as: {detail}"] if detail else []
+    elif detail:
+        lines.append(str(detail))
     return "\n".join([*lines, f"Time: {message.at.astimezone(dt.UTC):%F %T} UTC"])
+
+
+def _lasted(message: Message) -> str:
+    """Return for how long an alert that is resolved had fired."""
+    fired_at = message.data.get("fired_at")
+    if not fired_at:
+        return "for a moment"
+    minutes, seconds = divmod(
+        max(0, int((message.at - dt.datetime.fromisoformat(fired_at)).total_seconds())), 60
+    )
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"for {hours} h {minutes} min"
+    return f"for {minutes} min" if minutes else f"for {seconds} s"

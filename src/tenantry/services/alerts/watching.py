@@ -85,6 +85,7 @@ class DatabaseWatch:
                 self._clusters.connection(cluster_id) as server,
             ):
                 now = await database_activity.of_cluster(server)
+                blocked = await database_activity.blocked(server, seconds=databases.BLOCKED_SECONDS)
         except (TenantryError, psycopg.Error, OSError):
             unknown.update(row.id for row in active)
             return []
@@ -100,6 +101,7 @@ class DatabaseWatch:
                 now.get(row.database_name),
                 before.get(row.database_name),
                 paces.get(row.id),
+                blocked=blocked.get(row.database_name),
             )
         return found
 

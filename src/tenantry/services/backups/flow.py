@@ -40,6 +40,7 @@ from tenantry.services.operations.model import (
     State,
     Step,
 )
+from tenantry.services.quotas import plan as quotas
 
 _DEADLINE = dt.timedelta(hours=12)
 _RESERVE = 0.08  # of the disk: below 5 % the platform reports itself as not ready
@@ -94,10 +95,7 @@ class BackupFlow:
         if database.status != "active":
             raise Conflict("The database is being deleted.")
         if database.quota_state == "stopped":
-            raise Conflict(
-                "Nobody can connect to the database, since it is far beyond its disk quota.",
-                hint="Raise its quota, or make room in it, and try again.",
-            )
+            raise quotas.refusal(database)
         return backup, database
 
     async def _dump(self, run: Run[OfBackup, Dumped]) -> Outcome:

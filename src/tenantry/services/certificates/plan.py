@@ -4,6 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 WARN_AT = dt.timedelta(days=14)
+NEXT_STEP = "tenantry tls status says why it was not renewed, and tenantry tls renew tries at once."
 FIRST_WAIT = dt.timedelta(minutes=5)
 LONGEST_WAIT = dt.timedelta(days=1)
 _MOST_DOUBLINGS = 16

@@ -196,10 +196,16 @@ class Fleet(FleetFile):
             return self.sizing
         return parameters.size(parameters.Machine.this(memory_mb))
 
+    @property
+    def wal_mb(self) -> int:
+        """The write-ahead log of each cluster for tenants' databases, by its share of the disk."""
+        return parameters.wal_mb(files.disk_bytes(self.settings.home) // len(self.of_tenants))
+
     def _files(self, cluster: Cluster) -> ClusterFiles:
         home = Home(self.settings.home)
         if cluster.name == CONTROL:
-            values = parameters.control_parameters()
+            disk = files.disk_bytes(self.settings.home)
+            values = parameters.control_parameters(wal_mb=parameters.wal_mb(disk, of_control=True))
             rules: str | None = self.first_rules(cluster)
         else:
             values = parameters.overridden(
@@ -207,6 +213,7 @@ class Fleet(FleetFile):
                     self.sizing_of(cluster),
                     version=version_of(cluster),
                     certificate=str(self._certificate(cluster)),
+                    wal_mb=self.wal_mb,
                 ),
                 dict(cluster.parameters),
             )

@@ -51,7 +51,7 @@ class ServedDatabase:
     (``pg/api_roles.py``): the settings of these roles must not be applied.
 
     ``stopped``: it accepts no connections at present, because of its quota or writes.
-    ``read_only``: it is over its quota, and no transaction may be READ WRITE.
+    ``read_only``: its quota or the disk is used up, and no transaction may be READ WRITE.
     """
 
     database_id: uuid.UUID

@@ -245,7 +245,7 @@ class Insights:
         row = await self._databases.active(actor, database_id)
         if not wanted.read_only and row.quota_state != "ok":
             raise Conflict(
-                "The database is close to its disk quota, or beyond it: nothing is written to it"
+                "The database is close to its disk quota, or read-only: nothing is written to it"
                 " only to explain a statement.",
                 hint="Leave read_only out.",
             )

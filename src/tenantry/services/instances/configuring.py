@@ -318,7 +318,9 @@ class Configuring:
     def _defaults(self, version: int, memory_mb: int | None) -> dict[str, str]:
         """Return the parameters by which an instance of this size differs from PostgreSQL's own."""
         sizing = self._fleet.sizing_for(memory_mb)
-        return parameters.shared_parameters(sizing, version=version, certificate="")
+        return parameters.shared_parameters(
+            sizing, version=version, certificate="", wal_mb=self._fleet.wal_mb
+        )
 
 
 async def _cluster_row(tx: Tx, row: DatabaseRow) -> ClusterRow:

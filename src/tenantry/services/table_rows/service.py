@@ -19,6 +19,7 @@ from tenantry.pg.tables import Shape
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases.service import Databases
 from tenantry.services.imports.uploads import paced
+from tenantry.services.quotas import plan as quotas
 from tenantry.services.requests.limits import having
 from tenantry.services.requests.service import Caller
 from tenantry.services.sql_runs.service import WRITES, SqlRuns, Wanted
@@ -188,7 +189,7 @@ class TableRows:
         table = await self.table(caller, database_id, schema, name)
         async with self._copying(caller, database_id, "rows.import", table) as (place, row):
             if row.quota_state in {"read_only", "stopped"}:
-                raise Conflict("The database is full.", hint="Delete rows, or raise its quota.")
+                raise quotas.refusal(row)
             room = max(0, row.disk_quota_bytes - (row.used_bytes or 0))
             bounded = _bounded(paced(chunks), most=min(MOST_CSV_BYTES, room))
             read = csv_files.whole(bounded)

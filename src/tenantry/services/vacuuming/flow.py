@@ -37,6 +37,7 @@ from tenantry.pg.reindexing import Index
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.operations.model import Done, Flow, Outcome, Run, Step, Wait
 from tenantry.services.overuse.service import Overuse
+from tenantry.services.quotas import plan as quotas
 from tenantry.services.vacuuming import plan
 from tenantry.services.vacuuming.model import (
     KINDS,
@@ -98,10 +99,7 @@ class MaintenanceFlow:
         if row is None or row.status != "active":
             raise NotFound("The database is gone.")
         if row.quota_state == "stopped":
-            raise Conflict(
-                "Nobody can connect to the database, since it is far beyond its disk quota.",
-                hint="Raise its quota, and try again.",
-            )
+            raise quotas.refusal(row)
         return row
 
     async def _maintain_all(self, verb: Verb, run: _Run) -> Outcome:

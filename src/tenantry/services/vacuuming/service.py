@@ -2,7 +2,6 @@
 
 import uuid
 
-from tenantry.base.errors import Conflict
 from tenantry.control import audit
 from tenantry.control.audit import Actor
 from tenantry.control.operations import OperationRow
@@ -13,6 +12,7 @@ from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import plan as database_plan
 from tenantry.services.databases.service import Databases
 from tenantry.services.operations.service import Operations
+from tenantry.services.quotas import plan as quotas
 from tenantry.services.vacuuming.flow import MaintenanceFlow
 from tenantry.services.vacuuming.model import KINDS, Maintenance, Wanted
 
@@ -52,10 +52,7 @@ class Vacuuming:
         """Begin to maintain tables or indexes. Raises NotFound, InvalidInput, Conflict."""
         row = await self._databases.lock_there(tx, actor, database_id)
         if wanted.index is not None and row.quota_state == "read_only":
-            raise Conflict(
-                "The database is full, and an index takes more of the disk.",
-                hint="Delete rows, or raise its quota.",
-            )
+            raise quotas.refusal(row)  # an index takes more of the disk
         seconds = database_plan.statement_seconds(
             [row], wanted.statement_seconds, usual=_USUAL_SECONDS
         )

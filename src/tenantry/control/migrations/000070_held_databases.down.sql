@@ -1,0 +1,1 @@
+ALTER TABLE disk_usage DROP COLUMN held;
