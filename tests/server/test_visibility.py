@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 from tenants import Connection, Tenant, make, rows, unmake
 
+from postgres_server import bin_dir
 from tenantry.pg import session_ending, visibility
 from tenantry.pg.connections import ADMIN, Address, connect
 
@@ -203,7 +204,7 @@ async def test_a_database_of_an_older_version_is_brought_along(
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await seen(address, tenant.role, name, f"SELECT {each}")
         done = await asyncio.create_subprocess_exec(
-            "pg_dump",
+            bin_dir() / "pg_dump",
             address.conninfo(user=tenant.role, dbname=name),
             stdout=asyncio.subprocess.PIPE,
         )
