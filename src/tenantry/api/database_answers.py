@@ -5,7 +5,7 @@ import datetime as dt
 import uuid
 from typing import Literal
 
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from tenantry.api.answers import Operation, answer, operation
@@ -414,7 +414,7 @@ def opened_role(settings: Settings, opened: roles.OpenedRole) -> OpenedRole:
     )
 
 
-def branch(settings: Settings, made: branches.OpenedBranch) -> JSONResponse:
+def branch(settings: Settings, made: branches.OpenedBranch) -> Response:
     """Return 202 with a branch and the operation that makes it."""
     row = Branch.model_validate(
         _with_password(settings, made.opened) | {"operation": operation(made.operation)}

@@ -6,7 +6,6 @@ import uuid
 from typing import Annotated, Any, NoReturn
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
@@ -108,14 +107,14 @@ class Names(BaseModel):
 
 
 @router.get("/sql/names", response_model=Answer[Names])
-async def names(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> JSONResponse:
+async def names(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> Response:
     """Return the names of tables, columns and functions, but for the system's."""
     found = await platform.sql_runs.names(caller, database_id)
     return answers.answer(Names.model_validate(dataclasses.asdict(found)))
 
 
 @router.get("/sql/texts", response_model=Listing[SqlText])
-async def texts(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> JSONResponse:
+async def texts(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> Response:
     """List the caller's own texts for a database: saved ones by name, then the last 50 that ran."""
     found = await platform.sql_runs.texts.every(caller.actor, database_id)
     return answers.listing([SqlText.model_validate(dataclasses.asdict(each)) for each in found])
@@ -124,7 +123,7 @@ async def texts(platform: CurrentPlatform, caller: Reader, database_id: Database
 @router.put("/sql/texts", response_model=Listing[SqlText])
 async def save(
     platform: CurrentPlatform, caller: Reader, database_id: DatabaseId, body: SaveSql
-) -> JSONResponse:
+) -> Response:
     """Save a text by a name, in place of one that has it; at most 100 for a database."""
     await platform.sql_runs.texts.save(caller.actor, database_id, body.name, body.sql)
     return await texts(platform, caller, database_id)
@@ -133,7 +132,7 @@ async def save(
 @router.delete("/sql/texts/{text_id}", response_model=Listing[SqlText])
 async def forget(
     platform: CurrentPlatform, caller: Reader, database_id: DatabaseId, text_id: TextId
-) -> JSONResponse:
+) -> Response:
     """Delete one of the caller's texts; return the others."""
     await platform.sql_runs.texts.remove(caller.actor, database_id, text_id)
     return await texts(platform, caller, database_id)

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
@@ -36,7 +36,7 @@ class Loaded(BaseModel):
 @router.post("", response_model=Answer[Changed])
 async def change(
     platform: CurrentPlatform, caller: Reader, database_id: DatabaseId, body: ChangeRows
-) -> JSONResponse:
+) -> Response:
     """Insert, update and delete rows of one table, each by its primary key, as one transaction.
 
     It takes `data:write`, too. If one of them is not there, or has another `xmin`, nothing is
@@ -79,7 +79,7 @@ async def load(
     caller: Reader,
     database_id: DatabaseId,
     table: Annotated[TableName, Query()],
-) -> JSONResponse:
+) -> Response:
     """Insert the rows of a CSV file, as one transaction. It takes `data:write`, too.
 
     The first line names the columns that the file has; others get their defaults. An error names
