@@ -78,7 +78,7 @@ def plain_server(folder: Path) -> Iterator[Target]:
     folder.mkdir()
     if owner := as_service_user():
         os.chown(folder, owner["user"], owner["group"])
-    bin_dir = find_postgres().bindir
+    bin_dir = find_postgres(folder).bindir
 
     def execute(program: str, *arguments: str) -> None:
         subprocess.run(

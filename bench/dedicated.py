@@ -123,7 +123,7 @@ def instance(here: Installation, number: int, driver: str, string: str) -> Itera
 @contextmanager
 def by_hand(folder: Path) -> Iterator[Steps]:
     """The same with PostgreSQL's own programs."""
-    bindir, (port,) = find_postgres().bindir, free_ports(1)
+    bindir, (port,) = find_postgres(folder).bindir, free_ports(1)
     data = folder / f"by-hand-{port}"
     url = f"host={folder} port={port} user=postgres dbname=postgres"
 
@@ -162,7 +162,7 @@ def docker_run(engine: Engine, folder: Path) -> Iterator[Steps]:
     url = f"host={folder} port={port} user=postgres dbname=postgres"
     image = engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()[0]
     user = f"{folder.stat().st_uid}:{folder.stat().st_gid}"
-    bindir = find_postgres().bindir
+    bindir = find_postgres(folder).bindir
 
     def create() -> None:
         subprocess.run(
