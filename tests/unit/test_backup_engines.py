@@ -8,6 +8,7 @@ import pytest
 from tenantry.base.errors import MachineError
 from tenantry.base.settings import Settings
 from tenantry.host import backports, backup_engines, packages
+from tenantry.host.engines import upstream
 from tenantry.host.packages import PostgresEngine
 from tenantry.services.clusters import fleet
 from tenantry.services.clusters.fleet import Fleet
@@ -56,7 +57,7 @@ def test_the_newest_is_used(packaged: Path, engines: Path) -> None:
      ("2.53.1", [15, 16, 17]), ("2.54.2", [15, 16, 17]), ("2.55.0", [15, 16, 17, 18])],
 )  # fmt: skip
 def test_it_knows_the_servers_of_its_time(version: str, known: list[int]) -> None:
-    engine = backup_engines.PgBackRestEngine(backup_engines.upstream(version), Path())
+    engine = backup_engines.PgBackRestEngine(upstream(version), Path())
     assert [each for each in range(13, 21) if engine.knows(each)] == known
 
 
