@@ -34,6 +34,7 @@ class Cluster:
         self.evictions = 0
         self.counted: dict[tuple[str, int], int] = {}  # calls, by database and query ID
         self.reads = 0
+        self.own: set[int] = set()  # query IDs of the platform's own
         self.history = QueryHistory(store, cast(ClusterPools, self))
         monkeypatch.setattr(statement_statistics, "counting", self._counting)
         monkeypatch.setattr(statement_counters, "entries", self._entries)
@@ -60,8 +61,9 @@ class Cluster:
 
     async def _texts(
         self, _: object, wanted: Sequence[tuple[int, int]], *, most: int
-    ) -> dict[tuple[int, int], str]:
-        return {key: f"SELECT 'secret', {'x' * most} /* {key[1]} */"[:most] for key in wanted}
+    ) -> dict[tuple[int, int], tuple[str, bool]]:
+        texts = {key: f"SELECT 'secret', {'x' * most} /* {key[1]} */"[:most] for key in wanted}
+        return {key: (text, key[1] in self.own) for key, text in texts.items()}
 
     async def database(self) -> tuple[str, uuid.UUID]:
         """A new database's suffix and ID."""
@@ -186,7 +188,8 @@ async def test_the_texts_of_a_database_are_bounded(cluster: Cluster) -> None:
     hour = dt.datetime.now(dt.UTC)
     for number in range(4):
         async with cluster.store.transaction(audit.PLATFORM) as tx:
-            texts = {(made, 1000 * number + n): "SELECT $1" for n in range(MOST_TEXTS // 2)}
+            places = [(made, 1000 * number + n) for n in range(MOST_TEXTS // 2)]
+            texts = dict.fromkeys(places, ("SELECT $1", False))
             await query_history.add_texts(tx, hour + dt.timedelta(hours=number), texts)
     assert await cluster.value("SELECT count(*)::int FROM query_texts") == MOST_TEXTS
     assert await cluster.value("SELECT min(query_id)::int FROM query_texts") == 2000
@@ -256,16 +259,21 @@ async def test_the_history_has_shares_and_is_searched(cluster: Cluster) -> None:
     suffix, made = await cluster.database()
     await cluster.take()
     cluster.counted |= {(suffix, n): n for n in range(1, 101)}
+    cluster.own = {99}
     await cluster.take()
     async with cluster.store.transaction(audit.PLATFORM) as tx:
         now = dt.datetime.now(dt.UTC)
         past = await query_history.since(
             tx, made, now - dt.timedelta(hours=1), order="calls", search="SELECT", limit=3
         )
+        every = await query_history.since(
+            tx, made, now - dt.timedelta(hours=1), order="calls", search=None, limit=2, own=True
+        )
         none = await query_history.since(
             tx, made, now - dt.timedelta(hours=1), order="calls", search="nowhere", limit=3
         )
-    assert [each.query_id for each in past] == [100, 99, 98]
+    assert [each.query_id for each in past] == [100, 98, 97]
+    assert [(each.query_id, each.own) for each in every] == [(100, False), (99, True)]
     # Of all, also of those whose text is not stored.
     assert past[0].share == pytest.approx(100 / sum(range(101)))
     assert none == []

@@ -227,6 +227,16 @@ def test_pages_follow_each_other_and_filters_stay_in_the_address(
     only = admin.page(f"/databases?search={word}&environment=staging").partition("<tbody>")[2]
     assert ("staging" in only, "production" in only) == (True, False)
     assert "Nothing matches" in admin.page(f"/databases?search={word}x")
+    made = admin.create(f"{word}-2", tags=f"Team-A, {word}")
+    assert made.status_code == 200
+    listed = admin.page(f"/databases?search={word}&limit=1")
+    assert f'href="/databases?search={word}&amp;tag={word}"' in listed
+    tagged = admin.page(f"/databases?tag={word}&tag=team-a")
+    assert f'<input type="hidden" name="tag" value="{word}">' in tagged
+    assert f'href="/databases?tag=team-a" aria-label="Also without the tag {word}"' in tagged
+    assert f">{word}-2</a>" in tagged
+    assert "Nothing matches" in admin.page(f"/databases?tag={word}&tag=other")
+    assert admin.page("/databases?tag=Other", 422)
     assert admin.page("/databases?environment=other", 422)
 
 
@@ -380,6 +390,29 @@ def test_a_database_is_deleted_only_by_its_name(platform: Installation, admin: V
     assert (answer.status_code, "nothing was done" in answer.text) == (422, True)
     answer = admin.http.post(f"{path}/delete", data={"typed": made["name"], "once": "1"})
     assert answer.headers["location"].startswith("/databases?done=delet")
+
+
+def test_a_removed_address_says_whose_sessions_end(
+    platform: Installation, api: httpx.Client, admin: Visitor
+) -> None:
+    made = platform.create(name=some_name())
+    path = f"/databases/{made['id']}"
+    for address in ("127.0.0.1", "198.51.100.7"):
+        data(api.post(f"/api{path}/whitelist", json={"ip_address": address}), 201)
+    removals = re.findall(
+        rf'action="({path}/whitelist/[^"]+/remove)"', admin.page(f"{path}/access")
+    )
+    with psycopg.connect(made["connection_string"]):
+        asked = [admin.page(each) for each in removals]
+    said = sorted(re.findall(r"<p>(Removing it ends .*?)</p>", "".join(asked)))
+    assert said == [
+        "Removing it ends 1 session of those that are open now.",
+        "Removing it ends no sessions of those that are open now.",
+    ]
+    assert sum("which is not on the list then" in each for each in asked) == 1
+    assert admin.http.post(removals[0], data={"once": uuid.uuid4().hex}).status_code == 303
+    assert "every address is admitted from then on" in admin.page(removals[1])
+    admin.page(removals[0], 404)
 
 
 def test_addresses_roles_and_backups(platform: Installation, admin: Visitor) -> None:
@@ -807,11 +840,12 @@ def test_a_key_in_the_first_field_moves_to_its_own(platform: Installation, page:
 def test_everything_can_be_perceived_and_fits_a_phone(
     platform: Installation, api: httpx.Client, page: Page
 ) -> None:
-    made = platform.create(name=some_name())
+    tags = [f"a-tag-of-{number}-words" for number in range(6)]
+    made = platform.create(name=some_name(), tags=tags)
     do(made["connection_string"], "CREATE TABLE orders_of_customers (id bigint PRIMARY KEY)")
     user, cluster = make_user(api)["id"], data(api.get("/api/clusters"))[-1]["id"]
     paths = [f"/databases/{made['id']}{tab}" for tab in TABS]
-    paths += [f"/users/{user}", f"/clusters/{cluster}"]
+    paths += [f"/users/{user}", f"/clusters/{cluster}", f"/databases?tag={tags[0]}&tag={tags[5]}"]
     for path in (*PAGES, *paths):
         page.set_viewport_size({"width": 1280, "height": 800})
         page.goto(f"{platform.url}{path}")

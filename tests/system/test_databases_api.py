@@ -342,6 +342,40 @@ def test_a_database_that_is_nobodys_is_given_to_somebody_once(
     assert given_to == [[None, owner]]
 
 
+def test_tags_are_set_changed_and_listed_by(platform: Installation, api: httpx.Client) -> None:
+    word, owner = some_name(), f"{some_name()}@example.com"
+    made = platform.create(name=some_name(), ownerEmail=owner, tags=["team-a", word, word])
+    assert made["tags"] == sorted(["team-a", word])
+    other = platform.create(name=some_name(), tags=[word])
+    path = f"/api/databases/{made['id']}"
+
+    def found(*tags: str, **more: str) -> set[str]:
+        params: dict[str, Any] = {"tag": list(tags), **more}
+        return {row["id"] for row in data(api.get("/api/databases", params=params))}
+
+    assert found(word) == {made["id"], other["id"]}
+    assert found(word, "team-a") == {made["id"]}
+    assert found(word, owner=owner, search=made["name"]) == {made["id"]}
+    assert found(word, "no-such-tag") == set()
+    assert problem(api.get("/api/databases?tag=A"), 422)["errors"][0]["field"] == "tag.0"
+    asked = {"name": "k", "scopes": ["databases:read"], "customer_email": owner}
+    with platform.client(data(api.post("/api/api-keys", json=asked), 201)["key"]) as theirs:
+        listed = data(theirs.get("/api/databases", params={"tag": word}))
+        assert [row["id"] for row in listed] == [made["id"]]
+    assert data(api.patch(path, json={"tags": [word, "b"]}))["tags"] == sorted(["b", word])
+    assert data(api.patch(path, json={"friendly_name": "X", "tags": None}))["tags"] == sorted(
+        ["b", word]
+    )
+    assert data(api.patch(path, json={"tags": []}))["tags"] == []
+    asked_for = {"action": "database.update", "resource_id": made["id"]}
+    details = [row["details"] for row in data(api.get("/api/audit-logs", params=asked_for))]
+    assert [each.get("tags") for each in details] == [
+        [sorted(["b", word]), []],
+        None,
+        [sorted(["team-a", word]), sorted(["b", word])],
+    ]
+
+
 def test_what_a_change_leaves_out_stays(platform: Installation, api: httpx.Client) -> None:
     made = platform.create(name=some_name(), maxConnections=9, environment="staging")
     after = data(api.patch(f"/api/databases/{made['id']}", json={"friendlyName": "Only this"}))

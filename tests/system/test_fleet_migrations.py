@@ -203,6 +203,11 @@ def test_it_is_shown_first_and_aimed(api: httpx.Client, fleet: list[Row], owner:
     names = [row["database_name"] for row in fleet]
     assert shown() == names
     assert shown(without_blueprint=True, environment="staging") == names[:2]
+    for row in fleet[1:3]:
+        data(api.patch(f"/api/databases/{row['id']}", json={"tags": ["aimed", "x"]}), 200)
+    assert shown(tags=["aimed"]) == names[1:3]
+    assert shown(tags=["x", "aimed"], environment="staging") == names[1:2]
+    assert problem(api.post("/api/migrations", json=body(ONE, owner, tags=["aimed", "y"])), 404)
     ids = [row["id"] for row in fleet]
     assert shown(database_ids=ids[3:6]) == names[3:6]
     assert shown(database_ids=ids[3:6], exclude_ids=ids[4:]) == [names[3]]

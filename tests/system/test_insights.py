@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -393,6 +394,39 @@ def test_no_password_and_nothing_of_the_platforms_is_counted(
     with platform.superuser() as server:
         texts = server.execute("SELECT query FROM statistics.pg_stat_statements").fetchall()
     assert "s3cr3t_W0rd" not in str(texts)
+
+
+def test_statements_of_the_platforms_own_are_apart(
+    platform: Installation, api: httpx.Client, seen: Seen, tmp_path: Path
+) -> None:
+    """Those that it runs with the rights of the owner role; what somebody types is not its own."""
+    do(seen.direct, "CREATE TABLE t (id int PRIMARY KEY)")
+    change = {"table": "t", "changes": [{"action": "insert", "values": {"id": 1}}]}
+    data(api.post(f"{seen.path}/rows", json=change))
+    data(api.post(f"{seen.path}/sql", json={"sql": "SELECT 7 AS typed", "read_only": True}))
+    (tmp_path / "000001_x.up.sql").write_text("SELECT count(*) FROM t")
+    platform.tenantry("migrate", "up", "--path", str(tmp_path), "--database", seen.made["id"])
+    # These have forms that the platform has, too, and would be hidden if it marked its own.
+    for statement in ("INSERT INTO t VALUES (3)", "SELECT 1", "SELECT pg_advisory_lock(5)"):
+        do(seen.direct, statement)
+    do(seen.direct, "SELECT set_config('a.b', 'c', false)")
+    theirs = {" ".join(each["query"].split()) for each in queries(seen, limit=500)}
+    assert theirs == {
+        'INSERT INTO "public"."t" ("id") VALUES ($1)',
+        "SELECT $1 AS typed",
+        "SELECT count(*) FROM t",
+        "SELECT pg_advisory_lock($1)",
+        "SELECT set_config($1, $2, $3)",
+    }
+    every = queries(seen, limit=500, own=True)
+    own = [each["query"] for each in every if each["own"]]
+    assert len(own) == len(every) - len(theirs)
+    for begin in ("SELECT pg_catalog.format_type", "SELECT $1, $2 ", "SELECT pg_advisory_lock"):
+        assert any(query.startswith(begin) for query in own), own
+    assert any("schema_migrations" in query for query in own), own
+    assert sum(each["share"] for each in every) == pytest.approx(1)
+    shown = platform.tenantry("db", "queries", seen.made["id"], "--own", "--limit", "500")
+    assert "schema_migrations" in shown.stdout
 
 
 def test_statements_are_counted_again(

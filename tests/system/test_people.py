@@ -69,6 +69,37 @@ def test_only_administrators_manage_users(
     problem(api.get(path), 404)
 
 
+def test_a_viewer_sees_what_a_customer_has_and_changes_nothing(
+    platform: Installation, api: httpx.Client
+) -> None:
+    owner = some_email()
+    made = platform.create(ownerEmail=owner)
+    other = platform.create(ownerEmail=some_email())
+    user = make_user(api, role="viewer", customer_email=owner)
+    assert (user["role"], user["customer_email"]) == ("viewer", owner)
+    path = f"/api/databases/{made['id']}"
+    viewer = Person(platform, user["email"]).come_in()
+    assert data(viewer.get("/api/auth/me"))["scopes"] == ["databases:read", "metrics:read"]
+    assert [row["id"] for row in data(viewer.get("/api/databases"))] == [made["id"]]
+    for place in ("", "/connection-strings", "/stats", "/whitelist", "/queries", "/tables"):
+        answer = viewer.get(path + place)
+        assert answer.is_success
+        assert made["password"] not in answer.text
+    problem(viewer.get(f"/api/databases/{other['id']}"), 404)
+    for place in ("/api/api-keys", "/api/audit-logs", f"{path}/backups", f"{path}/logs"):
+        problem(viewer.get(place), 403)
+    problem(viewer.patch(path, json={"friendly_name": "X"}), 403)
+    problem(viewer.delete(path), 403)
+    asked = {"name": "k", "scopes": ["databases:read"]}
+    for place, body in (
+        (f"{path}/rotate-password", {}),
+        (f"{path}/sql", {"sql": "SELECT 1"}),
+        ("/api/databases", {"name": "x"}),
+        ("/api/api-keys", asked),
+    ):
+        problem(viewer.post(place, json=body), 403)
+
+
 def test_an_address_has_one_user(api: httpx.Client) -> None:
     made = make_user(api)
     again = {"email": made["email"].upper(), "password": PASSWORD}

@@ -98,18 +98,18 @@ def test_a_logins_own_comes_first_and_what_is_changed_by_hand_is_put_right(
 
 
 def test_branches_and_restores_have_it(platform: Installation, api: httpx.Client) -> None:
-    made = platform.create(timezone=BERLIN)
+    made = platform.create(timezone=BERLIN, tags=["team-a", "x"])
     path = f"/api/databases/{made['id']}"
     branched = api.post(f"{path}/branches", json={"name": "twig", "shadow": True})
     branch = data(branched, 202)
     ended(api, branched)
-    assert branch["timezone"] == BERLIN
+    assert (branch["timezone"], branch["tags"]) == (BERLIN, ["team-a", "x"])
     assert zones(branch) == {BERLIN}
     backup = ended(api, api.post(f"{path}/backups", json={}))["backup_id"]
     data(api.patch(path, json={"timezone": TOKYO}))
     copy = ended(api, api.post(f"{path}/restore", json={"to": backup, "as": "new"}))
     opened = data(api.post(f"/api/databases/{copy['database_id']}/rotate-password"))
-    assert opened["timezone"] == TOKYO
+    assert (opened["timezone"], opened["tags"]) == (TOKYO, ["team-a", "x"])
     assert zones(opened) == {TOKYO}
     for to in (backup, "previous"):  # put back: what the restore has replaced
         ended(api, api.post(f"{path}/restore", json={"to": to, "as": "in_place"}))

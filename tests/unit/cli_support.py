@@ -38,6 +38,7 @@ def database(**changes: Any) -> dict[str, Any]:
         "username": "user_bcdfghjkmnpq",
         "owner_email": "ann@example.com",
         "environment": "production",
+        "tags": [],
         "kind": "shared",
         "driver": "process",
         "version": 15,

@@ -309,6 +309,28 @@ def test_update_sends_only_what_was_said(shop: FakeApi, cli: Cli) -> None:
     assert cli("db", "update", "shop").code == 2
 
 
+def test_tags_are_added_to_those_that_there_are_and_removed(api: FakeApi, cli: Cli) -> None:
+    tagged = database(tags=["team-a", "trial"])
+    for _ in range(2):
+        api.on("GET", "/api/databases", [tagged])
+        api.on("PATCH", f"/api/databases/{SHOP}", database(tags=["team-a", "wordpress"]))
+    said = ("--tag", "wordpress", "--untag", "trial", "--untag", "no-such")
+    ended = cli("db", "update", "shop", *said)
+    assert api.requests[-1].body == {"tags": ["team-a", "wordpress"]}
+    assert re.search(r"tags +team-a, wordpress", ended.out)
+    cli("db", "update", "shop", "--untag", "team-a", "--untag", "trial")
+    assert api.requests[-1].body == {"tags": []}
+
+
+def test_a_list_shows_tags_where_there_are_any(api: FakeApi, cli: Cli) -> None:
+    api.on("GET", "/api/databases", [database(tags=["a", "b"]), database(name="blog")])
+    ended = cli("db", "list", "--tag", "a", "--tag", "b")
+    lines = [line.split() for line in ended.out.splitlines()]
+    assert "TAGS" in lines[0]
+    assert ("a" in lines[1], "b" in lines[1], "a" in lines[2]) == (True, True, False)
+    assert api.requests[-1].query["tag"] in {"b", "a"}  # the last of them, in this API
+
+
 def test_what_follows_from_a_plan_and_from_an_owner_is_said(shop: FakeApi, cli: Cli) -> None:
     shop.on("PATCH", f"/api/databases/{SHOP}", database(owner_email="ann@example.com"))
     ended = cli("db", "update", "shop", "--plan", "premium", "--owner", "ann@example.com")

@@ -80,6 +80,16 @@ def test_it_is_aimed_by_names_and_without_a_blueprint(api: FakeApi, cli: Cli) ->
     }
 
 
+def test_it_is_aimed_by_tags(api: FakeApi, cli: Cli) -> None:
+    said = ("--selector", "tag=wordpress", "--selector", "tag=team-a")
+    api.on("POST", "/api/migrations", {"count": 1, "databases": TARGETS[:1]})
+    assert cli(*many(api, "--all", *said, "--dry-run")).code == 0
+    (asked,) = api.asked("POST", "/api/migrations")
+    assert asked.body == {"tags": ["wordpress", "team-a"], "dry_run": True}
+    ended = cli(*many(api, "--all", "--selector", "tag=", "--dry-run"))
+    assert "or tag=…" in ended.err
+
+
 def test_a_dry_run_shows_which_are_meant(api: FakeApi, cli: Cli) -> None:
     api.on("POST", "/api/migrations", {"count": 2, "databases": TARGETS})
     ended = cli(*many(api, "--all", "--dry-run"))

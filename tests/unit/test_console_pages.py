@@ -57,7 +57,7 @@ from tenantry.web import (
     strings,
     words,
 )
-from tenantry.web.routing import CrossSite, is_changed, require_same_origin
+from tenantry.web.routing import CrossSite, is_changed, require_same_origin, tags_of
 
 TEMPLATES = Path(pages.__file__).parent / "templates"
 HOUR = dt.timedelta(hours=1)
@@ -80,6 +80,7 @@ SAME = {
     "POST /databases/{}/whitelist": "POST /api/databases/{}/whitelist",
     "POST /databases/{}/whitelist/preview": "POST /api/databases/{}/whitelist/preview",
     "POST /databases/{}/whitelist/replace": "PUT /api/databases/{}/whitelist",
+    "GET /databases/{}/whitelist/{}/remove": "DELETE /api/databases/{}/whitelist/{}",
     "POST /databases/{}/whitelist/{}/remove": "DELETE /api/databases/{}/whitelist/{}",
     "POST /databases/{}/roles": "POST /api/databases/{}/roles",
     "POST /databases/{}/roles/{}/delete": "DELETE /api/databases/{}/roles/{}",
@@ -209,6 +210,7 @@ SAME = {
     "POST /sites/{}/whitelist": "POST /api/sites/{}/whitelist",
     "POST /sites/{}/whitelist/preview": "POST /api/sites/{}/whitelist/preview",
     "POST /sites/{}/whitelist/replace": "PUT /api/sites/{}/whitelist",
+    "GET /sites/{}/whitelist/{}/remove": "DELETE /api/sites/{}/whitelist/{}",
     "POST /sites/{}/whitelist/{}/remove": "DELETE /api/sites/{}/whitelist/{}",
     "GET /sites/{}/backups": "GET /api/sites/{}/backups",
     "POST /sites/{}/backups": "POST /api/sites/{}/backups",
@@ -742,6 +744,7 @@ def test_the_settings_of_a_database_are_sent_with_what_they_were() -> None:
         "friendly_name": "App",
         "environment": "production",
         "plan": "standard",
+        "tags": "",
         "disk_gib": "1.5",
         "max_connections": "50",
     }
@@ -778,6 +781,7 @@ def test_a_database_is_called_by_its_friendly_name_beside_its_name() -> None:
         "rows": rows,
         "sorts": databases._SORTS,
         "sorted_by": lambda order: f"/databases?sort={order}",
+        "tags": [],
         "is_first": True,
         "following": None,
     }
@@ -794,6 +798,22 @@ def test_a_database_is_called_by_its_friendly_name_beside_its_name() -> None:
         words.UNKNOWN,
     ]
     assert "most CPU first" in page
+
+
+def test_tags_lead_to_the_databases_that_have_them() -> None:
+    row = database_row(tags=["team-a", "wordpress"])
+    page = rendered("database_settings.html", row=row, plans=["standard"], granted=plan_row())
+    assert re.findall(r'<a class="chip tag" href="([^"]+)"[^>]*>([^<]+)</a>', page) == [
+        ("/databases?tag=team-a", "team-a"),
+        ("/databases?tag=wordpress", "wordpress"),
+    ]
+    assert 'name="tags" maxlength="1300" value="team-a wordpress"' in page
+    form = {"tags": "WordPress,  team-a\tx.y"}
+    assert tags_of(form) == ["wordpress", "team-a", "x.y"]
+    assert tags_of({}) == []
+    listed = databases._listed({"environment": "staging", "tag": ["a", "b.c"]})
+    assert listed == "/databases?environment=staging&tag=a&tag=b.c"
+    assert databases._listed({"tag": []}) == "/databases"
 
 
 def blueprint(name: str, versions: int, *seeds: str) -> Any:
@@ -835,7 +855,7 @@ def test_a_blueprint_is_chosen_with_a_version_that_can_be_reached() -> None:
     assert "<b>" not in new + page
 
 
-def statement(query: str, **compared: Period) -> Statement:
+def statement(query: str, *, own: bool = False, **compared: Period) -> Statement:
     return Statement(
         StatementStatistics(
             query_id=7,
@@ -852,6 +872,7 @@ def statement(query: str, **compared: Period) -> Statement:
             blocks_read=0,
             temp_bytes=0,
             wal_bytes=0,
+            own=own,
         ),
         Insights(**compared),
     )
@@ -861,9 +882,15 @@ def statement(query: str, **compared: Period) -> Statement:
 def test_a_statement_opens_to_its_text_and_what_to_do_with_it(may_read: bool) -> None:
     text = f"SELECT '{ODD}' " + "x" * 900
     hour = Period(NOW, 4, 0.1, 1.5, incomplete=True)
-    found = Statements([statement(text, now=hour), statement("TABLE t")], NOW, None, recorded=True)
+    listed = [statement(text, now=hour), statement("TABLE t", own=True)]
+    found = Statements(listed, NOW, None, recorded=True)
     page = rendered(
-        "database_queries.html", found=found, sort="total_ms", search="", may_read=may_read
+        "database_queries.html",
+        found=found,
+        sort="total_ms",
+        search="",
+        own=True,
+        may_read=may_read,
     )
     texts = re.findall(r'<textarea id="(statement-\d)"[^>]*>\n([^<]*)</textarea>', page)
     assert [(name, html.unescape(each)) for name, each in texts] == [
@@ -872,6 +899,7 @@ def test_a_statement_opens_to_its_text_and_what_to_do_with_it(may_read: bool) ->
     ]
     assert page.count('data-copy="statement-') == 2
     assert page.count("1.50 ms on average, 4 calls; some may be missing") == 1
+    assert page.count('<span class="chip">Tenantry\'s own</span>') == 1
     assert page.count("An hour before") == 1  # nothing was measured of the other one
     assert [page.count(f">{each}</button>") for each in ("Explain", "Open as SQL")] == (
         [2, 2] if may_read else [0, 0]

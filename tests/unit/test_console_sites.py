@@ -17,6 +17,8 @@ from tenantry.services.bodies.site_proxies import UpdateSiteProxy
 from tenantry.services.bodies.sites import UpdateSite
 from tenantry.services.caching.judging import Certificate, Step
 from tenantry.services.caching.upstreams import PROVIDERS, Limits, ProxySettings, Upstream
+from tenantry.services.network.model import Preview
+from tenantry.services.network.plan import Ending
 from tenantry.services.sites.model import Reach, Site, SiteKey
 from tenantry.web import pages, site_pages, site_settings
 from tenantry.web.routing import read
@@ -210,6 +212,31 @@ def test_a_sites_allowlist_has_its_forms_and_commands() -> None:
     first = access_page(replace(SITE, networks=None), entries=[], reach=Reach("everywhere"))
     assert "closes the site to all other addresses, and ends their connections" in first
     assert "reach it, too" not in first
+
+
+@pytest.mark.parametrize("sessions", [0, 1, 3])
+def test_a_removal_says_what_it_ends(sessions: int) -> None:
+    entry, *_ = ENTRIES
+    endings = [Ending("user_<b>", "203.0.113.7", "pooler", sessions)] if sessions else []
+    page = rendered(
+        "allowlist_remove.html",
+        fragment=True,
+        entry=entry,
+        preview=Preview([], closes=False, opens=False, endings=endings, version="v"),
+        path="/sites/x",
+        name="a<b>",
+        ends="connections",
+        command="cache whitelist",
+        named="a",
+        address="203.0.113.7",
+        refused=True,
+    )
+    number = {0: "no connections", 1: "1 connection", 3: "3 connections"}[sessions]
+    assert f"Removing it ends {number} of those" in page
+    assert "not on the list then" in page
+    assert f'action="/sites/x/whitelist/{entry.id}/remove"' in page
+    assert "<b>" not in page
+    assert "tenantry cache whitelist remove a 203.0.113.7/32" in page
 
 
 def test_a_closed_site_says_why() -> None:

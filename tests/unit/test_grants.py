@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantry.control.grants import ADMIN, CUSTOMER_SCOPES, OF_DATA, Link, evaluate
+from tenantry.control.grants import (
+    ADMIN,
+    CUSTOMER_SCOPES,
+    OF_DATA,
+    VIEWER_SCOPES,
+    Link,
+    evaluate,
+)
 from tenantry.control.keys import SCOPES
 
 NOW = dt.datetime(2026, 11, 28, 12, tzinfo=dt.UTC)
@@ -66,6 +73,7 @@ READ, KEYS = "databases:read", "keys:write"
         ([FIRST, link(READ, "data:read"), link(ADMIN)], {READ}, None),
         ([FIRST, link(READ, "data:read"), link("data:read")], {"data:read"}, None),
         ([by_customer("platform:read", READ)], {READ}, SHOP),
+        ([by_customer(ADMIN, "data:read", user_role="viewer")], VIEWER_SCOPES, SHOP),
     ],
 )
 def test_rights_are_what_all_of_a_chain_have(

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from database_rows import database_row
 from tenantry.base.errors import InvalidInput
 from tenantry.control.query_history import KEPT_DAYS, MOST_IN_PRESENT_HOUR, WHOLE, Hour
-from tenantry.pg import names
+from tenantry.pg import names, sql_program
 from tenantry.pg.statement_counters import Counters, Entry
 from tenantry.services.insights import counting
 from tenantry.services.insights.counting import Hours
+from tenantry_rest.catalog import fetching
 
 NOW = dt.datetime(2026, 11, 30, 12, tzinfo=dt.UTC)
 ROW = database_row("aaaaaaaaaaaa")
@@ -130,6 +131,10 @@ def test_a_period_is_incomplete_from_the_first_eviction_on() -> None:
     measured = [Hour(NOW, 60.0, 0), Hour(NOW + dt.timedelta(hours=1), 60.0, 3)]
     assert counting.completeness(measured, NOW) == (NOW, measured[1].hour)
     assert counting.completeness([], NOW.replace(minute=9)) == (NOW, None)
+
+
+def test_the_data_apis_reading_of_the_catalog_is_the_platforms_own() -> None:
+    assert fetching.OWN == sql_program.OWN
 
 
 def test_texts_are_looked_for_where_they_are_missing() -> None:

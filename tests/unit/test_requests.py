@@ -29,7 +29,9 @@ labels = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max
 slugs = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
 
 
-def wrong(model: type[CreateDatabase | UpdateDatabase | CreateKey], body: object) -> set[str]:
+def wrong(
+    model: type[CreateDatabase | UpdateDatabase | CreateKey | MigrateMany], body: object
+) -> set[str]:
     """The fields that cannot be used, as the caller wrote them."""
     with pytest.raises(ValidationError) as reported:
         model.model_validate(body)
@@ -75,6 +77,29 @@ def test_what_can_be_set_is_also_changed_and_answered() -> None:
     by_itself = {"name", "environment", "shadow"}  # each command has its own option for these
     assert names - ATTRIBUTES.keys() == by_itself
     assert all(Attributes().changed({name: "x"}).values()[name] == "x" for name in attributes.NAMES)
+
+
+@given(st.lists(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,62}", fullmatch=True), max_size=20))
+def test_tags_are_in_order_and_there_once(tags: list[str]) -> None:
+    made = CreateDatabase(name="shop", tags=tags).wanted()
+    assert made.attributes.tags == sorted(set(tags))
+    assert UpdateDatabase(tags=tags).changes().attributes == {"tags": sorted(set(tags))}
+    run = MigrateMany(tags=tags)
+    assert run.selection.tags == tuple(sorted(set(tags)))
+
+
+@pytest.mark.parametrize(
+    "tag", ["", "Shop", "-a", ".a", "a b", "a,b", "ä", "a/b", "a" * 64, 'a"', "a\n", 1, None]
+)
+def test_no_other_word_is_a_tag(tag: object) -> None:
+    assert wrong(CreateDatabase, {"name": "shop", "tags": ["a", tag]}) == {"tags"}
+    assert wrong(UpdateDatabase, {"tags": [tag]}) == {"tags"}
+    assert wrong(MigrateMany, {"tags": [tag]}) == {"tags"}
+
+
+def test_a_database_has_20_tags_at_most() -> None:
+    assert wrong(UpdateDatabase, {"tags": [f"t{number}" for number in range(21)]}) == {"tags"}
+    assert UpdateDatabase(tags=None, name="x").changes().attributes == {"name": "x"}
 
 
 @given(labels, controls, labels)
@@ -209,7 +234,7 @@ def test_a_parameter_that_is_not_known_is_refused() -> None:
         deps._require_known_parameters(asked("/api/databases", "serch=a&owner=b&bogus=1"))
     assert [each.field for each in refused.value.fields] == ["bogus", "serch"]
     assert refused.value.hint == (
-        "It takes blueprint, environment, owner, search, status, unused_since."
+        "It takes blueprint, environment, owner, search, status, tag, unused_since."
     )
     with pytest.raises(InvalidInput) as refused:
         deps._require_known_parameters(asked("/api/operations", "resource=1&" + "x" * 5000))

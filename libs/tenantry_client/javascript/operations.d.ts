@@ -329,6 +329,8 @@ export interface Branch {
   username: string;
   owner_email: string | null;
   environment: string;
+  /** Words by which lists are filtered, in order. */
+  tags: Array<string>;
   kind: string;
   /** What runs its cluster. */
   driver: string;
@@ -629,6 +631,8 @@ export interface CreateDatabase {
   name?: string | null;
   /** The time zone that its sessions begin with; at first UTC. Each session may change it, and a login that has one of its own keeps that. */
   timezone?: string | null;
+  /** Words by which lists of databases and runs over many are filtered; a change replaces them all. */
+  tags?: Array<string> | null;
   /** After how many seconds without a session an instance is suspended, until the next connection through the pooler: 60 at least; null or 0 is never. */
   auto_suspend_seconds?: number | null;
   /** What a direct connection to a suspended instance does: wake it, for which all direct connections pass through the platform, or refuse. From the instance's next start. */
@@ -729,11 +733,15 @@ export interface CreateToken {
   expires_in_seconds?: number;
 }
 
-/** A new user. A customer's user belongs to ``customer_email``, by default their own address. */
+/**
+ * A new user. All but administrators belong to ``customer_email``, by default their address.
+ *
+ * A viewer sees what a customer's user sees, but no rows and no backups, and changes nothing.
+ */
 export interface CreateUser {
   email: string;
   name?: string | null;
-  role?: "administrator" | "customer";
+  role?: "administrator" | "customer" | "viewer";
   customer_email?: string | null;
   /** Whether the address may be a new customer's. False refuses one that no customer has, with unknown_customer. */
   new_customer?: boolean;
@@ -755,6 +763,8 @@ export interface CreatedDatabase {
   username: string;
   owner_email: string | null;
   environment: string;
+  /** Words by which lists are filtered, in order. */
+  tags: Array<string>;
   kind: string;
   /** What runs its cluster. */
   driver: string;
@@ -885,6 +895,8 @@ export interface Database {
   username: string;
   owner_email: string | null;
   environment: string;
+  /** Words by which lists are filtered, in order. */
+  tags: Array<string>;
   kind: string;
   /** What runs its cluster. */
   driver: string;
@@ -1523,6 +1535,8 @@ export interface MigrateMany {
   blueprint?: string | null;
   /** Only those that have no blueprint. */
   without_blueprint?: boolean;
+  /** Only those that have all of these. */
+  tags?: Array<string>;
   /** Only these, of those that the other fields fit; each has to be one of them. */
   database_ids?: Array<string> | null;
   /** All but these. */
@@ -1718,7 +1732,7 @@ export interface NewUser {
   id: string;
   email: string;
   name: string | null;
-  role: "administrator" | "customer";
+  role: "administrator" | "customer" | "viewer";
   customer_email: string | null;
   /** How many databases that customer has, which are those that the user sees. */
   customer_databases: number | null;
@@ -1799,6 +1813,8 @@ export interface OpenedDatabase {
   username: string;
   owner_email: string | null;
   environment: string;
+  /** Words by which lists are filtered, in order. */
+  tags: Array<string>;
   kind: string;
   /** What runs its cluster. */
   driver: string;
@@ -2235,6 +2251,7 @@ export interface QueryListing {
  * ``share`` is its part of the time of all statements. ``wal_bytes`` is an estimate. ``min_ms``
  * and ``max_ms`` are null with ``since``. ``now`` and what follows it are null for an hour in
  * which it was not executed, or not one of the 50 that took most time, or that was not measured.
+ * ``own`` is whether it is Tenantry's own, as of the console that shows rows.
  */
 export interface QueryStatistics {
   query_id: string;
@@ -2251,6 +2268,7 @@ export interface QueryStatistics {
   blocks_read: number;
   temp_bytes: number;
   wal_bytes: number;
+  own: boolean;
   now: Now | null;
   hour_before: Before | null;
   day_before: Before | null;
@@ -2829,6 +2847,8 @@ export interface UpdateDatabase {
   name?: string | null;
   /** The time zone that its sessions begin with; at first UTC. Each session may change it, and a login that has one of its own keeps that. */
   timezone?: string | null;
+  /** Words by which lists of databases and runs over many are filtered; a change replaces them all. */
+  tags?: Array<string> | null;
   /** After how many seconds without a session an instance is suspended, until the next connection through the pooler: 60 at least; null or 0 is never. */
   auto_suspend_seconds?: number | null;
   /** What a direct connection to a suspended instance does: wake it, for which all direct connections pass through the platform, or refuse. From the instance's next start. */
@@ -2924,6 +2944,8 @@ export interface UpdatedDatabase {
   username: string;
   owner_email: string | null;
   environment: string;
+  /** Words by which lists are filtered, in order. */
+  tags: Array<string>;
   kind: string;
   /** What runs its cluster. */
   driver: string;
@@ -2987,7 +3009,7 @@ export interface User {
   id: string;
   email: string;
   name: string | null;
-  role: "administrator" | "customer";
+  role: "administrator" | "customer" | "viewer";
   customer_email: string | null;
   /** How many databases that customer has, which are those that the user sees. */
   customer_databases: number | null;
@@ -3350,7 +3372,7 @@ export interface DatabasesOperations {
    */
   create(body: CreateDatabase, options?: PostOptions): Promise<CreatedDatabase>;
   /** List databases, newest first. ``search`` matches names, friendly names and owners. */
-  list(query?: { environment?: "production" | "staging" | "development"; status?: "active" | "branching" | "deleting"; owner?: string; search?: string; blueprint?: string; unused_since?: string; limit?: number }): AsyncGenerator<Database>;
+  list(query?: { environment?: "production" | "staging" | "development"; status?: "active" | "branching" | "deleting"; owner?: string; search?: string; blueprint?: string; tag?: Array<string>; unused_since?: string; limit?: number }): AsyncGenerator<Database>;
   /** Return one database. */
   show(identifier: string): Promise<Database>;
   /**
@@ -3667,7 +3689,7 @@ export interface QueriesOperations {
    *
    * Each is compared with an hour, a day and a week before.
    */
-  queries(identifier: string, query?: { sort?: "total_ms" | "mean_ms" | "max_ms" | "calls" | "rows" | "blocks_read" | "temp_bytes" | "wal_bytes"; search?: string; since?: string; limit?: number }): Promise<QueryListing>;
+  queries(identifier: string, query?: { sort?: "total_ms" | "mean_ms" | "max_ms" | "calls" | "rows" | "blocks_read" | "temp_bytes" | "wal_bytes"; search?: string; since?: string; own?: boolean; limit?: number }): Promise<QueryListing>;
   /** Count the statements of the database again. */
   reset(identifier: string, options?: PostOptions): Promise<Reset>;
   /** Show the plan of a statement, with the rights of the owner role; nothing of it lasts. */

@@ -102,6 +102,10 @@ class Database(BaseModel):
     username: str = Field(examples=["user_b7kx2mw9qz4p"])
     owner_email: str | None = Field(examples=["owner@example.com"])
     environment: str = Field(examples=["production"])
+    tags: list[str] = Field(
+        description="Words by which lists are filtered, in order.",
+        examples=[["team-a", "wordpress"]],
+    )
     kind: str = Field(examples=["shared"])
     driver: str = Field(description="What runs its cluster.", examples=["process"])
     version: int = Field(description="Its cluster's major version.", examples=[15])

@@ -24,7 +24,7 @@ from tenantry.control.operations import OperationRow
 from tenantry.services.access.service import Principal
 from tenantry.services.blueprints.flow import APPLY
 from tenantry.services.bodies.databases import CreateDatabase, UpdateDatabase
-from tenantry.services.bodies.fields import Email, Label, Moment, Slug
+from tenantry.services.bodies.fields import MOST_TAGS, Email, Label, Moment, Slug, Tag
 from tenantry.services.databases.model import Opened
 from tenantry.services.instances.model import CREATE
 from tenantry.services.platform import Platform
@@ -107,6 +107,10 @@ async def index(
     owner: Email | None = None,
     search: Label | None = None,
     blueprint: Slug | None = None,
+    tag: Annotated[
+        list[Tag],
+        Query(max_length=MOST_TAGS, description="Only those that have this tag, and all others."),
+    ] = [],  # noqa: B006 (FastAPI copies it)
     unused_since: Annotated[
         Moment | None, Query(description="Only those that are known not to be used since then.")
     ] = None,
@@ -123,6 +127,7 @@ async def index(
             search=search,
             blueprint=blueprint,
             unused_since=unused_since,
+            tags=tag,
         ),
         cursor=cursor,
         limit=limit,

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from tenantry.base.secrets import Secret
 from tenantry.control.sessions import SessionRow
-from tenantry.control.users import UserRow
+from tenantry.control.users import Role, UserRow
 from tenantry.services.access.service import Principal
 from tenantry.services.people.service import Challenge, SignedIn
 
@@ -17,7 +17,7 @@ class User(BaseModel):
     id: uuid.UUID
     email: str = Field(examples=["ann@example.com"])
     name: str | None
-    role: Literal["administrator", "customer"]
+    role: Role
     customer_email: str | None
     customer_databases: int | None = Field(
         description="How many databases that customer has, which are those that the user sees."

@@ -58,6 +58,7 @@ class QueryStatistics(BaseModel):
     ``share`` is its part of the time of all statements. ``wal_bytes`` is an estimate. ``min_ms``
     and ``max_ms`` are null with ``since``. ``now`` and what follows it are null for an hour in
     which it was not executed, or not one of the 50 that took most time, or that was not measured.
+    ``own`` is whether it is Tenantry's own, as of the console that shows rows.
     """
 
     query_id: str = Field(examples=["-5362312811405923021"])
@@ -74,6 +75,7 @@ class QueryStatistics(BaseModel):
     blocks_read: int = Field(examples=[4_096])
     temp_bytes: int = Field(examples=[0])
     wal_bytes: int = Field(examples=[0])
+    own: bool = Field(examples=[False])
     now: Now | None
     hour_before: Before | None
     day_before: Before | None
@@ -167,6 +169,13 @@ async def queries(
     sort: Order = "total_ms",
     search: Search = None,
     since: Since = None,
+    own: Annotated[
+        bool,
+        Query(
+            description="Also those of Tenantry's own: of the console that shows rows, of the"
+            " record of migrations, of the data API that reads the catalog."
+        ),
+    ] = False,
     limit: Limit = 50,
 ) -> Response:
     """List the statements of the database and its shadow, those first with most of ``sort``.
@@ -181,6 +190,7 @@ async def queries(
         limit=limit,
         since=since,
         constants=principal.may(CONSTANTS),
+        own=own,
     )
     page = QueryListing(
         count=len(found.statements),

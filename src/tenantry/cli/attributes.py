@@ -80,6 +80,16 @@ ATTRIBUTES: dict[str, Attribute] = {
         ],
         is_shown=False,  # shown with its instance
     ),
+    "tags": Attribute(
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                "--tag",
+                metavar="TAG",
+                help="A word by which lists are filtered: wordpress. It may be repeated.",
+            ),
+        ],
+    ),
     "expires_at": Attribute(
         Annotated[
             str | None,

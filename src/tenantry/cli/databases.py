@@ -250,6 +250,9 @@ def update(
     *,
     env: In = None,
     chosen: attributes.Chosen,
+    untag: Annotated[
+        list[str] | None, typer.Option(metavar="TAG", help="A tag to remove. It may be repeated.")
+    ] = None,
     reset: limits.Reset = None,
     new_name: Annotated[str | None, typer.Option(help="The name it shall have.")] = None,
     new_env: Annotated[
@@ -270,6 +273,8 @@ def update(
         tenantry db update shop --plan premium --reset max-connections
 
         tenantry db update shop --pool-mode session
+
+        tenantry db update shop --tag wordpress --untag trial
     """
     labels: dict[str, object] = {
         "name": new_name,
@@ -278,10 +283,13 @@ def update(
     }
     changes = {field: value for field, value in labels.items() if value is not None}
     changes |= chosen | dict.fromkeys(reset or [])
-    if not changes:
+    if not changes and not untag:
         raise typer.BadParameter("say what to change: see `tenantry db update --help`.")
     with connect() as api:
-        path = f"/api/databases/{find(api, database, env)['id']}"
+        found = find(api, database, env)
+        path = f"/api/databases/{found['id']}"
+        if untag or "tags" in changes:
+            changes["tags"] = sorted({*found["tags"], *chosen.get("tags", ())} - {*(untag or ())})
         row = customers.send(lambda body: api.patch(path, body), changes, new=new_customer)
     if as_json:
         output.as_json(row)

@@ -15,6 +15,7 @@ Env = Annotated[
     typer.Option("--env", metavar="ENV", help="production, staging or development."),
 ]
 
+_TAGS = "TAGS"  # where any database has some
 _COLUMNS: dict[str, output.Cell] = {
     "NAME": title,
     "ENVIRONMENT": "environment",
@@ -23,6 +24,7 @@ _COLUMNS: dict[str, output.Cell] = {
     "PLAN": "plan",
     "MAX": "max_connections",
     "OWNER": "owner_email",
+    _TAGS: lambda row: " ".join(row["tags"]),
     "AGE": lambda row: distance(row["created_at"]),
 }
 
@@ -69,6 +71,9 @@ def list_databases(
     blueprint: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only those that have this blueprint.")
     ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Only those with this tag; with all, if repeated.")
+    ] = None,
     unused_for: Annotated[
         str | None,
         typer.Option(metavar="SPAN", help="Only those that are known not to be used: 30d."),
@@ -89,6 +94,8 @@ def list_databases(
 
         tenantry db list --env production --search shop
 
+        tenantry db list --tag wordpress --tag team-a
+
         tenantry db list --unused-for 30d
 
         tenantry db list --all --json | jq -r '.[].database_name'
@@ -99,6 +106,7 @@ def list_databases(
         "owner": owner,
         "search": search,
         "blueprint": blueprint,
+        "tag": tag or None,
         "unused_since": None if unused_for is None else past(unused_for).isoformat(),
     }
     with connect() as api:
@@ -119,6 +127,8 @@ def list_databases(
 def show_list(page: Page, *, as_json: bool, wide: bool = False, filtered: bool = False) -> None:
     """Print a page of databases, and whether there are more."""
     columns = _COLUMNS | _WIDE if wide else _COLUMNS
+    if not any(row["tags"] for row in page.rows):
+        columns = {title: cell for title, cell in columns.items() if title != _TAGS}
     if any(row["name"] and row["friendly_name"] not in {None, row["name"]} for row in page.rows):
         columns = {**_NAMES, **columns}
     none = "There is no database yet. `tenantry db create --name …` makes one."
@@ -126,6 +136,6 @@ def show_list(page: Page, *, as_json: bool, wide: bool = False, filtered: bool =
         page,
         columns,
         empty="There is no such database: `tenantry db list` lists all." if filtered else none,
-        spare=("PLAN", "MAX", _FRIENDLY, "AGE", "KIND"),
+        spare=("PLAN", "MAX", _FRIENDLY, "AGE", "KIND", _TAGS),
         in_json=as_json,
     )

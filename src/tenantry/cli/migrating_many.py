@@ -20,7 +20,12 @@ from tenantry.services.migrations.folder import load
 SEVERAL = 2
 _SHOWN = 10  # names in a question
 _NONE = "none"  # in place of a blueprint
-_SELECTORS = {"environment": "environment", "owner": "owner_email", "blueprint": "blueprint"}
+_SELECTORS = {
+    "environment": "environment",
+    "owner": "owner_email",
+    "blueprint": "blueprint",
+    "tag": "tags",
+}
 
 Every = Annotated[
     bool, typer.Option("--all", help="All databases that the selectors fit, as one operation.")
@@ -39,7 +44,8 @@ Selectors = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
-        help="With --all: environment=…, owner=… or blueprint=…; blueprint=none are those without.",
+        help="With --all: environment=…, owner=…, blueprint=… or tag=…; blueprint=none are those"
+        " without. Of several tags a database has to have all.",
     ),
 ]
 Exclude = Annotated[
@@ -107,18 +113,19 @@ def _id(api: Api, name: str, environment: str | None) -> str:
 def selected(selectors: Sequence[str]) -> Row:
     """Parse selectors such as ``environment=production`` into the API's fields.
 
-    Raises InvalidInput for an unknown or repeated one.
+    Raises InvalidInput for an unknown one, and for a repeated one that is no tag.
     """
     found: Row = {}
     for each in selectors:
         key, equals, value = each.partition("=")
         name = _SELECTORS.get(key)
-        if name is None or not equals or not value or name in found:
+        repeated = name in found and name != "tags"
+        if name is None or not equals or not value or repeated:
             raise InvalidInput.of(
                 "selector",
-                f"{each} is not one of environment=…, owner=… and blueprint=…, each once",
+                f"{each} is not one of environment=…, owner=… and blueprint=…, each once, or tag=…",
             )
-        found[name] = value
+        found[name] = [*found.get(name, ()), value] if name == "tags" else value
     if found.get("blueprint") == _NONE:
         found["blueprint"] = None
         found["without_blueprint"] = True

@@ -43,6 +43,7 @@ def queries(
     sort: Annotated[Sort, typer.Option(help="Those first that have most of this.")] = "total_ms",
     search: Annotated[str | None, typer.Option(help="Only those with this text.")] = None,
     since: times.Since = None,
+    own: Annotated[bool, typer.Option("--own", help="Also those of Tenantry's own.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
     reset: Annotated[bool, typer.Option("--reset", help="Count them again from now on.")] = False,
     env: In = None,
@@ -69,7 +70,9 @@ def queries(
             output.done(f"The statements of {title(row)} are counted again")
             return
         begin = since.isoformat() if since else None
-        page = api.rows(path, limit=limit, sort=sort, search=search, since=begin)
+        page = api.rows(
+            path, limit=limit, sort=sort, search=search, since=begin, own="true" if own else None
+        )
     if as_json:
         output.as_json(page.rows)
     else:

@@ -49,6 +49,9 @@ def create(
     administrator: Annotated[
         bool, typer.Option("--administrator", help="They may do everything.")
     ] = False,
+    viewer: Annotated[
+        bool, typer.Option("--viewer", help="They see their customer's, and change nothing.")
+    ] = False,
     customer: Annotated[
         str | None,
         typer.Option(metavar="EMAIL", help="The customer they belong to, if not themselves."),
@@ -62,11 +65,15 @@ def create(
 
         tenantry user create ann@shop.example --customer ops@shop.example
 
+        tenantry user create bob@shop.example --customer ops@shop.example --viewer
+
         tenantry user create me@example.com --administrator
     """
+    if administrator and viewer:
+        raise typer.BadParameter("--administrator and --viewer exclude each other.")
     wanted: dict[str, object] = {
         "email": email,
-        "role": "administrator" if administrator else "customer",
+        "role": "administrator" if administrator else "viewer" if viewer else "customer",
     }
     if name:
         wanted["name"] = name

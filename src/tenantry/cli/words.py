@@ -95,6 +95,7 @@ PARAMETERS = {
     "output": ("output_price",),
     "site_memory_mb": ("site_memory",),
     "owner_email": ("owner", "selector"),
+    "tags": ("tag", "selector"),
     "type": ("kind",),
     "without_blueprint": ("selector",),
 }

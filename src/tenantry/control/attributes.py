@@ -8,7 +8,7 @@ generated from this definition.
 import dataclasses
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tenantry.control import plans
@@ -25,7 +25,8 @@ class Attributes:
     ``timezone`` is the IANA time zone with which its sessions begin. ``rotate_password_days`` is
     after how many days its passwords are replaced, ``expires_at`` when a branch is deleted, and
     ``auto_suspend_seconds`` after how long without a session its instance is suspended; None means
-    never. ``auto_suspend_direct`` is what a direct connection to it then does.
+    never. ``auto_suspend_direct`` is what a direct connection to it then does. ``tags`` are words,
+    in order, by which lists are filtered.
     """
 
     name: str | None = None
@@ -39,6 +40,7 @@ class Attributes:
     expires_at: dt.datetime | None = None
     auto_suspend_seconds: int | None = None
     auto_suspend_direct: SuspendedDirect = "wake"
+    tags: list[str] = field(default_factory=list, hash=False)
 
     @property
     def attributes(self) -> "Attributes":
@@ -59,6 +61,6 @@ class Attributes:
         )
 
 
-NAMES = tuple(field.name for field in dataclasses.fields(Attributes))
+NAMES = tuple(each.name for each in dataclasses.fields(Attributes))
 # For all other attributes null means unchanged.
 CLEARABLE = ("rotate_password_days", "expires_at", "auto_suspend_seconds")

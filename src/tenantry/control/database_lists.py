@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ _ORDERS: dict[Order, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter of databases; None means any."""
+    """A filter of databases; None means any. Those that fit have all of ``tags``."""
 
     environment: str | None = None
     status: str | None = None
@@ -48,6 +48,7 @@ class Filter:
     blueprint: str | None = None
     without_blueprint: bool = False
     unused_since: dt.datetime | None = None
+    tags: Sequence[str] = ()
 
 
 async def page(
@@ -108,6 +109,8 @@ def _conditions(wanted: Filter, customer_id: uuid.UUID | None) -> list[str]:
         conditions.append(
             "a.watched_since <= %(unused)s AND coalesce(a.last_active_at <= %(unused)s, true)"
         )
+    if wanted.tags:
+        conditions.append("d.tags @> %(tags)s::text[]")
     if wanted.owner is not None:
         conditions.append("d.customer_id = (SELECT id FROM customers WHERE email = %(owner)s)")
     return conditions
@@ -125,6 +128,7 @@ def _values(wanted: Filter, customer_id: uuid.UUID | None) -> dict[str, Any]:
         "unused": wanted.unused_since,
         "parent_id": wanted.parent_id,
         "blueprint": wanted.blueprint,
+        "tags": [*wanted.tags],
         "search": f"%{text}%",
     }
 

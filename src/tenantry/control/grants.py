@@ -35,6 +35,9 @@ CUSTOMER_SCOPES = frozenset(
         *OF_DATA,
     }
 )
+# Those of its viewers. With ``backups:read`` they could download all rows, and with ``audit:read``
+# read the constants of statements.
+VIEWER_SCOPES = frozenset({"databases:read", "metrics:read"})
 # Keys in one chain. Each request reads the whole chain.
 LONGEST_CHAIN = 32
 
@@ -91,7 +94,7 @@ class Chain:
 def _of_role(role: Role, customer_id: uuid.UUID | None) -> Rights:
     if role == "administrator":
         return Rights(frozenset({ADMIN, *OF_DATA}))
-    return Rights(CUSTOMER_SCOPES, customer_id)
+    return Rights(CUSTOMER_SCOPES if role == "customer" else VIEWER_SCOPES, customer_id)
 
 
 def _lost(status: Status, reason: str, expires_at: dt.datetime | None = None) -> Rights:

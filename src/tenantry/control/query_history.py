@@ -66,13 +66,17 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A statement of a database in some hours; ``share`` is its part of the database's time."""
+    """A statement of a database in some hours; ``share`` is its part of the database's time.
+
+    ``own`` is as in ``StatementStatistics``.
+    """
 
     query_id: int
     shadow: bool
     query: str
     counters: Counters
     share: float
+    own: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,15 +260,21 @@ async def without_text(
     return await cursor.fetchall()
 
 
-async def add_texts(tx: Tx, hour: dt.datetime, texts: Mapping[tuple[uuid.UUID, int], str]) -> None:
-    """Add texts by database and query ID, and keep those of each database used last."""
-    found = [(*key, text) for key, text in texts.items()]
+async def add_texts(
+    tx: Tx, hour: dt.datetime, texts: Mapping[tuple[uuid.UUID, int], tuple[str, bool]]
+) -> None:
+    """Add texts by database and query ID, and keep those of each database used last.
+
+    Each has whether it is the platform's own.
+    """
+    found = [(*key, *text) for key, text in texts.items()]
     await tx.execute(
         """
-        INSERT INTO query_texts (used_at, database_id, query_id, query)
-        SELECT %s, * FROM unnest(%s::uuid[], %s::int8[], %s::text[]) ON CONFLICT DO NOTHING
+        INSERT INTO query_texts (used_at, database_id, query_id, query, own)
+        SELECT %s, * FROM unnest(%s::uuid[], %s::int8[], %s::text[], %s::boolean[])
+        ON CONFLICT DO NOTHING
         """,
-        (hour, *_turned(found, 3)),
+        (hour, *_turned(found, 4)),
     )
     await tx.execute(
         """
@@ -333,6 +343,7 @@ async def since(
     order: Order,
     search: str | None,
     limit: int,
+    own: bool = False,
 ) -> list[Past]:
     """Return a database's statements from the hour of ``moment`` on; as ``of_tenant`` does."""
     query = sql.SQL(
@@ -342,9 +353,10 @@ async def since(
             FROM query_history WHERE database_id = %(database)s AND hour >= %(since)s
             GROUP BY query_id, shadow)
         SELECT f.query_id, f.shadow, t.query, coalesce(f.total_ms / nullif(
-            (SELECT total_ms FROM found WHERE query_id = %(whole)s), 0), 0), {columns}
+            (SELECT total_ms FROM found WHERE query_id = %(whole)s), 0), 0), t.own, {columns}
         FROM found f JOIN query_texts t ON t.database_id = %(database)s AND t.query_id = f.query_id
-        WHERE %(search)s::text IS NULL OR strpos(lower(t.query), lower(%(search)s)) > 0
+        WHERE (%(own)s OR NOT t.own)
+          AND (%(search)s::text IS NULL OR strpos(lower(t.query), lower(%(search)s)) > 0)
         ORDER BY f.{order} DESC, f.query_id LIMIT %(limit)s
         """
     ).format(
@@ -360,9 +372,10 @@ async def since(
             "whole": WHOLE,
             "search": search,
             "limit": limit,
+            "own": own,
         },
     )
     return [
-        Past(query_id, shadow, text, Counters(*counted), share)
-        for query_id, shadow, text, share, *counted in await cursor.fetchall()
+        Past(query_id, shadow, text, Counters(*counted), share, is_own)
+        for query_id, shadow, text, share, is_own, *counted in await cursor.fetchall()
     ]

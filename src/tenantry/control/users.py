@@ -15,7 +15,7 @@ from tenantry.base.secrets import Secret, hash_token
 from tenantry.control.pages import Key
 from tenantry.control.store import Tx
 
-Role = Literal["administrator", "customer"]
+Role = Literal["administrator", "customer", "viewer"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from tenantry.base.errors import Conflict, Unavailable
 from tenantry.base.secrets import Secret
-from tenantry.pg.sql_program import ENDED
+from tenantry.pg.sql_program import ENDED, OWN
 
 ADMIN = "tenantry_admin"  # the bootstrap superuser
 PLATFORM = "tenantry_platform"  # the control plane's role; not a superuser
@@ -341,9 +341,9 @@ async def fetch_bounded(
                 SELECT coalesce(pg_catalog.sum(bytes), 0)::pg_catalog.int8 AS bytes FROM found
             ) total
                 LEFT JOIN found f ON total.bytes <= {most}
-            ORDER BY f.nth
+            ORDER BY f.nth{own}
             """
-        ).format(query=text, most=sql.Literal(most_bytes)),
+        ).format(query=text, most=sql.Literal(most_bytes), own=sql.SQL(OWN)),
         parameters or None,
         prepare=False,
     )

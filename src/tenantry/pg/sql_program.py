@@ -33,11 +33,13 @@ _CANCELLED_SECONDS = 3.0  # for a statement to end that was cancelled
 _SAFE = 2**53  # integers beyond it are text: JavaScript has no others
 _BOOLEAN, _INTEGERS = 16, frozenset({20, 21, 23})  # object identifiers of their types
 _COPIES = frozenset({pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH})
+# The end of our own statements, whose forms no application has: see ``statement_statistics``.
+OWN = " /* tenantry */"
 ENDED = "57P"  # how the SQLSTATEs of a server that ends the session begin
 _TYPES = (
     b"SELECT pg_catalog.format_type(o, m)"
     b" FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]),"
-    b" pg_catalog.unnest($2::pg_catalog.int4[])) AS t (o, m)"
+    b" pg_catalog.unnest($2::pg_catalog.int4[])) AS t (o, m)" + OWN.encode()
 )
 
 
@@ -114,7 +116,7 @@ class Session:
             return
         self._own(b"BEGIN READ ONLY" if task.read_only else b"BEGIN")
         if task.read_only:
-            self._own(b"SELECT 1")
+            self._own(b"SELECT 1, 'tenantry'" + OWN.encode())
         for text in task.statements:
             self._one(text)
             if self._server.transaction_status != pq.TransactionStatus.INTRANS:

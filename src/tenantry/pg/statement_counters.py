@@ -6,7 +6,7 @@ from operator import add, lt, sub
 
 from psycopg import sql
 
-from tenantry.pg.statement_statistics import SCHEMA, Connection, loaded
+from tenantry.pg.statement_statistics import IS_OWN, SCHEMA, Connection, loaded
 
 Key = tuple[int, int, int]  # the database's OID, the role's, and the query ID
 
@@ -70,20 +70,22 @@ async def entries(connection: Connection) -> list[Entry]:
 
 async def texts(
     connection: Connection, wanted: Collection[tuple[int, int]], *, most: int
-) -> dict[tuple[int, int], str]:
-    """Return texts by database OID and query ID: at most ``most`` characters of each.
+) -> dict[tuple[int, int], tuple[str, bool]]:
+    """Return texts by database OID and query ID, and whether they are the platform's own.
 
-    Those that have been evicted are not there. Raises Unavailable.
+    At most ``most`` characters of each. Those that have been evicted are not there. Raises
+    Unavailable.
     """
     query = sql.SQL(
         """
-        SELECT s.dbid::int8, s.queryid, left(min(s.query), %s)
+        SELECT s.dbid::int8, s.queryid, left(min(s.query), %s), {}
         FROM {}.pg_stat_statements s
             JOIN unnest(%s::oid[], %s::int8[]) w (dbid, queryid) USING (dbid, queryid)
         GROUP BY s.dbid, s.queryid
         """
-    ).format(sql.Identifier(SCHEMA))
+    ).format(IS_OWN, sql.Identifier(SCHEMA))
     databases, query_ids = [each[0] for each in wanted], [each[1] for each in wanted]
     with loaded():
         cursor = await connection.execute(query, (most, databases, query_ids))
-        return {(oid, query_id): text for oid, query_id, text in await cursor.fetchall() if text}
+        found = await cursor.fetchall()
+    return {(oid, query_id): (text, own) for oid, query_id, text, own in found if text}

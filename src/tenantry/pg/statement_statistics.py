@@ -3,6 +3,12 @@
 Each shared cluster loads its library. Its views are in the maintenance database, which no tenant
 can enter, and are read there by database and role: no tenant's database has the extension. Utility
 statements are not recorded: they may have passwords.
+
+The platform runs some statements with the rights of a tenant's role: the console that shows rows,
+the record of migrations, the data API that reads the catalog. They end with ``OWN``, a comment, by
+which they are known from the tenant's. PostgreSQL counts statements that differ in constants only
+as one, with the text of the first: so one that ends with it must not be of a form that an
+application may have, such as ``SELECT 1``.
 """
 
 import datetime as dt
@@ -19,6 +25,7 @@ from tenantry.base.errors import Unavailable
 from tenantry.pg.api_roles import SHARED
 from tenantry.pg.connections import ADMIN, PLATFORM, Address, connect
 from tenantry.pg.sessions import Whose
+from tenantry.pg.sql_program import OWN
 
 Order = Literal[
     "total_ms", "mean_ms", "max_ms", "calls", "rows", "blocks_read", "temp_bytes", "wal_bytes"
@@ -44,6 +51,7 @@ class StatementStatistics:
 
     ``share`` is its part of the time of all the tenant's statements. Blocks are those of shared
     buffers; ``wal_bytes`` is an estimate. ``min_ms`` and ``max_ms`` are None for a past period.
+    ``own`` is whether it is the platform's own, in all that was recorded of it.
     """
 
     query_id: int
@@ -60,6 +68,7 @@ class StatementStatistics:
     blocks_read: int
     temp_bytes: int
     wal_bytes: int
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,9 @@ def loaded() -> Iterator[None]:
         ) from error
 
 
+IS_OWN = sql.SQL("coalesce(bool_and(right(s.query, {}) = {}), false)").format(
+    sql.Literal(len(OWN)), sql.Literal(OWN)
+)
 _COLUMNS = sql.SQL(
     """
     s.queryid AS query_id, d.datname::text AS database_name,
@@ -122,18 +134,25 @@ _COLUMNS = sql.SQL(
         / nullif(sum(sum(s.total_exec_time)) OVER (), 0), 0) AS share,
     sum(s.shared_blks_hit)::int8 AS blocks_hit, sum(s.shared_blks_read)::int8 AS blocks_read,
     (sum(s.temp_blks_written) * current_setting('block_size')::int8)::int8 AS temp_bytes,
-    sum(s.wal_bytes)::int8 AS wal_bytes
+    sum(s.wal_bytes)::int8 AS wal_bytes, {own} AS own
     """
-).format(most_text=sql.Literal(_MOST_TEXT))
+).format(most_text=sql.Literal(_MOST_TEXT), own=IS_OWN)
 
 
 async def of_tenant(
-    connection: Connection, whose: Whose, *, order: Order, search: str | None, limit: int
+    connection: Connection,
+    whose: Whose,
+    *,
+    order: Order,
+    search: str | None,
+    limit: int,
+    own: bool = False,
 ) -> list[StatementStatistics]:
     """Return a tenant's statements, those first that have most of ``order``.
 
     Those of shared roles in its databases are its own: only its data API's login takes these. With
-    ``search`` only those with that text, in any case. Raises Unavailable.
+    ``search`` only those with that text, in any case; those that are the platform's own with
+    ``own`` only. Raises Unavailable.
     """
     query = sql.SQL(
         """
@@ -144,13 +163,14 @@ async def of_tenant(
               AND (r.rolname = %(owner)s OR starts_with(r.rolname, %(additional)s)
                    OR r.rolname = ANY (%(shared)s))
             GROUP BY s.queryid, d.datname) found
-        WHERE %(search)s::text IS NULL OR strpos(lower(query), lower(%(search)s)) > 0
+        WHERE (%(own)s OR NOT own)
+          AND (%(search)s::text IS NULL OR strpos(lower(query), lower(%(search)s)) > 0)
         ORDER BY {order} DESC, query_id LIMIT %(limit)s
         """
     ).format(columns=_COLUMNS, schema=sql.Identifier(SCHEMA), order=sql.Identifier(order))
     with loaded():
         async with connection.cursor(row_factory=class_row(StatementStatistics)) as cursor:
-            more = {"shared": [*SHARED], "search": search, "limit": limit}
+            more = {"shared": [*SHARED], "search": search, "limit": limit, "own": own}
             await cursor.execute(query, whose.parameters | more)
             return await cursor.fetchall()
 

@@ -2,12 +2,14 @@
 
 import datetime as dt
 import json
+import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from fastapi import Request, Response
 
 from tenantry.base import allowlist_text, networks
+from tenantry.base.errors import NotFound
 from tenantry.control.whitelist import EntryRow, NewEntry
 from tenantry.services.bodies.allowlists import PreviewWhitelist
 from tenantry.services.network.model import Preview
@@ -57,19 +59,43 @@ def preview(
     return pages.dialog(
         request,
         "allowlist_preview.html",
-        section=place.section,
-        path=place.path,
-        what=place.what,
-        name=place.name,
-        ends=place.ends,
-        command=place.command,
-        named=place.named,
+        **asdict(place),
         preview=found,
         entries=entries,
         text=text_of(entries),
         body=json.dumps({"entries": listed(form)}),
         address=address,
         refused=refuses(entries, address),
+    )
+
+
+def without(entries: Iterable[EntryRow], entry_id: uuid.UUID) -> tuple[EntryRow, list[NewEntry]]:
+    """Return an entry of a list, and those that stay. Raises NotFound."""
+    found = {each.id: each for each in entries}
+    if (entry := found.pop(entry_id, None)) is None:
+        raise NotFound("There is no such entry on this allowlist.", hint="It may be removed.")
+    return entry, [
+        NewEntry(each.network, each.description, each.expires_at) for each in found.values()
+    ]
+
+
+def ask_to_remove(
+    request: Request,
+    place: Place,
+    entry: EntryRow,
+    left: Sequence[NewEntry],
+    found: Preview,
+    address: str | None,
+) -> Response:
+    """Return the dialog with what a list without an entry would do, for a browser at an address."""
+    return pages.dialog(
+        request,
+        "allowlist_remove.html",
+        **asdict(place),
+        entry=entry,
+        preview=found,
+        address=address,
+        refused=refuses(left, address),
     )
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Request, Response
 
+from tenantry.control.databases import DatabaseRow
 from tenantry.services.bodies.allowlists import Whitelist, WhitelistEntry
 from tenantry.services.bodies.databases import CreateRole, UpdateRole
 from tenantry.services.platform import Platform
@@ -78,6 +79,23 @@ async def allow(
     return pages.go(request, f"/databases/{database_id}/access?done=allowed")
 
 
+@router.get(f"{_PATH}/whitelist/{{entry_id}}/remove")
+async def ask_to_remove(
+    request: Request,
+    platform: CurrentPlatform,
+    caller: Writer,
+    database_id: DatabaseId,
+    entry_id: str,
+) -> Response:
+    """Say whose sessions a removal would end, and ask."""
+    row = await platform.databases.show(caller.actor, database_id)
+    entries = await platform.network.entries(caller.actor, database_id)
+    entry, left = allowlists.without(entries, parsed(entry_id, "entry on this allowlist"))
+    found = await platform.network.preview(caller.actor, database_id, left)
+    address = caller.actor.address
+    return allowlists.ask_to_remove(request, _place(row), entry, left, found, address)
+
+
 @router.post(f"{_PATH}/whitelist/{{entry_id}}/remove")
 async def remove(
     request: Request,
@@ -103,7 +121,11 @@ async def preview(
     """Show what another list would change, and whose sessions would end; it changes nothing."""
     row = await platform.databases.show(caller.actor, database_id)
     found = await platform.network.preview(caller.actor, database_id, allowlists.wanted(form))
-    place = Place(
+    return allowlists.preview(request, _place(row), found, form, caller.actor.address)
+
+
+def _place(row: DatabaseRow) -> Place:
+    return Place(
         section="Databases",
         path=f"/databases/{row.id}",
         what="database",
@@ -112,7 +134,6 @@ async def preview(
         command="whitelist",
         named=words.argument(row),
     )
-    return allowlists.preview(request, place, found, form, caller.actor.address)
 
 
 @router.post(f"{_PATH}/whitelist/replace")

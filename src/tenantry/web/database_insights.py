@@ -41,6 +41,7 @@ async def queries(
     database_id: DatabaseId,
     sort: Order = "total_ms",
     search: Annotated[Storable, Query(max_length=200)] = "",
+    own: bool = False,
 ) -> Response:
     """Show the statements that take most of the time."""
     found = None
@@ -53,6 +54,7 @@ async def queries(
             limit=_A_PAGE,
             since=None,
             constants=caller.principal.may(_CONSTANTS),
+            own=own,
         )
     return await page_of(
         request,
@@ -65,6 +67,7 @@ async def queries(
         problem=tried.problem,
         sort=sort,
         search=search,
+        own=own,
         may_read=caller.principal.may("data:read"),
     )
 

@@ -36,6 +36,7 @@ from tenantry.web.routing import (
     number,
     once,
     read,
+    tags_of,
 )
 
 router = new_router()
@@ -299,12 +300,14 @@ async def change_settings(
     }
     if "name" in form and "friendly_name" not in form and is_changed(form, "friendly_name"):
         changed["friendly_name"] = form["name"]
-    limits: dict[str, int | None] = {}
+    given: dict[str, object] = {}
+    if is_changed(form, "tags"):
+        given["tags"] = tags_of(form)
     if is_changed(form, "disk_gib"):
-        limits["disk_quota_bytes"] = _bytes(form, "disk_gib")
+        given["disk_quota_bytes"] = _bytes(form, "disk_gib")
     if is_changed(form, "max_connections"):
-        limits["max_connections"] = number(form, "max_connections")
-    body = read(UpdateDatabase, changed, **limits)
+        given["max_connections"] = number(form, "max_connections")
+    body = read(UpdateDatabase, changed, **given)
     await once(lambda: platform.provisioning.update(caller, database_id, body.changes()))
     return pages.go(request, f"/databases/{database_id}/settings?done=updated")
 

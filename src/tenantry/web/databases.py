@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -15,7 +15,7 @@ from tenantry.control.database_lists import Filter, Order
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.services.bodies.databases import CreateDatabase
-from tenantry.services.bodies.fields import Storable
+from tenantry.services.bodies.fields import MOST_TAGS, Storable, Tag
 from tenantry.services.platform import Platform
 from tenantry.services.provisioning.model import Provisioned
 from tenantry.services.requests.service import Caller
@@ -29,6 +29,7 @@ from tenantry.web.routing import (
     new_router,
     once,
     read,
+    tags_of,
 )
 
 router = new_router()
@@ -57,20 +58,25 @@ async def index(
     search: Annotated[Storable, Query(max_length=_LONGEST_SEARCH)] = "",
     environment: Environment | Literal[""] = "",
     status: Literal["", "active", "branching", "deleting"] = "",
+    tag: Annotated[list[Tag], Query(max_length=MOST_TAGS)] = [],  # noqa: B006 (FastAPI copies it)
     sort: Order | Literal[""] = "",
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=_MOST_ROWS)] = _A_PAGE,
 ) -> Response:
     """Show a page of the databases that the filters in the address leave."""
     filters = {"search": search.strip(), "environment": environment, "status": status}
-    chosen = {name: value for name, value in filters.items() if value}
+    chosen: dict[str, str | list[str]] = {name: each for name, each in filters.items() if each}
+    chosen |= {"tag": tag} if tag else {}
     size = {} if limit == _A_PAGE else {"limit": str(limit)}
     wanted = Filter(
-        search=filters["search"] or None, environment=environment or None, status=status or None
+        search=filters["search"] or None,
+        environment=environment or None,
+        status=status or None,
+        tags=tag,
     )
     page, more = await _page(platform, caller, wanted, sort, cursor, limit)
     in_order = chosen | ({"sort": sort} if sort else {})
-    following = f"/databases?{urlencode(in_order | size | more)}" if more else None
+    following = _listed(in_order | size | more) if more else None
     template, attention = "_database_rows.html", None
     if request.headers.get("hx-target") != "list":
         template = "databases.html"
@@ -86,16 +92,24 @@ async def index(
         rows=page,
         processors=await _processors(platform, caller, page) if sort == "cpu" else None,
         filters=filters,
+        tags=tag,
+        tagged=lambda word: _listed(in_order | {"tag": [*tag, *({word} - {*tag})]}),
+        untagged=lambda word: _listed(in_order | {"tag": [each for each in tag if each != word]}),
         sort=sort,
         sorts=_SORTS,
-        sorted_by=lambda order: f"/databases?{urlencode(chosen | {'sort': order})}",
+        sorted_by=lambda order: _listed(chosen | {"sort": order}),
         here=pages.here(request),
         is_filtered=bool(chosen),
         is_first=cursor is None,
-        first=f"/databases?{urlencode(in_order | size)}",
+        first=_listed(in_order | size),
         following=following,
         may_write=caller.principal.may("databases:write"),
     )
+
+
+def _listed(query: Mapping[str, str | list[str]]) -> str:
+    """Return the address of a list with these filters."""
+    return f"/databases?{urlencode(query, doseq=True)}".removesuffix("?")
 
 
 async def _page(
@@ -149,7 +163,12 @@ async def create(
     # What was filled in before the other kind was chosen is hidden.
     hidden = _OF_SHARED if form.get("kind") == "dedicated" else _OF_INSTANCES
     form = {name: value for name, value in form.items() if name not in hidden}
-    body = read(CreateDatabase, form, new_customer=form.get("new_customer") == "yes")
+    body = read(
+        CreateDatabase,
+        form,
+        new_customer=form.get("new_customer") == "yes",
+        tags=tags_of(form),
+    )
     made = await once(lambda: platform.provisioning.create(caller, body.wanted(), body.contents()))
     row, password = made.opened.row, made.opened.password.reveal()
     heading, note, onward = f"{body.name} is ready", None, f"/databases/{row.id}"

@@ -20,6 +20,7 @@ from tenantry.web.routing import (
     once,
     parsed,
     read,
+    tags_of,
 )
 
 router = new_router()
@@ -92,7 +93,7 @@ async def migrate_many(
 ) -> Response:
     """Show in which databases files would be run; once that is confirmed, begin it there."""
     ids = chosen(form, "database") if form.get("listed") == "yes" else None
-    body = read(MigrateMany, form, files=files(form), database_ids=ids)
+    body = read(MigrateMany, form, files=files(form), database_ids=ids, tags=tags_of(form))
     wanted = body.wanted(body.texts)
     if form.get("confirmed") != "yes":
         return pages.render(

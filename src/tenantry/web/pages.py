@@ -138,6 +138,7 @@ _templates.globals |= {
     "counted": words.counted,
     "operation_state": words.operation_state,
     "target_state": words.target_state,
+    "tagged": words.tagged,
     "place_of": words.place_of,
     "navigation": navigation.groups,
     "origin": _origin.get,

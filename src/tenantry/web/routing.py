@@ -217,6 +217,11 @@ def words(form: Form, field: str) -> list[str]:
     return form.get(field, "").replace(",", " ").split()
 
 
+def tags_of(form: Form) -> list[str]:
+    """Return the tags of a form, which commas or white space separate, in lower case."""
+    return words({"tags": form.get("tags", "").lower()}, "tags")
+
+
 def commas(form: Form, field: str) -> list[str]:
     """Return the parts of a field, which commas separate: names may have spaces."""
     return [each.strip() for each in form.get(field, "").split(",") if each.strip()]

@@ -6,6 +6,7 @@ from fastapi import Request, Response
 
 from tenantry.services.bodies.allowlists import Whitelist, WhitelistEntry
 from tenantry.services.requests.service import Caller
+from tenantry.services.sites.model import Site
 from tenantry.web import allowlists, pages
 from tenantry.web.allowlists import Place
 from tenantry.web.routing import (
@@ -59,6 +60,19 @@ async def allow(
     return pages.go(request, f"/sites/{found}/access?done=site-list")
 
 
+@router.get(f"{_PATH}/whitelist/{{entry_id}}/remove")
+async def ask_to_remove(
+    request: Request, platform: CurrentPlatform, caller: Writer, site_id: str, entry_id: str
+) -> Response:
+    """Say whose connections a removal would end, and ask."""
+    site = await platform.sites.show(caller.actor, parsed(site_id, "site"))
+    entries = await platform.site_allowlists.entries(caller.actor, site.id)
+    entry, left = allowlists.without(entries, parsed(entry_id, "entry on this allowlist"))
+    found = await platform.site_allowlists.preview(caller.actor, site.id, left)
+    address = caller.actor.address
+    return allowlists.ask_to_remove(request, _place(site), entry, left, found, address)
+
+
 @router.post(f"{_PATH}/whitelist/{{entry_id}}/remove")
 async def remove(
     request: Request, platform: CurrentPlatform, caller: Writer, site_id: str, entry_id: str
@@ -76,7 +90,11 @@ async def preview(
     """Show what another list would change, and whose connections would end; it changes nothing."""
     site = await platform.sites.show(caller.actor, parsed(site_id, "site"))
     found = await platform.site_allowlists.preview(caller.actor, site.id, allowlists.wanted(form))
-    place = Place(
+    return allowlists.preview(request, _place(site), found, form, caller.actor.address)
+
+
+def _place(site: Site) -> Place:
+    return Place(
         section="AI cache",
         path=f"/sites/{site.id}",
         what="site",
@@ -85,7 +103,6 @@ async def preview(
         command="cache whitelist",
         named=site.name,
     )
-    return allowlists.preview(request, place, found, form, caller.actor.address)
 
 
 @router.post(f"{_PATH}/whitelist/replace")

@@ -340,6 +340,11 @@ def label(row: DatabaseRow) -> str:
     return row.friendly_name or title(row)
 
 
+def tagged(tag: str) -> str:
+    """Return the address of the list of databases that have a tag."""
+    return f"/databases?tag={tag}"
+
+
 def argument(row: DatabaseRow) -> str:
     """Return the word that names a database in a command: a friendly name may be anything."""
     return row.name or row.database_name

@@ -417,6 +417,7 @@ class Branch(TypedDict):
     username: str
     owner_email: str | None
     environment: str
+    tags: list[str]
     kind: str
     driver: str
     version: int
@@ -688,6 +689,7 @@ class CreateDatabase(TypedDict):
     friendly_name: NotRequired[str | None]
     name: NotRequired[str | None]
     timezone: NotRequired[str | None]
+    tags: NotRequired[list[str] | None]
     auto_suspend_seconds: NotRequired[int | None]
     auto_suspend_direct: NotRequired[Literal["wake", "refuse"] | None]
     owner_email: NotRequired[str | None]
@@ -765,11 +767,15 @@ class CreateToken(TypedDict):
 
 
 class CreateUser(TypedDict):
-    """A new user. A customer's user belongs to ``customer_email``, by default their own address."""
+    """A new user. All but administrators belong to ``customer_email``, by default their address.
+
+    A viewer sees what a customer's user sees, but no rows and no backups, and changes
+    nothing.
+    """
 
     email: str
     name: NotRequired[str | None]
-    role: NotRequired[Literal["administrator", "customer"]]
+    role: NotRequired[Literal["administrator", "customer", "viewer"]]
     customer_email: NotRequired[str | None]
     new_customer: NotRequired[bool]
     password: NotRequired[str | None]
@@ -789,6 +795,7 @@ class CreatedDatabase(TypedDict):
     username: str
     owner_email: str | None
     environment: str
+    tags: list[str]
     kind: str
     driver: str
     version: int
@@ -889,6 +896,7 @@ class Database(TypedDict):
     username: str
     owner_email: str | None
     environment: str
+    tags: list[str]
     kind: str
     driver: str
     version: int
@@ -1470,6 +1478,7 @@ class MigrateMany(TypedDict):
     owner_email: NotRequired[str | None]
     blueprint: NotRequired[str | None]
     without_blueprint: NotRequired[bool]
+    tags: NotRequired[list[str]]
     database_ids: NotRequired[list[str] | None]
     exclude_ids: NotRequired[list[str]]
     dry_run: NotRequired[bool]
@@ -1641,7 +1650,7 @@ class NewUser(TypedDict):
     id: str
     email: str
     name: str | None
-    role: Literal["administrator", "customer"]
+    role: Literal["administrator", "customer", "viewer"]
     customer_email: str | None
     customer_databases: int | None
     mfa: bool
@@ -1717,6 +1726,7 @@ class OpenedDatabase(TypedDict):
     username: str
     owner_email: str | None
     environment: str
+    tags: list[str]
     kind: str
     driver: str
     version: int
@@ -2113,7 +2123,8 @@ class QueryStatistics(TypedDict):
     ``share`` is its part of the time of all statements. ``wal_bytes`` is an estimate.
     ``min_ms`` and ``max_ms`` are null with ``since``. ``now`` and what follows it are null
     for an hour in which it was not executed, or not one of the 50 that took most time, or
-    that was not measured.
+    that was not measured. ``own`` is whether it is Tenantry's own, as of the console that
+    shows rows.
     """
 
     query_id: str
@@ -2130,6 +2141,7 @@ class QueryStatistics(TypedDict):
     blocks_read: int
     temp_bytes: int
     wal_bytes: int
+    own: bool
     now: Now | None
     hour_before: Before | None
     day_before: Before | None
@@ -2658,6 +2670,7 @@ class UpdateDatabase(TypedDict):
     friendly_name: NotRequired[str | None]
     name: NotRequired[str | None]
     timezone: NotRequired[str | None]
+    tags: NotRequired[list[str] | None]
     auto_suspend_seconds: NotRequired[int | None]
     auto_suspend_direct: NotRequired[Literal["wake", "refuse"] | None]
     environment: NotRequired[Literal["production", "staging", "development"] | None]
@@ -2730,6 +2743,7 @@ class UpdatedDatabase(TypedDict):
     username: str
     owner_email: str | None
     environment: str
+    tags: list[str]
     kind: str
     driver: str
     version: int
@@ -2770,7 +2784,7 @@ class User(TypedDict):
     id: str
     email: str
     name: str | None
-    role: Literal["administrator", "customer"]
+    role: Literal["administrator", "customer", "viewer"]
     customer_email: str | None
     customer_databases: int | None
     mfa: bool

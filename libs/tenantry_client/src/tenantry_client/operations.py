@@ -901,6 +901,7 @@ class Databases(_Group):
         owner: str | None = None,
         search: str | None = None,
         blueprint: str | None = None,
+        tag: builtins.list[str] | None = None,
         unused_since: str | None = None,
         limit: int | None = None,
     ) -> Iterator[models.Database]:
@@ -910,7 +911,7 @@ class Databases(_Group):
                 "GET",
                 "/api/databases",
                 repeatable=True,
-                query={"environment": environment, "status": status, "owner": owner, "search": search, "blueprint": blueprint, "unused_since": unused_since, "limit": limit, "cursor": cursor},
+                query={"environment": environment, "status": status, "owner": owner, "search": search, "blueprint": blueprint, "tag": tag, "unused_since": unused_since, "limit": limit, "cursor": cursor},
             )
         )
 
@@ -1946,6 +1947,7 @@ class Queries(_Group):
         sort: Literal["total_ms", "mean_ms", "max_ms", "calls", "rows", "blocks_read", "temp_bytes", "wal_bytes"] | None = None,
         search: str | None = None,
         since: str | None = None,
+        own: bool | None = None,
         limit: int | None = None,
     ) -> models.QueryListing:
         """List the statements of the database and its shadow, those first with most of ``sort``.
@@ -1956,7 +1958,7 @@ class Queries(_Group):
             "GET",
             f"/api/databases/{segment(identifier)}/queries",
             repeatable=True,
-            query={"sort": sort, "search": search, "since": since, "limit": limit},
+            query={"sort": sort, "search": search, "since": since, "own": own, "limit": limit},
         )
         response = self._sender.send(request)
         answer: models.QueryListing = exchange.whole(response)

@@ -99,7 +99,10 @@ class RemoveTotp(Body):
 
 
 class CreateUser(Body):
-    """A new user. A customer's user belongs to ``customer_email``, by default their own address."""
+    """A new user. All but administrators belong to ``customer_email``, by default their address.
+
+    A viewer sees what a customer's user sees, but no rows and no backups, and changes nothing.
+    """
 
     email: Email
     name: Label | None = None

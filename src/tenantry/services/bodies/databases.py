@@ -35,6 +35,7 @@ from tenantry.services.bodies.fields import (
     ReservePoolSize,
     Seeds,
     Slug,
+    Tags,
     TempFileLimit,
     Timeout,
     expiry,
@@ -108,6 +109,12 @@ class _Attributes(_Limits):
         description="The time zone that its sessions begin with; at first UTC. Each session may"
         " change it, and a login that has one of its own keeps that.",
         examples=["Europe/Berlin"],
+    )
+    tags: Tags | None = Field(
+        default=None,
+        description="Words by which lists of databases and runs over many are filtered; a change"
+        " replaces them all.",
+        examples=[["team-a", "wordpress"]],
     )
     auto_suspend_seconds: (
         Annotated[int, Field(ge=0, le=_LONGEST_SUSPENSION), AfterValidator(_suspension)] | None

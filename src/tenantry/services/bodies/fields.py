@@ -29,6 +29,7 @@ from tenantry.control.keys import SCOPES
 from tenantry.services.pooling.plan import POOL_SIZE
 
 MOST_CONNECTIONS = 500
+MOST_TAGS = 20  # of a database
 
 
 _MIB = 1024 * 1024
@@ -44,6 +45,9 @@ _MOST_FIELDS = 100
 
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+
+
+_TAG = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 _DATE_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
@@ -98,6 +102,19 @@ def _slug(text: str) -> str:
             "may hold lower-case letters, digits and, between them, hyphens (my-app-2)"
         )
     return text
+
+
+def _tag(text: str) -> str:
+    if not _TAG.fullmatch(text):
+        raise ValueError(
+            "may hold lower-case letters, digits, dots, hyphens and underscores, and begins with a"
+            " letter or a digit (wordpress, team.a)"
+        )
+    return text
+
+
+def _in_order(words: list[str]) -> list[str]:
+    return sorted(set(words))
 
 
 def _reference(text: str) -> str:
@@ -163,6 +180,17 @@ Slug = Annotated[
     AfterValidator(_slug),
     Field(examples=["my-app"]),
 ]
+
+
+Tag = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=63),
+    AfterValidator(_tag),
+    Field(examples=["wordpress"]),
+]
+
+
+Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS), AfterValidator(_in_order)]
 
 
 PlanName = Annotated[

@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from tenantry.control.attributes import Environment
-from tenantry.services.bodies.fields import Body, Email, Slug, StatementSeconds, readable
+from tenantry.services.bodies.fields import Body, Email, Slug, StatementSeconds, Tags, readable
 from tenantry.services.migrations.model import (
     DEFAULT_LIMITS,
     HIGHEST_VERSION,
@@ -124,6 +124,9 @@ class MigrateMany(_Migrations):
     owner_email: Email | None = None
     blueprint: Slug | None = Field(default=None, description="Only those that have this one.")
     without_blueprint: bool = Field(default=False, description="Only those that have no blueprint.")
+    tags: Tags = Field(
+        default=[], description="Only those that have all of these.", examples=[["wordpress"]]
+    )
     database_ids: list[uuid.UUID] | None = Field(
         default=None,
         min_length=1,
@@ -160,6 +163,7 @@ class MigrateMany(_Migrations):
             self.without_blueprint,
             None if self.database_ids is None else frozenset(self.database_ids),
             frozenset(self.exclude_ids),
+            tuple(self.tags),
         )
 
     def wanted(self, texts: Mapping[str, str]) -> Fleet:

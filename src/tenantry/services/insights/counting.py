@@ -158,6 +158,7 @@ def past(found: Past, row: DatabaseRow) -> StatementStatistics:
         blocks_read=counted.blocks_read,
         temp_bytes=counted.temp_bytes,
         wal_bytes=counted.wal_bytes,
+        own=found.own,
     )
 
 

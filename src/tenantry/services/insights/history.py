@@ -75,7 +75,10 @@ class QueryHistory:
         async with self._clusters.connection(cluster_id) as server:
             found = await statement_counters.texts(server, places.keys(), most=MOST_TEXT)
         # A constant may still be there: see ``Insights.statements``.
-        texts = {places[key]: without_constants(text)[:MOST_TEXT] for key, text in found.items()}
+        texts = {
+            places[key]: (without_constants(text)[:MOST_TEXT], own)
+            for key, (text, own) in found.items()
+        }
         await query_history.add_texts(tx, hour, texts)
 
 

@@ -166,12 +166,14 @@ class Insights:
         limit: int,
         since: dt.datetime | None,
         constants: bool,
+        own: bool = False,
     ) -> Statements:
         """Return the statements of a database and its shadow, compared with earlier hours.
 
         With ``since`` those of the history from that hour on, else all that the server counts.
         The server has put parameters in place of their constants, except of a few: ``constants`` is
-        as for ``sessions``; the history has none.
+        as for ``sessions``; the history has none. Statements of the platform's own, which it runs
+        with the rights of the database's roles, are among them with ``own`` only.
 
         Raises NotFound, Unavailable; InvalidInput for an ``order`` that the history does not have.
         """
@@ -184,7 +186,7 @@ class Insights:
             hours = await self._hours(tx, row)
             if since is not None:
                 past = await query_history.since(
-                    tx, row.id, since, order=order, search=search, limit=limit
+                    tx, row.id, since, order=order, search=search, limit=limit, own=own
                 )
         async with self._clusters.connection(row.cluster_id) as server:
             untracked = await statement_statistics.untracked(server)
@@ -193,7 +195,7 @@ class Insights:
                     # One that was evicted while it ran comes back with its constants.
                     replace(each, query=plan.shown(each.query, constants=constants))
                     for each in await statement_statistics.of_tenant(
-                        server, _whose(row), order=order, search=search, limit=limit
+                        server, _whose(row), order=order, search=search, limit=limit, own=own
                     )
                 ]
             else:

@@ -10,10 +10,12 @@ from psycopg.rows import TupleRow, tuple_row
 
 from tenantry.base.errors import Conflict
 from tenantry.pg.connections import fetch_bounded
+from tenantry.pg.sql_program import OWN
 from tenantry.services.migrations import plan
 from tenantry.services.migrations.model import NO_VERSION, Applied, ForeignLedger, Script, State
 
 Connection = psycopg.AsyncConnection[Any]
+_OWN = sql.SQL(OWN)
 
 
 async def send(
@@ -23,7 +25,7 @@ async def send(
     # Values are written into the text, because only a query without parameters uses the
     # simple protocol, which allows several statements.
     cursor = psycopg.AsyncCursor(conn, row_factory=tuple_row)
-    return await cursor.execute(sql.SQL(query).format(**values), prepare=False)
+    return await cursor.execute(sql.SQL(query).format(**values) + _OWN, prepare=False)
 
 
 _LEDGER = {"version": ("bigint", "integer", "smallint"), "dirty": ("boolean",)}
@@ -147,7 +149,7 @@ class Ledger:
 
     async def send(self, *queries: sql.Composable) -> None:
         """Send these as one message, and so as one transaction where none is open."""
-        await send(self.conn, "{queries}", queries=sql.SQL("; ").join(queries))
+        await send(self.conn, "{queries}", queries=sql.SQL(f"{OWN}; ").join(queries))
 
     def writing(self, version: int | None, *, dirty: bool) -> sql.Composed:
         """Return the statements that record the database's state."""
@@ -156,8 +158,9 @@ class Ledger:
         if version is None and not dirty:
             return sql.SQL("DELETE FROM {}").format(self._table)
         return sql.SQL(
-            "DELETE FROM {table}; INSERT INTO {table} (version, dirty) VALUES ({v}, {dirty})"
+            "DELETE FROM {table}{own}; INSERT INTO {table} (version, dirty) VALUES ({v}, {dirty})"
         ).format(
+            own=_OWN,
             table=self._table,
             v=sql.Literal(NO_VERSION if version is None else version),
             dirty=sql.Literal(dirty),

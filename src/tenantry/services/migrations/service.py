@@ -273,14 +273,15 @@ async def _alone(
         # A lost connection has lost its locks too.
         if not conn.closed:
             with suppress(psycopg.OperationalError):
-                unlock = sql.SQL("SELECT pg_catalog.pg_advisory_unlock({})")
+                unlock = sql.SQL("SELECT pg_catalog.pg_advisory_unlock({}), 'tenantry'")
                 await ledger.send(*map(unlock.format, held), _setting(before))
 
 
 async def _lock(ledger: Ledger, key: int, deadline: float, limits: Limits) -> None:
     while True:
         try:
-            await send(ledger.conn, "SELECT pg_advisory_lock({key})", key=sql.Literal(key))
+            query = sql.SQL("SELECT pg_advisory_lock({}), 'tenantry'").format(key)
+            await ledger.send(query)
         except pg.LockNotAvailable:
             if asyncio.get_running_loop().time() >= deadline:
                 raise MigrationsLocked(

@@ -14,6 +14,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.pg import logins, sql_runs, statements, table_statistics, tables
 from tenantry.pg.connections import Address
+from tenantry.pg.sql_program import OWN
 from tenantry.pg.sql_runs import Ran, StatementFailed
 from tenantry.pg.statements import Unreadable
 from tenantry.pg.tables import Catalog
@@ -38,7 +39,8 @@ class Wanted:
 
     ``exactly`` is how many rows each statement has to be about, if that matters. With
     ``exact_values`` values can be written as they are read, whatever the owner role has set. With
-    ``remember`` the text is added to the caller's history once it has succeeded.
+    ``remember`` the text is added to the caller's history once it has succeeded. ``own`` is whether
+    its statements are the platform's own, of forms that no application has.
     """
 
     sql: str
@@ -48,6 +50,7 @@ class Wanted:
     exactly: int | None = None
     exact_values: bool = False
     remember: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +131,9 @@ class SqlRuns:
         refusal = f"Already {_EACH} runs are at work in this database, or {_TOTAL} in all."
         async with caller.visiting(), having(place, refusal):
             found = await _pieces(wanted.sql)
+            own = OWN if wanted.own else ""
             asked = sql_runs.Wanted(
-                statements=[each.statement.text for each in found],
+                statements=[each.statement.text + own for each in found],
                 read_only=read_only,
                 alone=not read_only and plan.is_alone(found),
                 seconds=wanted.timeout_ms / 1000,

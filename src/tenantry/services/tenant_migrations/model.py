@@ -45,7 +45,7 @@ class Selection:
     """The databases that fit all of this, of those that are in use; None means any.
 
     ``databases`` are the only ones, and ``excluded`` are left out. Those ``without_blueprint`` have
-    none.
+    none. They have all of ``tags``.
     """
 
     environment: str | None = None
@@ -54,6 +54,7 @@ class Selection:
     without_blueprint: bool = False
     databases: frozenset[uuid.UUID] | None = None
     excluded: frozenset[uuid.UUID] = frozenset()
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,7 @@ def described(selection: Selection) -> str:
         f"of {selection.owner}" if selection.owner else None,
         f"with blueprint {selection.blueprint}" if selection.blueprint else None,
         "without blueprint" if selection.without_blueprint else None,
+        f"tagged {' and '.join(selection.tags)}" if selection.tags else None,
         None if selection.databases is None else f"{len(selection.databases)} by name",
         f"{len(selection.excluded)} left out" if selection.excluded else None,
     ]

@@ -128,6 +128,7 @@ class TenantMigrations:
                 "environment": wanted.selection.environment,
                 "owner": wanted.selection.owner,
                 "blueprint": wanted.selection.blueprint,
+                "tags": [*wanted.selection.tags],
                 "selection": plan.described(wanted.selection),
             },
         )
@@ -227,6 +228,7 @@ async def _choose(tx: Tx, actor: Actor, wanted: Selection) -> list[DatabaseRow]:
                 blueprint=wanted.blueprint,
                 without_blueprint=wanted.without_blueprint,
                 status="active",
+                tags=wanted.tags,
             ),
             customer_id=actor.customer_id,
             after=after,

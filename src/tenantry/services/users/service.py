@@ -65,7 +65,7 @@ class Users:
         """
         _administrators_only(principal)
         customer_id = None
-        if wanted.role == "customer":
+        if wanted.role != "administrator":
             customer_id = await customers.ensure(
                 tx,
                 wanted.customer_email or wanted.email,

@@ -6,6 +6,8 @@ from typing import Any
 from psycopg import AsyncConnection, AsyncRawCursor
 
 Connection = AsyncConnection[Any]
+_START = "SELECT pg_catalog.set_config('search_path', '', true), 'tenantry'"
+OWN = " /* tenantry */"  # so that statistics show which statements are not an application's
 
 
 async def fetch(
@@ -19,9 +21,9 @@ async def fetch(
     cursors = []
     async with connection.transaction(), connection.pipeline():
         start = AsyncRawCursor(connection)
-        await start.execute("SELECT pg_catalog.set_config('search_path', '', true)")
+        await start.execute(_START + OWN)
         for statement, parameters in wanted:
             cursor = AsyncRawCursor(connection)
-            await cursor.execute(statement.encode(), parameters)
+            await cursor.execute((statement + OWN).encode(), parameters)
             cursors.append(cursor)
         return [await cursor.fetchall() for cursor in cursors]
