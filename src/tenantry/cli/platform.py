@@ -51,8 +51,8 @@ from tenantry.services.recovery.service import require_complete
 CONDITIONS = frozenset(
     {
         *("backups", "certificate", "databases", "disk", "drills", "instances", "logins"),
-        *("operations", "ownership", "passwords", "scheduled backups", "transaction ids"),
-        "versions",
+        *("operations", "ownership", "passwords", "scheduled backups", "site backups"),
+        *("transaction ids", "versions"),
     }
 )
 _READY_SECONDS = 120
