@@ -20,7 +20,7 @@ from s3_server import BUCKET, S3Server, s3_server
 
 from answers import data, problem
 from clients import ask, do, eventually, hurry
-from harness import Installation
+from harness import Installation, kill
 from inside import inside
 from tenantry.base import settings
 from tenantry.host import processes
@@ -191,9 +191,9 @@ def test_a_site_is_restored_from_either_repository(
             assert site_value(backed, site) == "first"
             (kept,) = [each for each in folder.iterdir() if each.is_dir() and not each.is_symlink()]
             assert (folder / "appendonlydir").resolve() == kept
-        os.kill(processes.read_pid(folder / "redis.pid") or 0, signal.SIGKILL)
+        kill(processes.read_pid(folder / "redis.pid"), signal.SIGKILL)
         assert site_value(backed, site) == "first"
-        assert api.get("/ready").status_code == 200
+        eventually(lambda: api.get("/ready").status_code == 200)
 
 
 def change_a_byte(file: Path) -> None:

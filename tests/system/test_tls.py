@@ -26,6 +26,7 @@ from clients import ask, changed, eventually, finished, login, refusal
 from harness import Installation, free_ports
 from tenantry.host import files
 from tenantry.host.certificates import OwnAuthority, ServerCertificate
+from tenantry.services.certificates.plan import NEXT_STEP
 
 DOMAIN = "db.tenantry.test"
 
@@ -333,7 +334,8 @@ def test_without_its_authority_the_old_one_is_kept_and_another_tried_for(tmp_pat
 def assert_everyone_is_warned(platform: Installation, warning: str) -> None:
     assert status(platform)["warning"] == warning
     parts = platform.get("/ready").json()["parts"]
-    assert [part["detail"] for part in parts if part["name"] == "certificate"] == [warning]
+    (ready,) = (part for part in parts if part["name"] == "certificate")
+    assert (ready["state"], ready["detail"]) == ("warning", f"{warning} {NEXT_STEP}")
     found = json.loads(platform.tenantry("doctor", "--json", check=False).stdout)
     reported = [
         (each["level"], each["detail"]) for each in found if each["subject"] == "certificate"
