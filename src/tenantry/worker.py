@@ -26,6 +26,7 @@ from tenantry.control import (
     sessions,
 )
 from tenantry.control.store import ControlStore
+from tenantry.host import files
 from tenantry.host.processes import lifeline
 from tenantry.pg import visitors
 from tenantry.pg.clusters import Cluster
@@ -85,6 +86,7 @@ _SCHEDULE_SECONDS = 5
 _VERIFY_SECONDS = 60
 _EXPIRED_SECONDS = 10
 _RESERVE_SECONDS = 60
+_UNFINISHED_SECONDS = 10  # to write a file takes milliseconds
 _SETTLE_SECONDS = 20  # the very first backup shall not slow the start down
 _SWEEP_SECONDS = 5
 _LISTS_SECONDS = 1  # how long a site may be open after others have deleted the kernel's rules
@@ -93,7 +95,7 @@ _QUOTA_SECONDS = 1
 
 
 async def clean_up(platform: Platform) -> None:
-    """Remove what ended operations have left: files, side clusters, logins."""
+    """Remove what ended operations and killed processes have left: files, side clusters, logins."""
     # List what exists before the operations that run: what is created in between is not touched.
     there = platform.side_clusters.every()
     async with platform.store.transaction(audit.PLATFORM) as tx:
@@ -105,6 +107,9 @@ async def clean_up(platform: Platform) -> None:
         for cluster in platform.fleet.serving:
             with failures.deferred():
                 await drop_visitors(platform.store, cluster.address)
+        with failures.deferred():
+            for folder in platform.home.folders():
+                files.remove_unfinished(folder, seconds=_UNFINISHED_SECONDS)
 
 
 async def drop_visitors(store: ControlStore, address: Address) -> None:

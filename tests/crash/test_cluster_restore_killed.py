@@ -15,7 +15,7 @@ from redis.retry import Retry
 from scene import wait_for
 from sweep import RisingScene, Row, risen
 
-from clients import eventually
+from clients import eventually, redis_answers
 from harness import Installation
 
 DYING = Path(__file__).parents[1] / "system" / "dying"
@@ -154,6 +154,8 @@ def site_value(scene: RisingScene, site: Row) -> str | None:
     found: list[str | None] = []
 
     def read() -> bool:
+        if not redis_answers(site["redis_url"]):
+            return False
         try:
             with client_of(site) as client:
                 found.append(client.get(f"{site['key_prefix']}a"))

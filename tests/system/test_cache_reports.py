@@ -302,6 +302,8 @@ def test_a_sites_allowlist_is_changed_in_a_browser(
         ("203.0.113.0/24", "office")
     ]
     page.get_by_role("button", name="Remove 203.0.113.0/24").click()
+    expect(page.get_by_role("dialog")).to_contain_text("It is the last entry")
+    page.get_by_role("dialog").get_by_role("button", name="Remove it").click()
     expect(page.get_by_text("Empty: every address is admitted")).to_be_visible()
     assert faults(page) == []
 

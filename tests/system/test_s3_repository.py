@@ -19,7 +19,7 @@ from redis.retry import Retry
 from s3_server import BUCKET, S3Server, s3_server
 
 from answers import data, problem
-from clients import ask, do, eventually, hurry
+from clients import ask, do, eventually, hurry, redis_answers
 from harness import Installation, kill
 from inside import inside
 from tenantry.base import settings
@@ -128,21 +128,10 @@ def client_of(platform: Installation, site: dict[str, Any]) -> redis.Redis:
 
 def site_value(platform: Installation, site: dict[str, Any]) -> str | None:
     """What a site has under its key ``a``, once it answers."""
-
-    def read() -> str | None:
-        with client_of(platform, site) as client:
-            found: str | None = client.get(f"{site['key_prefix']}a")
-            return found
-
-    def answers() -> bool:
-        try:
-            read()
-        except redis.RedisError:
-            return False
-        return True
-
-    eventually(answers)
-    return read()
+    eventually(lambda: redis_answers(site["redis_url"]))
+    with client_of(platform, site) as client:
+        found: str | None = client.get(f"{site['key_prefix']}a")
+        return found
 
 
 def put(platform: Installation, site: dict[str, Any], value: str) -> None:

@@ -173,3 +173,34 @@ def test_what_root_writes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> 
     assert files.owner_as_root(path) == (owner, other)
     os.chown(path, other, other)  # who may be let into the folder, but owns nothing else there
     assert files.owner_as_root(path) == (owner, group)
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    for name in ("users.ini", ".users.ini.e3hiyltl", ".users.ini.fresh_12", ".other.e3hiyltl"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / ".users.ini.is_a_dir").mkdir()
+    for each in tmp_path.iterdir():
+        os.utime(each, (1, 1))
+    os.utime(tmp_path / ".users.ini.fresh_12")
+    files.remove_unfinished(tmp_path, seconds=30)
+    files.remove_unfinished(tmp_path / "nowhere", seconds=30)
+    assert {each.name for each in tmp_path.iterdir()} == {
+        "users.ini",
+        ".users.ini.fresh_12",
+        ".other.e3hiyltl",
+        ".users.ini.is_a_dir",
+    }
+
+
+def test_a_killed_writer_leaves_a_name_that_is_recognised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "users.ini"
+    file.write_text("before")
+    monkeypatch.setattr(Path, "replace", lambda *_: os._exit(9))
+    if (pid := os.fork()) == 0:
+        files.write_atomically(file, "after")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    assert len(list(tmp_path.iterdir())) == 2
+    files.remove_unfinished(tmp_path, seconds=0)
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["before"]

@@ -133,3 +133,8 @@ class Home:
             self.reserve,
             self.run,
         )
+
+    def folders(self) -> tuple[Path, ...]:
+        """Return the folders with files of the platform's, those of sites and clusters included."""
+        each = (*self.sites.glob("*/"), *self.clusters.glob("*/data/"))
+        return (self.root, *self.private_folders, *each)

@@ -4,9 +4,11 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,6 +18,7 @@ from tenantry.base.sizes import readable
 
 _LAST_LINES = 8
 LOW = 0.05  # of a disk
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")  # what tempfile.mkstemp adds to a name
 _FICLONE = 0x4004_9409  # _IOW(0x94, 9, int), linux/fs.h
 
 
@@ -54,6 +57,21 @@ def write_atomically(
             error.filename = str(path)  # write(2) reports no name
         raise
     sync_folder(path.parent)
+
+
+def remove_unfinished(folder: Path, *, seconds: float) -> None:
+    """Delete what ``write_atomically`` left in a folder when it was killed, so long ago or more.
+
+    Only beside a file that is there: a name of that form may otherwise be another program's.
+    """
+    for path in entries(folder):
+        temporary = _TEMPORARY.fullmatch(path.name)
+        if temporary is None or not (folder / temporary[1]).exists():
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            found = path.lstat()
+            if stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime >= seconds:
+                path.unlink()
 
 
 def replace(path: Path, data: str) -> None:
