@@ -23,7 +23,7 @@ from tenantry.control.store import ControlStore
 from tenantry.host import files
 from tenantry.pg import catalog, database_activity
 from tenantry.pg.catalog import DatabaseState, RoleState
-from tenantry.pg.database_activity import Connections, Counters, DatabaseActivity
+from tenantry.pg.database_activity import Blocked, Connections, Counters, DatabaseActivity
 from tenantry.services.alerts.watching import DatabaseWatch
 from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import plan
@@ -110,6 +110,7 @@ class SimulatedServer:
     roles: Mapping[str, RoleState]
     databases: Mapping[str, DatabaseState]
     activities: dict[str, DatabaseActivity]
+    blocked: Mapping[str, Blocked] = field(default_factory=dict)
 
 
 class SimulatedClusters(ClusterPools):
@@ -169,8 +170,8 @@ async def servers_of(
 def answering() -> Iterator[None]:
     """Have the simulated servers answer what the catalog and the statistics are asked for."""
 
-    def answer(name: str) -> Callable[[SimulatedServer], Awaitable[object]]:
-        async def answered(server: SimulatedServer) -> object:
+    def answer(name: str) -> Callable[..., Awaitable[object]]:
+        async def answered(server: SimulatedServer, **_: float) -> object:
             return getattr(server, name)
 
         return answered
@@ -183,6 +184,7 @@ def answering() -> Iterator[None]:
             (catalog, "tenant_roles", answer("roles")),
             (catalog, "tenant_databases", answer("databases")),
             (database_activity, "of_cluster", answer("activities")),
+            (database_activity, "blocked", answer("blocked")),
             (Pooler, "reload", no_pooler),
         ):
             patches.enter_context(mock.patch.object(target, function, replacement))
