@@ -188,7 +188,7 @@ async def _end_memberships(admin: AsyncConnection[TupleRow]) -> list[str]:
             bootstrap=sql.Literal(_BOOTSTRAP),
             is_standing=names.sql_standing_role("m.rolname"),
         ),
-        ([*PLATFORM_ROLES],),
+        ([*PLATFORM_ROLES, CUSTOMER],),
     )
     undone = []
     for role, member, grantor, is_maker in await cursor.fetchall():

@@ -7,13 +7,13 @@ the control database runs. The row follows within a second.
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 
-from tenantry.base.errors import Deferred, Unavailable
+from tenantry.base.errors import Deferred
 from tenantry.base.events import Event, SessionAnnounced, subscribe
 from tenantry.control import audit, databases, operations
 from tenantry.control import clusters as rows
@@ -91,7 +91,8 @@ class Suspending:
     async def _renew(self, cluster_id: uuid.UUID) -> None:
         """Have the pooler connect its clients to the server itself, which resumes those that wait.
 
-        So it is not done while others may have them wait: a move, or a swap.
+        So it is not done while others may have them wait: a move, or a swap. Raises Unavailable if
+        the pooler does not answer; it is tried again.
         """
         async with self._store.transaction(audit.PLATFORM) as tx:
             on_it = await databases.on_cluster(tx, cluster_id)
@@ -101,8 +102,7 @@ class Suspending:
                     return
                 if cluster_id in await operations.clusters_at_work(tx):
                     return
-                with suppress(Unavailable):
-                    await self._pooler.renew_servers(name, within=_RENEW_SECONDS)
+                await self._pooler.renew_servers(name, within=_RENEW_SECONDS)
         self._woken.discard(cluster_id)
 
     async def suspend_idle(self) -> None:
