@@ -324,16 +324,13 @@ async def sizes(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An open session from an address. Its pid can be reused, but not with the same start.
-
-    ``port`` is its client's, 0 where nobody asks for it.
-    """
+    """An open session from an address. Its pid can be reused, but not with the same start."""
 
     pid: int
     began: dt.datetime
     username: str
     address: str
-    port: int = 0
+    port: int = 0  # its client's; 0 where nobody asks for it
 
 
 async def sessions_in(connection: AsyncConnection[TupleRow], database: str) -> int:
