@@ -13,8 +13,11 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 import pytest
+import redis
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from answers import data
 from harness import Installation
@@ -45,6 +48,14 @@ def hurry(platform: Installation) -> None:
         (folder / "custom.conf").write_text("fsync = off\n")
         (folder / "custom.conf").chmod(0o644)
         os.kill(int((folder / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGHUP)
+
+
+def redis_client(url: str, **tls: str) -> redis.Redis:
+    """A client of a site's Redis that tries once."""
+    client: redis.Redis = redis.Redis.from_url(
+        url, decode_responses=True, socket_timeout=10, retry=Retry(NoBackoff(), 0), **tls
+    )
+    return client
 
 
 def redis_answers(url: str) -> bool:

@@ -10,12 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from scene import wait_for
 from sweep import RisingScene, Row, risen
 
-from clients import eventually, redis_answers
+from clients import eventually, redis_answers, redis_client
 from harness import Installation
 
 DYING = Path(__file__).parents[1] / "system" / "dying"
@@ -138,17 +136,6 @@ def test_the_old_or_the_new_one_is_in_service(platform: Installation) -> None:
 # ── sites of the AI cache ────────────────────────────────────────────────────
 
 
-def client_of(site: Row) -> redis.Redis:
-    """A client of a site that tries once."""
-    client: redis.Redis = redis.Redis.from_url(
-        site["redis_url"],
-        ssl_cert_reqs="none",
-        decode_responses=True,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return client
-
-
 def site_value(scene: RisingScene, site: Row) -> str | None:
     """What a site has under its key ``a``, once its process answers."""
     found: list[str | None] = []
@@ -157,7 +144,7 @@ def site_value(scene: RisingScene, site: Row) -> str | None:
         if not redis_answers(site["redis_url"]):
             return False
         try:
-            with client_of(site) as client:
+            with redis_client(site["redis_url"], ssl_cert_reqs="none") as client:
                 found.append(client.get(f"{site['key_prefix']}a"))
         except redis.RedisError:
             return False
@@ -170,7 +157,7 @@ def site_value(scene: RisingScene, site: Row) -> str | None:
 
 
 def set_value(site: Row, value: str) -> None:
-    with client_of(site) as client:
+    with redis_client(site["redis_url"], ssl_cert_reqs="none") as client:
         client.set(f"{site['key_prefix']}a", value)
 
 

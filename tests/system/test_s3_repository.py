@@ -14,12 +14,10 @@ from typing import Any
 
 import pytest
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from s3_server import BUCKET, S3Server, s3_server
 
 from answers import data, problem
-from clients import ask, do, eventually, hurry, redis_answers
+from clients import ask, do, eventually, hurry, redis_answers, redis_client
 from harness import Installation, kill
 from inside import inside
 from tenantry.base import settings
@@ -117,13 +115,7 @@ def ended(platform: Installation, operation: dict[str, Any]) -> dict[str, Any]:
 
 def client_of(platform: Installation, site: dict[str, Any]) -> redis.Redis:
     """A client of a site that tries once."""
-    client: redis.Redis = redis.Redis.from_url(
-        site["redis_url"],
-        ssl_ca_certs=str(platform.home / "ca.crt"),
-        decode_responses=True,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return client
+    return redis_client(site["redis_url"], ssl_ca_certs=str(platform.home / "ca.crt"))
 
 
 def site_value(platform: Installation, site: dict[str, Any]) -> str | None:

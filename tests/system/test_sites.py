@@ -13,11 +13,9 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from answers import data, problem
-from clients import eventually
+from clients import eventually, redis_client
 from harness import Installation
 from tenantry.host import processes
 from tenantry_cache import CacheError, SemanticCache
@@ -53,14 +51,7 @@ def site(api: httpx.Client) -> Row:
 
 
 def opened(platform: Installation, url: str) -> redis.Redis:
-    client: redis.Redis = redis.Redis.from_url(
-        url,
-        ssl_ca_certs=str(platform.home / "ca.crt"),
-        decode_responses=True,
-        socket_timeout=10,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return client
+    return redis_client(url, ssl_ca_certs=str(platform.home / "ca.crt"))
 
 
 def folder(platform: Installation, site: Row) -> Path:

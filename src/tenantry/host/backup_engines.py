@@ -158,9 +158,7 @@ async def _backport(engines_dir: Path, suite: str, newest: int, say: Say) -> boo
         if not PgBackRestEngine(upstream(version), PGBACKREST).knows(newest):
             return False
         description = await sources.download(_NAME, version)
-        absent = await packages.missing(_BUILD_PACKAGES)
-        if absent:
-            await packages.install(absent, say)
+        await packages.install_missing(_BUILD_PACKAGES, say)
         say(f"Building pgBackRest {version} from the sources of {suite}")
         await _build(description, folder / "engine")
         backports.keep(folder / "engine", engines_dir / f"{_NAME}-{version}")
@@ -181,8 +179,7 @@ async def _build(description: Path, engine: Path) -> None:
     )
     await commands.run(["ninja", "-C", built, f"src/{_NAME}"], env=_ENGLISH, deadline=900)
     _collect(built, engine)
-    done = await commands.run([engine / _NAME, "version"], env=_ENGLISH, deadline=10)
-    if not upstream(done.stdout.removeprefix("pgBackRest ")):
+    if not _ask(engine / _NAME):
         raise MachineError("pgBackRest was built, but does not run.")
 
 

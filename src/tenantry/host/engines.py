@@ -278,9 +278,7 @@ async def _backport(engines_dir: Path, suite: str, offered: str, say: Say) -> bo
         if upstream(version) < REQUIRED:
             return False
         description = await sources.download("pgbouncer", version)
-        absent = await packages.missing(_BUILD_PACKAGES)
-        if absent:
-            await packages.install(absent, say)
+        await packages.install_missing(_BUILD_PACKAGES, say)
         say(f"Building PgBouncer {version} from the sources of {suite}")
         await _build(description, folder / "engine")
         backports.keep(folder / "engine", engines_dir / f"pgbouncer-{version}")

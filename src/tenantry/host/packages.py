@@ -279,6 +279,12 @@ def command_for(packages: Sequence[str]) -> str:
     )
 
 
+async def install_missing(packages: Sequence[str], say: Say) -> None:
+    """Install those of ``packages`` that are not installed. Raises as ``install``."""
+    if absent := await missing(packages):
+        await install(absent, say)
+
+
 async def install(packages: Sequence[str], say: Say) -> None:
     """Install ``packages`` from apt, and start nothing.
 

@@ -34,7 +34,7 @@ def direct_host(settings: Settings, container_name: str | None, port: int) -> Ho
         return Host(settings.domain, port)
     own, home = f"{container_name}.{below}", Home(settings.home)
     if certificates.covers(_certified(home.certificate).value(), own):
-        routed = settings.edge_sql and own in {each.host for each in sql_routes.read(home)}
+        routed = settings.edge_sql and any(each.host == own for each in sql_routes.read(home))
         return Host(own, settings.edge_sql_port if routed else port)
     return Host(
         settings.domain,

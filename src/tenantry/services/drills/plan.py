@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tenantry.control.proofs import Standing
 from tenantry.pg.fingerprints import Fingerprint, Table
+from tenantry.services.repository.plan import last_slot
 
 # A server that was off at that hour waits for the next night: by day tenants need the disk.
 _LATEST = dt.timedelta(hours=3)
@@ -16,8 +17,7 @@ def due(time: dt.time | None, now: dt.datetime, last_started: dt.datetime | None
     """Whether the drill of this night is due. ``time`` is in UTC, None for never."""
     if time is None:
         return False
-    today = dt.datetime.combine(now.date(), time, tzinfo=dt.UTC)
-    begins = today if today <= now else today - dt.timedelta(days=1)
+    begins = last_slot(time, now)
     return now - begins < _LATEST and (last_started is None or last_started < begins)
 
 

@@ -31,6 +31,12 @@ class Schedule:
     window: dt.timedelta
 
 
+def last_slot(time: dt.time, now: dt.datetime) -> dt.datetime:
+    """Return when it was last this time of day, in UTC as ``now`` is."""
+    today = dt.datetime.combine(now.date(), time, dt.UTC)
+    return today if today <= now else today - _DAY
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """A backup that is due, in the repositories of these numbers."""
@@ -72,8 +78,7 @@ def due(
 def _due(
     schedule: Schedule, now: dt.datetime, state: RepositoryState, full_since: dt.datetime | None
 ) -> BackupType | None:
-    slot = dt.datetime.combine(now.date(), schedule.time, dt.UTC)
-    slot -= _DAY if slot > now else dt.timedelta(0)
+    slot = last_slot(schedule.time, now)
     full_slot = slot - _DAY * ((slot.weekday() - schedule.weekday) % 7)
     last, last_full = state.last_backup_at, state.last_full_at
     if last is None or last_full is None:

@@ -8,9 +8,8 @@ from tenantry.base.errors import Conflict
 from tenantry.base.sizes import readable
 from tenantry.control.site_backups import SiteBackupRow, Standing
 from tenantry.control.sites import SiteRow
-from tenantry.services.repository.plan import Schedule
+from tenantry.services.repository.plan import Schedule, last_slot
 
-_DAY = dt.timedelta(days=1)
 _AGAIN = dt.timedelta(minutes=15)  # after a failure
 _OLD = dt.timedelta(days=2)
 _MIB = 1024 * 1024
@@ -21,8 +20,7 @@ def is_due(schedule: Schedule, site: Standing, now: dt.datetime) -> bool:
     """Whether a time of the schedule has passed since a site's last backup, or its creation."""
     if site.busy or (site.failed_at is not None and now - site.failed_at < _AGAIN):
         return False
-    slot = dt.datetime.combine(now.date(), schedule.time, dt.UTC)
-    return site.since < (slot if slot <= now else slot - _DAY)
+    return site.since < last_slot(schedule.time, now)
 
 
 def expired(
